@@ -1,0 +1,56 @@
+"""Open any supported picture as upright 8-bit RGB, or say which file is bad."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from util.errors import UserError
+
+
+def open_picture(path: str | Path) -> Image.Image:
+    """The picture as an RGB image, turned upright by its EXIF orientation.
+
+    Grey, palette, CMYK and 16-bit pictures are converted; transparency is laid on white; of an
+    animation the first frame is taken. Raises UserError naming a file that cannot be decoded.
+    """
+    try:
+        with Image.open(path) as picture:
+            return to_rgb(ImageOps.exif_transpose(picture))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such picture") from None
+    except PermissionError:
+        raise UserError(f"{path}: no permission to read this picture") from None
+    except Exception as error:  # Pillow's decoders raise many types on damaged files
+        raise UserError(
+            f"{path}: cannot be read as a picture ({error}); repair or remove it"
+        ) from error
+
+
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """(width, height) in pixels of the upright picture, from the header alone."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 lie on a side
+    except Exception as error:
+        raise UserError(
+            f"{path}: cannot be read as a picture ({error}); repair or remove it"
+        ) from error
+    return (height, width) if turned else (width, height)
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Any Pillow mode as 8-bit RGB."""
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        values = np.asarray(picture).astype(np.float64)
+        if picture.mode != "F" and values.max(initial=0) > 255:  # 16 bits per pixel
+            values = values / 257
+        picture = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+    elif "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")

@@ -1,0 +1,123 @@
+"""Batches of a dataset: an order and augmentations that depend on (seed, epoch, index) alone."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from util.errors import UserError
+from util.runtime import isolated_randomness
+
+
+class Loader:
+    """Iterates over the batches of one epoch; `len()` is the number of images.
+
+    Call `set_epoch` before each epoch. The results do not depend on `num_workers`.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        batch_size: int,
+        shuffle: bool,
+        num_workers: int,
+        seed: int,
+        max_images: float = math.inf,
+    ):
+        self.dataset = dataset
+        self.num_images = int(min(max_images, len(dataset)))
+        # In shared memory, because the worker processes outlive an epoch.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._sampler = EpochSampler(self.num_images, shuffle, seed, self._epoch)
+        num_batches = -(-self.num_images // batch_size)
+        num_workers = min(num_workers, num_batches)
+        # PyTorch advises against more workers than cores; --num_threads is the user's to choose.
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        self._batches = DataLoader(
+            SeededDataset(dataset, seed, self._epoch),
+            batch_size=batch_size,
+            sampler=self._sampler,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(seed),  # leaves the global source alone
+        )
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch.fill_(epoch)
+
+    def __iter__(self) -> Iterator[dict]:
+        for batch in self._batches:
+            if isinstance(batch, SampleError):
+                raise UserError(batch.message)
+            yield batch
+
+
+class EpochSampler(Sampler[int]):
+    """All indices, in an order that is a function of (seed, epoch)."""
+
+    def __init__(self, num_samples: int, shuffle: bool, seed: int, epoch: torch.Tensor):
+        self.num_samples, self.shuffle, self.seed, self.epoch = num_samples, shuffle, seed, epoch
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __iter__(self) -> Iterator[int]:
+        if not self.shuffle:
+            return iter(range(self.num_samples))
+        with isolated_randomness(self.seed, int(self.epoch)):
+            return iter(torch.randperm(self.num_samples).tolist())
+
+
+class SampleError:
+    """Carries a UserError's message out of a worker, where an exception would lose its form."""
+
+    def __init__(self, message: str):
+        self.message = message
+
+
+class SeededDataset(Dataset):
+    """A dataset whose every sample is drawn with sources seeded from (seed, epoch, index)."""
+
+    def __init__(self, dataset: Any, seed: int, epoch: torch.Tensor):
+        self.dataset, self.seed, self.epoch = dataset, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        with isolated_randomness(self.seed, int(self.epoch), index):
+            try:
+                return self.dataset[index]
+            except UserError as error:
+                return SampleError(str(error))
+
+
+def collate(samples: list[Any]) -> Any:
+    """PyTorch's batch of samples, or the first sample's error."""
+    for sample in samples:
+        if isinstance(sample, SampleError):
+            return sample
+    shapes = {
+        tuple(value.shape)
+        for sample in samples
+        for key, value in sample.items()
+        if key == "A" and isinstance(value, torch.Tensor)
+    }
+    if len(shapes) > 1:
+        sizes = " and ".join(sorted(f"{shape[-1]}x{shape[-2]}" for shape in shapes))
+        return SampleError(
+            f"pictures of {sizes} cannot form one batch; pass --batch_size 1, or --preprocess "
+            "resize_and_crop"
+        )
+    return default_collate(samples)

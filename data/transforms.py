@@ -1,0 +1,113 @@
+"""From a decoded picture to the tensor a network sees: resize, crop, flip, scale to [-1, 1].
+
+The first step, `Resize`, depends on the picture alone; only `Augment` is random. Everything here is
+a plain class, so that samples pickle to worker processes on every system.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from util.errors import UserError
+
+Size = tuple[int, int]  # (width, height) in pixels, as Pillow has it
+
+
+@dataclass(frozen=True)
+class Resize:
+    """The deterministic part of --preprocess.
+
+    resize_and_crop: to load_size squared, whatever the aspect ratio. scale_width and
+    scale_width_and_crop: width to load_size, aspect ratio kept; where the height would fall below
+    crop_size, height to crop_size instead. crop and none: unchanged. Where no square crop follows,
+    both sides are rounded to `multiple`. Bicubic.
+    """
+
+    preprocess: str
+    load_size: int
+    crop_size: int
+    multiple: int = 1
+
+    def target(self, size: Size) -> Size:
+        """The size a picture of this size is brought to."""
+        width, height = size
+        if self.preprocess == "resize_and_crop":
+            return self.load_size, self.load_size
+        if self.preprocess.startswith("scale_width"):
+            scale = self.load_size / width
+            if round(height * scale) < self.crop_size:
+                scale = self.crop_size / height
+            width, height = round(width * scale), round(height * scale)
+        if self.preprocess in ("scale_width", "none"):
+            width, height = (
+                max(1, round(side / self.multiple)) * self.multiple for side in (width, height)
+            )
+        return width, height
+
+    def rounds(self, size: Size) -> bool:
+        """Whether the multiple changes what a picture of this size is brought to."""
+        exact = Resize(self.preprocess, self.load_size, self.crop_size, multiple=1)
+        return self.target(size) != exact.target(size)
+
+    def __call__(self, picture: Image.Image, target: Size | None = None) -> Image.Image:
+        target = target or self.target(picture.size)
+        if picture.size == target:
+            return picture
+        return picture.resize(target, Image.Resampling.BICUBIC)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """One choice of crop and flip; the pictures of a pair share it."""
+
+    left: int = 0
+    top: int = 0
+    crop_size: int | None = None  # None: no crop
+    flip: bool = False
+
+    @staticmethod
+    def draw(size: Size, crop_size: int | None, *, at_random: bool, flips: bool) -> Augment:
+        """Choose for a resized picture, from Python's random source.
+
+        Without `at_random` the crop is centred. Raises UserError for a picture below the crop.
+        """
+        left = top = 0
+        if crop_size is not None:
+            spare = size[0] - crop_size, size[1] - crop_size
+            if min(spare) < 0:
+                raise UserError(
+                    f"a picture of {size[0]}x{size[1]} is smaller than --crop_size {crop_size}; "
+                    "use a smaller --crop_size or --preprocess resize_and_crop"
+                )
+            left, top = (
+                (random.randint(0, spare[0]), random.randint(0, spare[1]))
+                if at_random
+                else (spare[0] // 2, spare[1] // 2)
+            )
+        return Augment(left, top, crop_size, flips and random.random() > 0.5)
+
+    def __call__(self, picture: Image.Image) -> Image.Image:
+        if self.crop_size is not None:
+            right, bottom = self.left + self.crop_size, self.top + self.crop_size
+            picture = picture.crop((self.left, self.top, right, bottom))
+        if self.flip:
+            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return picture
+
+
+def to_channels(picture: Image.Image, num_channels: int) -> Image.Image:
+    """An RGB picture as it is for 3 channels, or in grey (ITU-R 601 luma) for 1."""
+    return picture.convert("L") if num_channels == 1 else picture
+
+
+def to_tensor(picture: Image.Image) -> torch.Tensor:
+    """(C, H, W) float32 in [-1, 1] from an RGB (C = 3) or grey (C = 1) picture."""
+    pixels = np.array(picture)
+    tensor = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
+    # In this order the result is bit for bit that of ToTensor and Normalize(0.5, 0.5).
+    return tensor.contiguous().float().div_(255).sub_(0.5).div_(0.5)

@@ -1,0 +1,48 @@
+"""Two sets of pictures without pairs, for CycleGAN."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from typing import Any
+
+from data.aligned_dataset import phase_folders
+from data.base_dataset import BaseDataset, channels, missing_phase
+from data.image_folder import has_pictures, make_dataset
+
+
+class UnalignedDataset(BaseDataset):
+    """{A, B} with separate crops and flips, from DATAROOT/PHASEA/* and DATAROOT/PHASEB/*.
+
+    As long as the larger side. A goes in order; its B is drawn at random, or follows the index
+    with --serial_batches, so that no order of pairs is learnt.
+    """
+
+    @staticmethod
+    def has_phase(opt: argparse.Namespace, phase: str) -> bool:
+        _, side_a, side_b = phase_folders(opt.dataroot, phase)
+        return has_pictures(side_a) and has_pictures(side_b)
+
+    def __init__(self, opt: argparse.Namespace):
+        super().__init__(opt)
+        self.num_channels = channels(opt)
+        _, side_a, side_b = phase_folders(opt.dataroot, opt.phase)
+        if not (has_pictures(side_a) and has_pictures(side_b)):
+            raise missing_phase(opt, f"{side_a} and {side_b}")
+        self.paths_a = make_dataset(side_a, opt.max_dataset_size)
+        self.paths_b = make_dataset(side_b, opt.max_dataset_size)
+        self.announce_rounding(self.paths_a + self.paths_b)
+
+    def __len__(self) -> int:
+        return max(len(self.paths_a), len(self.paths_b))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path_a = self.paths_a[index % len(self.paths_a)]
+        index_b = index if self.opt.serial_batches else random.randrange(len(self.paths_b))
+        path_b = self.paths_b[index_b % len(self.paths_b)]
+        return {
+            "A": self.load(path_a, self.num_channels[0]),
+            "B": self.load(path_b, self.num_channels[1]),
+            "A_paths": path_a,
+            "B_paths": path_b,
+        }

@@ -1,0 +1,208 @@
+"""What every model gives the training and testing programs, and what it gets from here."""
+
+from __future__ import annotations
+
+import argparse
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from models.networks.generators import SIZE_MULTIPLE
+from models.networks.initialize import drop_unused_instance_norm_buffers
+from models.schedules import get_scheduler
+from util.checkpoint import load_weights, save_weights
+from util.errors import UserError
+from util.runtime import resolve_device
+
+
+class BaseModel(ABC):
+    """A model chosen by --model: networks, objectives and one optimisation step.
+
+    A sub-class in models/NAME_model.py, named NameModel, calls `super().__init__(opt)` and fills
+    these lists, each name of which stands for an attribute:
+
+        model_names    "G" -> netG: a network; saved and loaded
+        loss_names     "G_GAN" -> loss_G_GAN: a scalar; printed and logged
+        visual_names   "fake_B" -> fake_B: pictures (N, C, H, W) in [-1, 1]; shown and saved
+        optimizers     in training; each gets a learning-rate schedule
+
+    and gives `set_input`, `forward` and `optimize_parameters`.
+
+    Attributes:
+        captions: plain words for visual names on pages.
+        compare: pairs of visual names for the before/after slider of pages.
+        measure: the visual name of a result and of the target it should equal, for metrics.
+    """
+
+    captions: ClassVar[dict[str, str]] = {}
+    compare: ClassVar[list[tuple[str, str]]] = []
+    measure: ClassVar[tuple[str, str] | None] = None
+
+    def __init__(self, opt: argparse.Namespace):
+        self.opt = opt
+        self.isTrain: bool = opt.isTrain
+        self.device = resolve_device(opt.device)
+        self.gpu_ids = [self.device.index or 0] if self.device.type == "cuda" else []
+        self.save_dir = Path(opt.checkpoints_dir) / opt.name
+        self.model_names: list[str] = []
+        self.loss_names: list[str] = []
+        self.visual_names: list[str] = []
+        self.optimizers: list[torch.optim.Optimizer] = []
+        self.schedulers: list[Any] = []
+        self.image_paths: list[str] = []
+
+    @staticmethod
+    def modify_commandline_options(parser: Any, is_train: bool) -> Any:
+        """Add flags or change defaults; returns the parser."""
+        return parser
+
+    @staticmethod
+    def size_multiple(opt: argparse.Namespace) -> int:
+        """Sides of input pictures must be multiples of this; by default what --netG needs."""
+        return SIZE_MULTIPLE.get(opt.netG, 1)
+
+    @abstractmethod
+    def set_input(self, input: dict[str, Any]) -> None:
+        """Take a batch of the dataset, move it to the device, remember its paths."""
+
+    @abstractmethod
+    def forward(self) -> None:
+        """Run the networks on the input; used in training and testing."""
+
+    @abstractmethod
+    def optimize_parameters(self) -> None:
+        """One training step: losses, gradients, weights."""
+
+    def setup(self, opt: argparse.Namespace) -> None:
+        """Finish construction: devices, schedules, and the weights that the options ask for.
+
+        Raises UserError where weights are missing or do not fit.
+        """
+        for name, net in self.networks().items():
+            net.to(self.device)
+            count = sum(p.numel() for p in net.parameters())
+            print(f"network {name}: {count / 1e6:.3f} million parameters")
+            if opt.verbose:
+                print(net)
+        if self.isTrain:
+            self.schedulers = [get_scheduler(optimizer, opt) for optimizer in self.optimizers]
+        if not self.isTrain or opt.continue_train:
+            self.load_networks(f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks by name."""
+        return {name: self._declared("model_names", f"net{name}") for name in self.model_names}
+
+    def eval(self) -> None:
+        """Put norm and dropout of all networks in test mode."""
+        for net in self.networks().values():
+            net.eval()
+
+    def test(self) -> None:
+        """Forward pass without gradients, then what else is to be shown."""
+        with torch.no_grad():
+            self.forward()
+            self.compute_visuals()
+
+    def compute_visuals(self) -> None:
+        """Further pictures for display; none by default."""
+
+    def get_image_paths(self) -> list[str]:
+        """The files that the current input came from, one per sample."""
+        return self.image_paths
+
+    def get_visual_paths(self) -> dict[str, list[str]]:
+        """For each visual name the files it was made from, after which results are named."""
+        return dict.fromkeys(self.visual_names, self.get_image_paths())
+
+    def get_current_visuals(self) -> OrderedDict[str, torch.Tensor]:
+        """The pictures to show, (N, C, H, W) in [-1, 1], in the order of `visual_names`."""
+        return OrderedDict((n, self._declared("visual_names", n)) for n in self.visual_names)
+
+    def get_current_losses(self) -> OrderedDict[str, float]:
+        """The losses of the last step, in the order of `loss_names`; waits for the device."""
+        losses = ((n, self._declared("loss_names", f"loss_{n}")) for n in self.loss_names)
+        return OrderedDict((n, float(torch.as_tensor(loss).detach())) for n, loss in losses)
+
+    def update_learning_rate(self, metric: float = 0.0) -> tuple[float, float]:
+        """End an epoch of the schedules; returns the rate before and after.
+
+        `metric` is what --lr_policy plateau watches: the epoch's mean generator loss.
+        """
+        before = self.learning_rate
+        for scheduler in self.schedulers:
+            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                scheduler.step(metric)
+            else:
+                scheduler.step()
+        return before, self.learning_rate
+
+    @property
+    def generator_loss(self) -> torch.Tensor:
+        """The total generator loss of the last step, a scalar."""
+        if not hasattr(self, "loss_G"):
+            raise UserError(
+                f"--lr_policy plateau watches the attribute loss_G, which {type(self).__name__} "
+                "does not set; use another --lr_policy"
+            )
+        return self.loss_G
+
+    @property
+    def learning_rate(self) -> float:
+        return self.optimizers[0].param_groups[0]["lr"]
+
+    def save_networks(self, label: str | int) -> None:
+        """Write each network to LABEL_net_NAME.pth, a bare state_dict."""
+        for name, net in self.networks().items():
+            save_weights(net, self.weights_path(label, name))
+
+    def load_networks(self, label: str | int) -> None:
+        """Read each network from LABEL_net_NAME.pth; UserError where one is missing or unfit."""
+        for name, net in self.networks().items():
+            path = self.weights_path(label, name)
+            state = drop_unused_instance_norm_buffers(net, load_weights(path))
+            try:
+                net.load_state_dict(state)
+            except RuntimeError as error:
+                raise UserError(misfit(path, name, net, state)) from error
+            print(f"network {name}: weights of {path}")
+
+    def weights_path(self, label: str | int, name: str) -> Path:
+        return self.save_dir / f"{label}_net_{name}.pth"
+
+    def set_requires_grad(self, nets: nn.Module | Iterable[nn.Module], requires_grad: bool) -> None:
+        """Freeze networks, so that no gradients are computed for them, or free them again."""
+        for net in [nets] if isinstance(nets, nn.Module) else nets:
+            net.requires_grad_(requires_grad)
+
+    def _declared(self, names: str, attribute: str) -> Any:
+        if not hasattr(self, attribute):
+            raise AttributeError(
+                f"{type(self).__name__}.{names} promises an attribute {attribute}, which is not set"
+            )
+        return getattr(self, attribute)
+
+
+def misfit(path: Path, name: str, net: nn.Module, state: dict[str, torch.Tensor]) -> str:
+    """How the weights of a file differ from the network they should go into."""
+    wanted = net.state_dict()
+    shapes = [k for k in wanted if k in state and wanted[k].shape != state[k].shape]
+    parts = [
+        f"{len(keys)} {what} (such as {keys[0]})"
+        for what, keys in (
+            ("missing", [k for k in wanted if k not in state]),
+            ("not expected", [k for k in state if k not in wanted]),
+            ("of another shape", shapes),
+        )
+        if keys
+    ]
+    return (
+        f"{path} does not fit the network {name}: of {len(wanted)} tensors, {', '.join(parts)}; "
+        "pass the flags it was trained with (--netG, --netD, --norm, --ngf, --ndf, --no_dropout, "
+        "--input_nc, --output_nc, --n_layers_D; see train_opt.txt beside it)"
+    )

@@ -1,0 +1,33 @@
+"""Networks, adversarial losses and schedules under the one name that model files import.
+
+A file in models/ writes `from . import networks` and takes from here what training
+needs besides the model itself: `networks.define_G`, `networks.GANLoss`, `networks.get_scheduler`.
+"""
+
+from ..losses.gan import GANLoss, cal_gradient_penalty
+from ..schedules import get_scheduler
+from .discriminators import NLayerDiscriminator, PixelDiscriminator, define_D
+from .generators import SIZE_MULTIPLE, ResnetGenerator, UnetGenerator, define_G
+from .initialize import (
+    drop_unused_instance_norm_buffers,
+    get_norm_layer,
+    init_net,
+    init_weights,
+)
+
+__all__ = [
+    "SIZE_MULTIPLE",
+    "GANLoss",
+    "NLayerDiscriminator",
+    "PixelDiscriminator",
+    "ResnetGenerator",
+    "UnetGenerator",
+    "cal_gradient_penalty",
+    "define_D",
+    "define_G",
+    "drop_unused_instance_norm_buffers",
+    "get_norm_layer",
+    "get_scheduler",
+    "init_net",
+    "init_weights",
+]

@@ -1,0 +1,113 @@
+"""What every network is built and started with: its normalization layers and its first weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from util.errors import UserError, did_you_mean
+
+NormLayer = Callable[[int], nn.Module]
+
+# Identity takes and ignores the channel count, so that every network keeps its layer indices, and
+# with them its state_dict keys, whichever of these it is built with.
+NORM_LAYERS: dict[str, NormLayer] = {
+    "instance": nn.InstanceNorm2d,  # neither weights nor running statistics
+    "batch": nn.BatchNorm2d,  # both
+    "none": nn.Identity,
+    "syncbatch": nn.SyncBatchNorm,  # batch norm over the batches of all processes
+}
+
+# Each takes (tensor, gain). He et al. derive their standard deviation from the layer alone.
+INIT_FUNCTIONS: dict[str, Callable[[torch.Tensor, float], Any]] = {
+    "normal": lambda weight, gain: nn.init.normal_(weight, 0.0, gain),
+    "xavier": nn.init.xavier_normal_,
+    "kaiming": lambda weight, _: nn.init.kaiming_normal_(weight, a=0, mode="fan_in"),
+    "orthogonal": nn.init.orthogonal_,
+}
+
+
+def unknown_choice(flag: str, received: str, allowed: Iterable[str]) -> UserError:
+    """The error for a value that is not among those a flag allows."""
+    names = list(allowed)
+    return UserError(
+        f"{flag} {received}: unknown{did_you_mean(received, names)}; available: {', '.join(names)}"
+    )
+
+
+def get_norm_layer(norm_type: str = "instance") -> NormLayer:
+    """The class of normalization layer that --norm names; call it with the number of channels."""
+    if norm_type not in NORM_LAYERS:
+        raise unknown_choice("--norm", norm_type, NORM_LAYERS)
+    return NORM_LAYERS[norm_type]
+
+
+def conv_needs_bias(norm_layer: NormLayer) -> bool:
+    """Whether a convolution in front of this normalization has a bias: under instance norm only.
+
+    Batch norm adds its own. Instance norm and none could both use one; that only the first gets
+    it is what existing weight files were saved with.
+    """
+    return getattr(norm_layer, "func", norm_layer) is nn.InstanceNorm2d  # .func: of a partial
+
+
+def init_weights(net: nn.Module, init_type: str = "normal", init_gain: float = 0.02) -> None:
+    """Draw the weights of all convolutions, linear layers and affine batch norms anew, in place.
+
+    Args:
+        init_type: distribution of convolution and linear weights. normal: N(0, init_gain), by
+            standard deviation; xavier: N(0, init_gain * sqrt(2 / (fan_in + fan_out))); kaiming:
+            N(0, sqrt(2 / fan_in)), init_gain unused; orthogonal: scaled by init_gain.
+        init_gain: scale, as above; also the standard deviation of norm weights, N(1, init_gain).
+            Biases become 0.
+
+    The same state of torch's generator gives the same weights: layers draw in the order of
+    `net.apply`, which is the order of their state_dict keys.
+
+    Source: arXiv:1611.07004, section 6.2; arXiv:1703.10593, section 7.1 (normal, 0.02).
+    """
+    if init_type not in INIT_FUNCTIONS:
+        raise unknown_choice("--init_type", init_type, INIT_FUNCTIONS)
+
+    def init_layer(layer: nn.Module) -> None:
+        if isinstance(layer, (nn.modules.conv._ConvNd, nn.Linear)):
+            INIT_FUNCTIONS[init_type](layer.weight, init_gain)
+        elif isinstance(layer, (nn.BatchNorm2d, nn.SyncBatchNorm)) and layer.affine:
+            nn.init.normal_(layer.weight, 1.0, init_gain)
+        else:
+            return
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+    net.apply(init_layer)
+
+
+def init_net(
+    net: nn.Module,
+    init_type: str = "normal",
+    init_gain: float = 0.02,
+    gpu_ids: Sequence[int] = (),
+) -> nn.Module:
+    """Initialise a network (see `init_weights`) and return it, on cuda:gpu_ids[0] if one is given.
+
+    Weights are drawn before the move, so that a seed gives the same ones on every device.
+    """
+    init_weights(net, init_type, init_gain)
+    return net.to(f"cuda:{gpu_ids[0]}") if gpu_ids else net
+
+
+def drop_unused_instance_norm_buffers(net: nn.Module, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """A copy of state_dict without statistics for those instance norms of net that keep none.
+
+    Files from before PyTorch 0.4 hold such means and variances; load_state_dict refuses them.
+    """
+    kept = copy.copy(state_dict)  # unlike a new dict, keeps the _metadata that torch.save wrote
+    for prefix, layer in net.named_modules():
+        if isinstance(layer, nn.InstanceNorm2d) and not layer.track_running_stats:
+            for buffer in ("running_mean", "running_var", "num_batches_tracked"):
+                kept.pop(f"{prefix}.{buffer}", None)
+    return kept

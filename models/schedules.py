@@ -1,0 +1,102 @@
+"""Learning rates by epoch: linear, step, cosine and plateau."""
+
+from __future__ import annotations
+
+import math
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from util.errors import UserError, did_you_mean
+
+LR_POLICIES = ("linear", "step", "plateau", "cosine")
+
+
+def get_scheduler(optimizer: Optimizer, opt: Namespace) -> LRScheduler:
+    """`make_scheduler` from the options of the command line, starting in epoch opt.epoch_count."""
+    return make_scheduler(
+        optimizer,
+        opt.lr_policy,
+        n_epochs=opt.n_epochs,
+        n_epochs_decay=opt.n_epochs_decay,
+        lr_decay_iters=opt.lr_decay_iters,
+        first_epoch=opt.epoch_count,
+    )
+
+
+def make_scheduler(
+    optimizer: Optimizer,
+    policy: str,
+    *,
+    n_epochs: int,
+    n_epochs_decay: int,
+    lr_decay_iters: int,
+    first_epoch: int = 1,
+) -> LRScheduler:
+    """A schedule to be stepped at the end of each epoch.
+
+    Args:
+        optimizer: its learning rates are the full ones; the schedule sets those of first_epoch.
+        policy: the rate in epoch e = 1, 2, ... is the full rate times
+            linear: 1 up to e = n_epochs, then 1 - (e - n_epochs) / (n_epochs_decay + 1), which is
+            zero right after the last epoch, n_epochs + n_epochs_decay;
+            step: 0.1 ** k with k = (e - 1) // lr_decay_iters;
+            cosine: (1 + cos(pi * (e - 1) / (n_epochs + n_epochs_decay))) / 2, likewise zero right
+            after the last epoch;
+            plateau: 0.2 ** k, with k raised at the end of the sixth epoch in a row whose metric is
+            not 1% below the lowest so far. It steps by `step(metric)`, and as no formula gives k it
+            begins at the full rate whatever first_epoch is.
+        first_epoch: e at the start, for runs that continue another: the rates are then those of a
+            run that began with epoch 1.
+    """
+
+    def linear(epoch: int) -> float:
+        return max(0.0, 1 - max(0, epoch - n_epochs) / (n_epochs_decay + 1))
+
+    def step(epoch: int) -> float:
+        return 0.1 ** ((epoch - 1) // lr_decay_iters)
+
+    def cosine(epoch: int) -> float:
+        done = min(1.0, (epoch - 1) / (n_epochs + n_epochs_decay))
+        return (1 + math.cos(math.pi * done)) / 2
+
+    if policy == "plateau":
+        return ReduceLROnPlateau(optimizer, mode="min", factor=0.2, threshold=0.01, patience=5)
+    factors = {"linear": linear, "step": step, "cosine": cosine}
+    if policy not in factors:
+        raise UserError(
+            f"--lr_policy {policy}: unknown{did_you_mean(policy, LR_POLICIES)}; "
+            f"available: {', '.join(LR_POLICIES)}"
+        )
+    return EpochSchedule(optimizer, factors[policy], first_epoch)
+
+
+class EpochSchedule(LRScheduler):
+    """Full rate times factor(e) in epoch e = 1, 2, ...; `step()` goes on to the next epoch.
+
+    Its state is the epoch alone, so a run that is resumed with another rate or another length
+    follows the options that it was given then, not those of the run that saved the state.
+    Load the optimizer's state first, as that brings its own rates.
+    """
+
+    def __init__(self, optimizer: Optimizer, factor: Callable[[int], float], first_epoch: int = 1):
+        self.factor = factor
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        # The base class counts epochs from 0, and takes one step right away.
+        super().__init__(optimizer, last_epoch=first_epoch - 2)
+
+    def get_lr(self) -> list[float]:
+        return [full_rate * self.factor(self.last_epoch + 1) for full_rate in self.base_lrs]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"last_epoch": self.last_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.last_epoch = state_dict["last_epoch"]
+        self._last_lr = self.get_lr()
+        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+            group["lr"] = rate

@@ -1,0 +1,58 @@
+"""One generator of a trained model, run over pictures in one direction."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, ClassVar
+
+from models import networks
+from models.base_model import BaseModel
+from util.errors import UserError
+
+
+class TestModel(BaseModel):
+    """real -> fake by the weights EPOCH_net_G.pth, or EPOCH_net_G_A.pth with --model_suffix _A."""
+
+    captions: ClassVar = {"real": "input", "fake": "generated"}
+    compare: ClassVar = [("real", "fake")]
+
+    __test__ = False  # not a test, whatever pytest thinks of the name
+
+    @staticmethod
+    def modify_commandline_options(parser: Any, is_train: bool) -> Any:
+        if is_train:
+            raise UserError("--model test is for test.py; train with pix2pix or cycle_gan")
+        parser.set_defaults(dataset_mode="single")
+        parser.add_argument(
+            "--model_suffix",
+            default="",
+            help="which generator of the run: _A or _B for the two of CycleGAN",
+        )
+        return parser
+
+    def __init__(self, opt: argparse.Namespace):
+        super().__init__(opt)
+        self.visual_names = ["real", "fake"]
+        self.model_names = [f"G{opt.model_suffix}"]
+        self.netG = networks.define_G(
+            opt.input_nc,
+            opt.output_nc,
+            opt.ngf,
+            opt.netG,
+            opt.norm,
+            not opt.no_dropout,
+            opt.init_type,
+            opt.init_gain,
+        )
+        setattr(self, f"netG{opt.model_suffix}", self.netG)
+
+    def set_input(self, input: dict[str, Any]) -> None:
+        """Take a batch of a single dataset: A, (N, C, H, W) in [-1, 1], and its paths."""
+        self.real = input["A"].to(self.device, non_blocking=True)
+        self.image_paths = input["A_paths"]
+
+    def forward(self) -> None:
+        self.fake = self.netG(self.real)  # (N, output_nc, H, W)
+
+    def optimize_parameters(self) -> None:
+        """Nothing is trained here."""

@@ -1,0 +1,383 @@
+"""Flags shared by train.py and test.py, and how a command line becomes the options of a run."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import secrets
+import string
+import sys
+from pathlib import Path
+from typing import Any
+
+from options.parser import OptionParser, count_or_inf, device_name, number, whole
+from util.errors import UserError
+from util.registry import Registry
+
+
+class BaseOptions:
+    """Builds the parser, lets the chosen model and dataset add their flags, parses and checks.
+
+    Args:
+        models, datasets: the registries that --model and --dataset_mode choose from.
+
+    `parse()` returns the options as a namespace that nothing changes afterwards: what is printed
+    (`text`) is what is used. Besides the flags it holds `isTrain` and `size_multiple` (the model's
+    word on which sides of pictures it takes: multiples of so many pixels).
+    """
+
+    is_train: bool
+    default_model: str
+
+    def __init__(self, models: Registry, datasets: Registry):
+        self.models, self.datasets = models, datasets
+
+    def add_flags(self, parser: OptionParser) -> None:
+        """The flags of this level; sub-classes call super and add theirs."""
+        model_names, dataset_names = self.models.names(), self.datasets.names()
+        parser.begin_section("Experiment")
+        parser.add_argument(
+            "--dataroot",
+            required=True,
+            metavar="DIR",
+            help="folder with the pictures; the layout depends on --dataset_mode",
+        )
+        parser.add_argument(
+            "--name",
+            default="experiment_name",
+            help="name of the run: the folder under --checkpoints_dir where all of it is kept",
+        )
+        parser.add_argument(
+            "--checkpoints_dir", default="./checkpoints", metavar="DIR", help="where runs are kept"
+        )
+        parser.add_argument(
+            "--suffix",
+            default="",
+            help="appended to --name after an underscore; {flag} stands for the flag's value, as "
+            "in {model}_{netG}_size{load_size}",
+        )
+        parser.add_argument(
+            "--model", default=self.default_model, help=f"one of {', '.join(model_names)}"
+        )
+        parser.add_argument(
+            "--seed",
+            type=whole(0),
+            help="makes initial weights, order, crops, flips and dropout repeatable; by default a "
+            "new one is drawn and printed",
+        )
+        parser.add_argument(
+            "--device",
+            type=device_name,
+            default="auto",
+            metavar="{auto,cpu,cuda,cuda:N,mps}",
+            help="where to compute; auto takes a CUDA GPU, else Apple's MPS, else the CPU",
+        )
+        parser.add_argument(
+            "--epoch",
+            default="latest",
+            metavar="LABEL",
+            help="which checkpoint to load: latest, or an epoch number",
+        )
+        parser.add_argument(
+            "--load_iter",
+            type=whole(0),
+            default=0,
+            metavar="N",
+            help="above 0: load checkpoint iter_N (of --save_by_iter) instead of --epoch",
+        )
+        parser.add_argument(
+            "--dry_run",
+            action="store_true",
+            help="print the options as they would be used, check them, and exit",
+        )
+        parser.add_argument(
+            "--verbose",
+            action="store_true",
+            help="print the networks layer by layer, and tracebacks of errors",
+        )
+
+        parser.begin_section("Data")
+        parser.add_argument(
+            "--dataset_mode",
+            default="unaligned",
+            choices=dataset_names,
+            help="how pictures are arranged and loaded",
+        )
+        parser.add_argument(
+            "--direction",
+            default="AtoB",
+            choices=["AtoB", "BtoA"],
+            help="which side is the input and which the output",
+        )
+        parser.add_argument(
+            "--serial_batches",
+            action="store_true",
+            help="take the pictures in the order of their names instead of shuffled",
+        )
+        parser.add_argument(
+            "--num_threads",
+            type=whole(0),
+            default=4,
+            metavar="N",
+            help="processes that load pictures; 0 loads in the main process; results do not depend "
+            "on it",
+        )
+        parser.add_argument(
+            "--batch_size", type=whole(1), default=1, metavar="N", help="pictures per step"
+        )
+        parser.add_argument(
+            "--preprocess",
+            default="resize_and_crop",
+            choices=["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"],
+            help="resize_and_crop: to load_size squared, then a crop_size crop; crop: the crop "
+            "alone; scale_width: width to load_size, aspect ratio kept; scale_width_and_crop: the "
+            "same and a crop; none: sides are only rounded to what the generator takes",
+        )
+        parser.add_argument(
+            "--load_size",
+            type=whole(1),
+            default=286,
+            metavar="PX",
+            help="pictures are scaled to this size first",
+        )
+        parser.add_argument(
+            "--crop_size",
+            type=whole(1),
+            default=256,
+            metavar="PX",
+            help="side of the square that is cut out, at random in training, from the centre in "
+            "testing",
+        )
+        parser.add_argument(
+            "--no_flip",
+            action="store_true",
+            help="do not mirror pictures left to right at random",
+        )
+        parser.add_argument(
+            "--max_dataset_size",
+            type=count_or_inf,
+            default=math.inf,
+            metavar="N",
+            help="use at most this many pictures of a folder; inf: all",
+        )
+        parser.add_argument(
+            "--display_winsize",
+            type=whole(1),
+            default=256,
+            metavar="PX",
+            help="width of pictures on HTML pages",
+        )
+
+        parser.begin_section("Networks")
+        parser.add_argument(
+            "--input_nc",
+            type=whole(1),
+            default=3,
+            metavar="N",
+            help="input: 3 RGB, 1 grey",
+        )
+        parser.add_argument(
+            "--output_nc",
+            type=whole(1),
+            default=3,
+            metavar="N",
+            help="output: 3 RGB, 1 grey",
+        )
+        parser.add_argument(
+            "--ngf",
+            type=whole(1),
+            default=64,
+            metavar="N",
+            help="generator filters next to the picture; the usual measure of its size",
+        )
+        parser.add_argument(
+            "--ndf",
+            type=whole(1),
+            default=64,
+            metavar="N",
+            help="discriminator filters in the first layer",
+        )
+        parser.add_argument(
+            "--netG",
+            default="resnet_9blocks",
+            choices=["resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"],
+            help="generator; unet_256 needs sides that are multiples of 256, unet_128 of 128, the "
+            "ResNets of 4",
+        )
+        parser.add_argument(
+            "--netD",
+            default="basic",
+            choices=["basic", "n_layers", "pixel"],
+            help="discriminator: basic is the 70x70 PatchGAN, n_layers a PatchGAN of --n_layers_D "
+            "layers, pixel judges each pixel",
+        )
+        parser.add_argument(
+            "--n_layers_D",
+            type=whole(1),
+            default=3,
+            metavar="N",
+            help="layers of the PatchGAN; given with --netD basic it selects n_layers",
+        )
+        parser.add_argument(
+            "--norm",
+            default="instance",
+            choices=["instance", "batch", "none", "syncbatch"],
+            help="normalisation in both networks",
+        )
+        parser.add_argument(
+            "--init_type",
+            default="normal",
+            choices=["normal", "xavier", "kaiming", "orthogonal"],
+            help="how weights are drawn at the start",
+        )
+        parser.add_argument(
+            "--init_gain",
+            type=number(above=0),
+            default=0.02,
+            metavar="X",
+            help="scale of the initial weights for normal, xavier and orthogonal",
+        )
+        parser.add_argument("--no_dropout", action="store_true", help="no dropout in the generator")
+
+        parser.begin_section("Weights & Biases")
+        parser.add_argument(
+            "--use_wandb", action="store_true", help="log losses and pictures to Weights & Biases"
+        )
+        parser.add_argument(
+            "--wandb_project_name",
+            default="CycleGAN-and-pix2pix",
+            metavar="NAME",
+            help="project there",
+        )
+
+    def parse(self, argv: list[str] | None = None) -> argparse.Namespace:
+        """Options of a command line (default: this process's), checked and printed.
+
+        Nothing is written yet (see `save`). Raises UserError for flags, values and combinations
+        that cannot work.
+        """
+        argv = sys.argv[1:] if argv is None else argv
+        parser, model, dataset = self._build_parser(argv)
+        opt, given = parser.parse(argv)
+        opt.isTrain = self.is_train
+        opt.size_multiple = model.size_multiple(opt)
+        self.resolve(opt, given, dataset)
+        self.check(opt)
+        self.text = describe(opt, parser)
+        print(self.text, flush=True)
+        return opt
+
+    def resolve(self, opt: argparse.Namespace, given: set[str], dataset: Any) -> None:
+        """Settle what depends on other flags or on the disk; `given` are the flags on the line."""
+        if opt.seed is None:
+            opt.seed = secrets.randbelow(2**31)
+        if opt.netD == "basic" and "n_layers_D" in given and opt.n_layers_D != 3:
+            print(f"--netD basic with --n_layers_D {opt.n_layers_D}: using --netD n_layers")
+            opt.netD = "n_layers"
+        if opt.suffix:
+            opt.name = f"{opt.name}_{expand_suffix(opt)}"
+
+    def check(self, opt: argparse.Namespace) -> None:
+        """Refuse combinations that cannot work, before anything is written."""
+        runs, run = Path(opt.checkpoints_dir).resolve(), run_folder(opt).resolve()
+        if runs not in run.parents:
+            raise UserError(
+                f"--name {opt.name!r} leaves --checkpoints_dir {opt.checkpoints_dir}; use a plain "
+                "name"
+            )
+        if not Path(opt.dataroot).exists():
+            raise UserError(f"--dataroot {opt.dataroot}: there is no such folder{siblings(opt)}")
+        crops = opt.preprocess in ("resize_and_crop", "crop", "scale_width_and_crop")
+        resizes = opt.preprocess in ("resize_and_crop", "scale_width", "scale_width_and_crop")
+        if crops and resizes and opt.load_size < opt.crop_size:
+            raise UserError(
+                f"--crop_size {opt.crop_size} is larger than --load_size {opt.load_size}: pictures "
+                f"are scaled first and then cropped; pass --load_size {opt.crop_size} or more"
+            )
+        if crops:
+            check_multiple("--crop_size", opt.crop_size, opt)
+        elif resizes:
+            check_multiple("--load_size", opt.load_size, opt)
+
+    def save(self, opt: argparse.Namespace) -> None:
+        """Keep the printed options beside the run: train_opt.txt or test_opt.txt."""
+        folder = run_folder(opt)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / ("train_opt.txt" if self.is_train else "test_opt.txt")
+        file.write_text(self.text + "\n", encoding="utf-8")
+
+    def _build_parser(self, argv: list[str]) -> tuple[OptionParser, Any, Any]:
+        parser = OptionParser(
+            description=(sys.modules["__main__"].__doc__ or "").split("\n")[0],
+            usage="%(prog)s --dataroot DIR [flags]",
+            epilog="On/off flags may stand bare or take on/off, true/false, yes/no, 1/0. With "
+            "--model or --dataset_mode on the line, --help also shows what these add and change.",
+        )
+        self.add_flags(parser)
+        chosen = OptionParser(add_help=False)
+        chosen.add_argument("--model", default=self.default_model)
+        chosen.add_argument("--dataset_mode")
+        names, _ = chosen.parse_known_args(argv)
+
+        model = self.models.find(names.model)
+        self._add_plugin_flags(parser, f"--model {names.model}", model)
+        if names.dataset_mode is None:
+            names.dataset_mode = parser.get_default("dataset_mode")
+        dataset = self.datasets.find(names.dataset_mode)
+        self._add_plugin_flags(parser, f"--dataset_mode {names.dataset_mode}", dataset)
+        return parser, model, dataset
+
+    def _add_plugin_flags(self, parser: OptionParser, title: str, plugin: Any) -> None:
+        before = parser.defaults()
+        section = parser.begin_section(f"Added by {title}")
+        plugin.modify_commandline_options(parser, self.is_train)
+        changed = [f"{k}={v}" for k, v in parser.defaults().items() if before.get(k, v) != v]
+        if changed:
+            section.description = f"{title} changes these defaults: {', '.join(changed)}"
+
+
+def describe(opt: argparse.Namespace, parser: OptionParser) -> str:
+    """The options as text, one per line, with the default where it was changed."""
+    lines = ["----------------- Options ---------------"]
+    for name, value in sorted(vars(opt).items()):
+        default = parser.get_default(name) if name in parser.dests() else value
+        note = f"\t[default: {default}]" if value != default else ""
+        lines.append(f"{name:>25}: {value}{note}")
+    lines.append("----------------- End -------------------")
+    return "\n".join(lines)
+
+
+def run_folder(opt: argparse.Namespace) -> Path:
+    """checkpoints_dir/name, where all of a run is kept."""
+    return Path(opt.checkpoints_dir) / opt.name
+
+
+def expand_suffix(opt: argparse.Namespace) -> str:
+    """--suffix with {flag} replaced by values; only plain flag names are looked up."""
+    try:
+        for _, field, _, _ in string.Formatter().parse(opt.suffix):
+            if field is not None and field not in vars(opt):
+                raise UserError(f"--suffix {opt.suffix!r}: {{{field}}} is not the name of a flag")
+        return opt.suffix.format(**vars(opt))
+    except ValueError as error:
+        raise UserError(f"--suffix {opt.suffix!r} is not a format string: {error}") from error
+
+
+def check_multiple(flag: str, value: int, opt: argparse.Namespace) -> None:
+    """Refuse a size that the generator cannot take, naming the nearest that it can."""
+    multiple = opt.size_multiple
+    if value % multiple:
+        below, above = value // multiple * multiple, -(-value // multiple) * multiple
+        options = f"{flag} {above}" if below == 0 else f"{flag} {below} or {above}"
+        raise UserError(
+            f"{flag} {value}: --netG {opt.netG} needs sides that are multiples of {multiple}; pass "
+            f"{options}, or another --netG"
+        )
+
+
+def siblings(opt: argparse.Namespace) -> str:
+    """What the nearest existing parent of --dataroot holds, for an error message."""
+    parent = next(p for p in Path(opt.dataroot).absolute().parents if p.is_dir())
+    names = sorted(p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"; {parent} has the folders {shown}" if names else f"; {parent} has no folders"

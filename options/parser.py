@@ -1,0 +1,153 @@
+"""An argparse parser whose on/off flags take values, and whose errors say what was meant."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from util.errors import UserError, did_you_mean
+
+ON, OFF = ("true", "on", "yes", "1"), ("false", "off", "no", "0")
+
+
+class OptionParser(argparse.ArgumentParser):
+    """ArgumentParser with sections, on/off flags and one-line errors.
+
+    Flags with action="store_true" may stand bare or take true/false, on/off, yes/no, 1/0, also
+    those of third-party models and datasets. Flags go to the section that was begun last.
+    """
+
+    _section: Any = None
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
+
+    def begin_section(self, title: str) -> argparse._ArgumentGroup:
+        """Group the flags that follow under a title in --help."""
+        self._section = self.add_argument_group(title)
+        return self._section
+
+    def add_argument(self, *names: Any, **kwargs: Any) -> argparse.Action:
+        if kwargs.get("action") == "store_true":
+            kwargs.pop("action")
+            kwargs.update(type=on_off, nargs="?", const=True, metavar="on|off")
+            kwargs.setdefault("default", False)
+        if kwargs.get("type") is float:  # no nan, no inf, also in third-party flags
+            kwargs["type"] = number()
+        add = super().add_argument if self._section is None else self._section.add_argument
+        return add(*names, **kwargs)
+
+    def dests(self) -> list[str]:
+        """The names of all options, without --help."""
+        return [a.dest for a in self._actions if a.dest != "help"]
+
+    def defaults(self) -> dict[str, Any]:
+        return {dest: self.get_default(dest) for dest in self.dests()}
+
+    def parse(self, argv: list[str]) -> tuple[argparse.Namespace, set[str]]:
+        """The options and the names of those that stood on the command line."""
+        opt, unknown = self.parse_known_args(argv)
+        if unknown:
+            word = unknown[0].split("=")[0]
+            flags = [s for a in self._actions for s in a.option_strings]
+            if word.startswith("-"):
+                self.error(f"unknown flag {word}{did_you_mean(word, flags)}; see --help")
+            self.error(f"{word!r} belongs to no flag; as in --name {word}, values follow flags")
+        untouched = object()
+        given, _ = self.parse_known_args(
+            argv, argparse.Namespace(**dict.fromkeys(self.dests(), untouched))
+        )
+        return opt, {dest for dest, value in vars(given).items() if value is not untouched}
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message.removeprefix("argument ").replace(": expected", " expects", 1))
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(c) for c in action.choices]
+            raise argparse.ArgumentError(
+                action,
+                f"{value!r} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}",
+            )
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, except where there is none to speak of: off, empty, drawn or required."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def on_off(text: str) -> bool:
+    """true/false, on/off, yes/no, 1/0 in any letter case."""
+    if text.lower() not in ON + OFF:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither on nor off (true/false, on/off, yes/no, 1/0)"
+        )
+    return text.lower() in ON
+
+
+def whole(at_least: int) -> Callable[[str], int]:
+    """A type for whole numbers with a lower bound."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or value < at_least:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a whole number of at least {at_least}"
+            )
+        return value
+
+    return convert
+
+
+def number(at_least: float = -math.inf, *, above: float = -math.inf, below: float = math.inf):
+    """A type for finite numbers x with at_least <= x, above < x < below."""
+    bounds = [
+        text
+        for bound, text in (
+            (at_least, f"a number of at least {at_least:g}"),
+            (above, f"a number above {above:g}"),
+            (below, f"below {below:g}"),
+        )
+        if math.isfinite(bound)
+    ]
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value >= at_least and above < value < below):
+            allowed = " and ".join(["a finite number", *bounds][bool(bounds) :])
+            raise argparse.ArgumentTypeError(f"{text!r} is not {allowed}")
+        return value
+
+    return convert
+
+
+def count_or_inf(text: str) -> float:
+    """A whole number of at least 1, or inf for no limit."""
+    if text.lower() in ("inf", "infinity"):
+        return math.inf
+    try:
+        return whole(1)(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a whole number of at least 1 nor inf"
+        ) from None
+
+
+def device_name(text: str) -> str:
+    """auto, cpu, cuda, cuda:N or mps."""
+    kind, colon, index = text.partition(":")
+    if text in ("auto", "cpu", "cuda", "mps") or (kind == "cuda" and colon and index.isdigit()):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not one of auto, cpu, cuda, cuda:N, mps")

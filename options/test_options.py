@@ -1,0 +1,68 @@
+"""Flags of test.py."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from options.base_options import BaseOptions, run_folder
+from options.parser import OptionParser, count_or_inf, number
+from util.errors import UserError
+
+
+class TestOptions(BaseOptions):
+    """Base flags plus where results go; pictures in order of name, unflipped, centre-cropped."""
+
+    __test__ = False  # not a test, whatever pytest thinks of the name
+    is_train = False
+    default_model = "test"
+
+    def add_flags(self, parser: OptionParser) -> None:
+        super().add_flags(parser)
+        parser.set_defaults(load_size=None, no_flip=True, serial_batches=True)
+        parser.begin_section("Testing")
+        parser.add_argument(
+            "--phase", default="test", help="part of --dataroot to use: train, val, test, ..."
+        )
+        parser.add_argument(
+            "--results_dir", default="./results/", metavar="DIR", help="where results are written"
+        )
+        parser.add_argument(
+            "--num_test",
+            type=count_or_inf,
+            default=50,
+            metavar="N",
+            help="how many pictures to run; inf: all",
+        )
+        parser.add_argument(
+            "--aspect_ratio",
+            type=number(above=0),
+            default=1.0,
+            metavar="X",
+            help="width over height by which results are stretched back",
+        )
+        parser.add_argument(
+            "--eval",
+            action="store_true",
+            help="normalise with the running averages of training and without dropout; by default "
+            "both act as in training, as pix2pix was published",
+        )
+
+    def resolve(self, opt: argparse.Namespace, given: set[str], dataset: Any) -> None:
+        super().resolve(opt, given, dataset)
+        if opt.load_size is None:
+            opt.load_size = opt.crop_size
+        if "phase" not in given and not dataset.has_phase(opt, opt.phase):
+            for phase in ("val", "train"):
+                if dataset.has_phase(opt, phase):
+                    print(f"{opt.dataroot} has no {opt.phase} pictures: using --phase {phase}")
+                    opt.phase = phase
+                    break
+
+    def check(self, opt: argparse.Namespace) -> None:
+        super().check(opt)
+        if not run_folder(opt).is_dir():
+            raise UserError(
+                f"--name {opt.name}: there is no run {run_folder(opt)}; train one first, or set "
+                "--checkpoints_dir"
+            )

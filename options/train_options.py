@@ -1,0 +1,151 @@
+"""Flags of train.py."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+
+from options.base_options import BaseOptions, run_folder
+from options.parser import OptionParser, number, whole
+from util.errors import UserError
+
+
+class TrainOptions(BaseOptions):
+    """Base flags plus schedule, objective, checkpoints and logging."""
+
+    is_train = True
+    default_model = "cycle_gan"
+
+    def add_flags(self, parser: OptionParser) -> None:
+        super().add_flags(parser)
+        parser.begin_section("Training schedule and objective")
+        parser.add_argument(
+            "--phase", default="train", help="part of --dataroot to use: train, val, test, ..."
+        )
+        parser.add_argument(
+            "--n_epochs",
+            type=whole(0),
+            default=100,
+            metavar="N",
+            help="epochs at the initial learning rate",
+        )
+        parser.add_argument(
+            "--n_epochs_decay",
+            type=whole(0),
+            default=100,
+            metavar="N",
+            help="epochs after those; --lr_policy linear lets the rate fall to zero over them",
+        )
+        parser.add_argument(
+            "--lr", type=number(above=0), default=0.0002, metavar="X", help="learning rate of Adam"
+        )
+        parser.add_argument(
+            "--beta1",
+            type=number(0, below=1),
+            default=0.5,
+            metavar="X",
+            help="momentum of Adam, 0 to below 1",
+        )
+        parser.add_argument(
+            "--lr_policy",
+            default="linear",
+            choices=["linear", "step", "plateau", "cosine"],
+            help="linear: constant for n_epochs, then to zero; step: x0.1 each lr_decay_iters "
+            "epochs; plateau: x0.2 when the generator loss has not improved by 1%% for 5 epochs; "
+            "cosine: one smooth fall to zero over the run",
+        )
+        parser.add_argument(
+            "--lr_decay_iters",
+            type=whole(1),
+            default=50,
+            metavar="N",
+            help="epochs between two steps of --lr_policy step",
+        )
+        parser.add_argument(
+            "--gan_mode",
+            default="lsgan",
+            choices=["vanilla", "lsgan", "wgangp"],
+            help="adversarial objective: cross-entropy, least squares, or Wasserstein with "
+            "gradient penalty",
+        )
+        parser.add_argument(
+            "--pool_size",
+            type=whole(0),
+            default=50,
+            metavar="N",
+            help="generated images kept to train the discriminator with; 0: only the newest",
+        )
+
+        parser.begin_section("Checkpoints")
+        parser.add_argument(
+            "--save_latest_freq",
+            type=whole(1),
+            default=5000,
+            metavar="IMAGES",
+            help="save checkpoint `latest` each time this many images were seen",
+        )
+        parser.add_argument(
+            "--save_by_iter",
+            action="store_true",
+            help="at --save_latest_freq keep each as iter_N instead of overwriting latest",
+        )
+        parser.add_argument(
+            "--save_epoch_freq",
+            type=whole(1),
+            default=5,
+            metavar="EPOCHS",
+            help="keep a numbered checkpoint each so many epochs, and of the last one",
+        )
+        parser.add_argument(
+            "--continue_train",
+            action="store_true",
+            help="go on from the checkpoint --epoch of this --name",
+        )
+        parser.add_argument(
+            "--epoch_count",
+            type=whole(1),
+            default=1,
+            metavar="N",
+            help="number of the first epoch; the schedule is placed there",
+        )
+
+        parser.begin_section("Logging")
+        parser.add_argument(
+            "--print_freq",
+            type=whole(1),
+            default=100,
+            metavar="IMAGES",
+            help="print and log the losses each time this many images were seen",
+        )
+        parser.add_argument(
+            "--display_freq",
+            type=whole(1),
+            default=400,
+            metavar="IMAGES",
+            help="send pictures to live viewers (Weights & Biases) as often",
+        )
+        parser.add_argument(
+            "--update_html_freq",
+            type=whole(1),
+            default=1000,
+            metavar="IMAGES",
+            help="add pictures to the training page as often, and after the first and last epoch",
+        )
+        parser.add_argument(
+            "--no_html", action="store_true", help="make no training page (web/index.html)"
+        )
+
+    def check(self, opt: argparse.Namespace) -> None:
+        super().check(opt)
+        if opt.epoch_count > opt.n_epochs + opt.n_epochs_decay:
+            raise UserError(
+                f"--epoch_count {opt.epoch_count} is after the last one, --n_epochs {opt.n_epochs} "
+                f"plus --n_epochs_decay {opt.n_epochs_decay}; raise one of them to train on"
+            )
+
+    def save(self, opt: argparse.Namespace) -> None:
+        super().save(opt)
+        values = {k: "inf" if v == math.inf else v for k, v in vars(opt).items()}
+        values_text = json.dumps(values, indent=2, sort_keys=True, default=str)
+        (run_folder(opt) / "train_options.json").write_text(values_text + "\n", encoding="utf-8")

@@ -1,0 +1,57 @@
+"""Run a trained model over pictures and write the results and a page that shows them.
+
+    python test.py --dataroot ./datasets/portrait_retouch --name retouch --model pix2pix
+
+Results go to results/NAME/PHASE_EPOCH, with the page index.html.
+"""
+
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+import data
+import models
+from options.test_options import TestOptions
+from util import runtime
+from util.results import Results
+
+
+def main() -> None:
+    options = TestOptions(models.registry, data.registry)
+    opt = options.parse()
+    runtime.seed_everything(opt.seed)
+    dataset = data.create_dataset(opt, max_images=opt.num_test)
+    model = models.create_model(opt)
+    model.setup(opt)
+    if opt.dry_run:
+        return
+    options.save(opt)
+    if opt.eval:
+        model.eval()
+
+    label = f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch
+    folder = Path(opt.results_dir) / opt.name / f"{opt.phase}_{label}"
+    results = Results(
+        folder,
+        measure=model.measure,
+        aspect_ratio=opt.aspect_ratio,
+        title=f"{opt.name}: {opt.phase}, checkpoint {label}",
+        winsize_px=opt.display_winsize,
+        captions=model.captions,
+        compare=model.compare,
+        options=options.text,
+    )
+    with tqdm(total=len(dataset), unit="image", disable=not sys.stderr.isatty()) as bar:
+        for batch in dataset:
+            model.set_input(batch)
+            model.test()
+            results.add(model.get_current_visuals(), model.get_visual_paths())
+            bar.update(len(model.get_image_paths()))
+    for name, mean in results.close().items():
+        print(f"mean {name}: {mean:.4g}")
+    print(f"{len(dataset)} results in {folder / 'index.html'}")
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main))

@@ -1,0 +1,72 @@
+"""Train an image-to-image translation model on your pictures.
+
+    python train.py --dataroot ./datasets/portrait_retouch --name retouch --model pix2pix
+
+Weights go to checkpoints/NAME, the training page to checkpoints/NAME/web/index.html.
+"""
+
+import sys
+import time
+
+import data
+import models
+from options.train_options import TrainOptions
+from util import runtime
+from util.clock import Clock, RunningMean
+from util.loggers import create_loggers
+from util.loggers.base import Losses
+
+
+def main() -> None:
+    options = TrainOptions(models.registry, data.registry)
+    opt = options.parse()
+    runtime.seed_everything(opt.seed)
+    dataset = data.create_dataset(opt)
+    model = models.create_model(opt)
+    model.setup(opt)
+    if opt.dry_run:
+        return
+    options.save(opt)
+    clock = Clock(opt.epoch_count, opt.n_epochs + opt.n_epochs_decay)
+    log = create_loggers(
+        opt,
+        options.text,
+        num_images=len(dataset),
+        captions=model.captions,
+        compare=model.compare,
+    )
+    generator_loss = RunningMean()
+
+    for epoch in clock.epochs():
+        started = time.perf_counter()
+        dataset.set_epoch(epoch)
+        for batch in clock.iterations(dataset):
+            model.set_input(batch)
+            model.optimize_parameters()
+            log.step(clock)
+            if opt.lr_policy == "plateau":
+                generator_loss.add(model.generator_loss, clock.step_images)
+            if clock.due(opt.print_freq):
+                log.losses(Losses.now(clock, model.get_current_losses(), model.learning_rate))
+            if log.images_due(clock):
+                model.compute_visuals()
+                log.images(clock, model.get_current_visuals())
+            if clock.due(opt.save_latest_freq):
+                label = f"iter_{clock.total_images}" if opt.save_by_iter else "latest"
+                model.save_networks(label)
+                log.say(f"saved {label} (epoch {epoch}, {clock.total_images} images)")
+
+        if epoch % opt.save_epoch_freq == 0 or epoch == clock.last_epoch:
+            model.save_networks("latest")
+            model.save_networks(epoch)
+            log.say(f"saved latest and {epoch} ({clock.total_images} images)")
+        old_lr, new_lr = model.update_learning_rate(generator_loss.take())
+        log.say(
+            f"End of epoch {epoch} / {clock.last_epoch} \t Time Taken: "
+            f"{time.perf_counter() - started:.0f} sec \t learning rate {old_lr:.7f} -> {new_lr:.7f}"
+        )
+    log.close(f"finished after epoch {clock.last_epoch}: {model.save_dir}")
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main))

@@ -1,0 +1,107 @@
+"""The training clock: epoch, images seen, and what is due."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+
+
+class Loader(Protocol):
+    """Batches of one epoch; its length is the number of images."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[dict]: ...
+
+
+class Clock:
+    """Counts epochs and images; all frequencies are in images.
+
+    Attributes:
+        epoch: the current epoch, from 1.
+        epoch_images: images seen in this epoch.
+        total_images: images seen in this run.
+        step_images: images of the current step.
+        epoch_done: whether this step is the last of its epoch.
+    """
+
+    def __init__(self, first_epoch: int, last_epoch: int):
+        self.epoch, self.last_epoch = first_epoch, last_epoch
+        self.epoch_images = self.total_images = self.step_images = self._previous_total = 0
+        self.epoch_done = False
+        self._pace = Pace()
+
+    def epochs(self) -> Iterator[int]:
+        """Each epoch that is left to run."""
+        self._pace = Pace()
+        for epoch in range(self.epoch, self.last_epoch + 1):
+            self.epoch, self.epoch_images = epoch, 0
+            yield epoch
+
+    def iterations(self, loader: Loader) -> Iterator[dict]:
+        """Each batch of an epoch, counted before its step, with the wait for it measured."""
+        started = time.perf_counter()
+        for batch in loader:
+            num_images = batch_length(batch)
+            self._pace.add(num_images, time.perf_counter() - started)
+            self._previous_total = self.total_images
+            self.step_images = num_images
+            self.total_images += num_images
+            self.epoch_images += num_images
+            self.epoch_done = self.epoch_images >= len(loader)
+            yield batch
+            started = time.perf_counter()
+
+    def due(self, frequency_images: int) -> bool:
+        """Whether this step took the image count to or over a multiple of the frequency.
+
+        Right for any batch size and for a short last batch.
+        """
+        return self.total_images // frequency_images > self._previous_total // frequency_images
+
+    def lap(self) -> tuple[float, float]:
+        """(seconds per image, of which seconds waited for data), means since the last lap."""
+        lap, self._pace = self._pace.means(), Pace()
+        return lap
+
+
+class Pace:
+    """Wall-clock time and data wait over some images."""
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        self.num_images, self.waited_s = 0, 0.0
+
+    def add(self, num_images: int, waited_s: float) -> None:
+        self.num_images += num_images
+        self.waited_s += waited_s
+
+    def means(self) -> tuple[float, float]:
+        images = max(1, self.num_images)
+        return (time.perf_counter() - self.started) / images, self.waited_s / images
+
+
+class RunningMean:
+    """Mean of a scalar tensor over images, kept on its device: reading it waits only in `take`."""
+
+    def __init__(self) -> None:
+        self.total: torch.Tensor | float = 0.0
+        self.num_images = 0
+
+    def add(self, value: torch.Tensor, num_images: int) -> None:
+        self.total = self.total + value.detach() * num_images
+        self.num_images += num_images
+
+    def take(self) -> float:
+        """The mean since the last call; 0 where nothing was added."""
+        mean = float(self.total) / max(1, self.num_images)
+        self.total, self.num_images = 0.0, 0
+        return mean
+
+
+def batch_length(batch: dict) -> int:
+    """Number of samples in a batch: the first dimension of its first tensor."""
+    return next(v.shape[0] for v in batch.values() if isinstance(v, torch.Tensor))

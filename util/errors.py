@@ -1,0 +1,19 @@
+"""The one error type for what a user can cause, and the search for what they may have meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in flags, folders or files: shown as one line, exit status 2, no traceback.
+
+    The message says which flag or file, what was received, what is allowed, what to do next.
+    """
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """' (did you mean X?)' for the candidate closest in spelling, or '' where none is near."""
+    near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]}?)" if near else ""

@@ -1,0 +1,263 @@
+"""The training page of train.py and the results page of test.py, opened from disk in any browser.
+
+A page is a folder. `index.html` holds layout, style and script, and is written once, at the start.
+`images/` holds the pictures, which the caller writes. `data/0001.js`, `0002.js`, ... hold what the
+run tells, each line one call such as `page.loss(...);`. Lines are only ever appended, so an update
+costs the same at epoch 1,000 as at epoch 1; and a script, unlike fetch(), loads from file://. A
+file that is full ends in `page.next();` and the next one goes on, so that a page which watches a
+live run reads no more than the last file again.
+
+Texts and file names are plain text: what they need to be shown or linked safely happens here.
+"""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+from dominate import document, tags
+from dominate.util import raw
+
+DATA_FILE_BYTES = 64 * 1024  # what a page that watches a live run reads at most, every few seconds
+
+_HERE = Path(__file__).parent
+_NEXT = b"page.next();\n"
+
+
+class TrainingPage:
+    """Shows a training run: the newest pictures first, loss and learning-rate curves, options.
+
+    A folder that holds a page already goes on with it, also after a crash; see `rewind`.
+
+    Args:
+        folder: holds the page; made where missing.
+        winsize_px: width at which pictures are shown.
+        captions: plain words for a label, such as {"real_A": "input"}; other labels show as they
+            are. Pictures keep the order in which they are given.
+        compare: pairs of labels, such as ("real_A", "fake_B"), for the before/after slider.
+        options: the resolved options, any number of lines.
+        resume_hint: the command that goes on with the run.
+
+    Every method raises OSError where the disk does.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        title: str,
+        winsize_px: int,
+        captions: dict[str, str],
+        compare: list[tuple[str, str]],
+        options: str,
+        resume_hint: str,
+    ) -> None:
+        self._data = _Data(folder / "data")
+        about = tags.details(
+            tags.summary("Options, and how to resume"),
+            tags.div(
+                tags.pre(resume_hint, id="command", tabindex="0"),
+                tags.button("Copy", id="copy", type="button"),
+                cls="command",
+            ),
+            tags.pre(options, tabindex="0"),
+        )
+        curves = [
+            tags.div(tags.h2("Losses"), id="losses", cls="chart", hidden=True),
+            tags.div(tags.h2("Learning rate"), id="rates", cls="chart", hidden=True),
+        ]
+        sections = [
+            tags.section(tags.p("No pictures yet.", id="none", hidden=True), id="latest"),
+            tags.section(curves, id="curves"),
+            tags.section(tags.h2("Earlier"), _rows("Show older"), id="earlier", hidden=True),
+        ]
+        settings = {"captions": captions, "compare": compare}
+        _write_index(folder, title, winsize_px, settings, about, sections)
+
+    def add_pictures(self, *, epoch: int, total_images: int, files: dict[str, str]) -> None:
+        """Shows pictures of this epoch, in place of those it had.
+
+        Args:
+            total_images: images trained on since the run began.
+            files: label to file name inside images/, "/" between folders.
+        """
+        self._data.call("pictures", _now(), epoch, total_images, _urls(files))
+
+    def add_losses(
+        self, *, epoch: int, total_images: int, losses: dict[str, float], lr: float | None
+    ) -> None:
+        """Adds a point to the curves. A value that is not finite leaves a gap."""
+        if list(losses) != self._data.loss_names:
+            self._data.call("losses", list(losses))
+            self._data.loss_names = list(losses)
+        values = [_number(value) for value in losses.values()]
+        self._data.call("loss", _now(), epoch, total_images, _number(lr), values)
+
+    def rewind(self, total_images: int) -> None:
+        """Forgets what lies beyond this point: a run that is resumed there shows it anew."""
+        self._data.call("rewind", total_images)
+
+    def end(self, message: str) -> None:
+        """Says how the run ended. A page that watches it stops doing so."""
+        self._data.call("end", _now(), message)
+
+
+class ResultsPage:
+    """Shows the results of a test run, searched by name, sorted by name or by any metric.
+
+    A page that the folder holds already is begun anew. Arguments as for `TrainingPage`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        title: str,
+        winsize_px: int,
+        captions: dict[str, str],
+        compare: list[tuple[str, str]],
+        options: str,
+    ) -> None:
+        for old in (folder / "data").glob("*.js"):
+            old.unlink()
+        self._data = _Data(folder / "data")
+        tools = tags.form(
+            tags.label("Find", tags.input_(id="find", type="search", placeholder="file name")),
+            tags.label("Sort by", tags.select(tags.option("name", value=""), id="sort")),
+            tags.button(id="direction", type="button"),
+            id="tools",
+        )
+        about = tags.details(tags.summary("Options"), tags.pre(options, tabindex="0"))
+        none = tags.p("No result has this name.", id="none", hidden=True)
+        results = tags.section(tags.dl(id="means"), tools, none, _rows("Show more"))
+        settings = {"captions": captions, "compare": compare}
+        _write_index(folder, title, winsize_px, settings, about, [results])
+
+    def add_result(
+        self,
+        *,
+        name: str,
+        source: str,
+        files: dict[str, str],
+        metrics: dict[str, float] | None,
+    ) -> None:
+        """Adds the pictures of one input.
+
+        Args:
+            name: what the result is called and found by; a name given again replaces the first.
+            source: the file it was made from.
+            files: label to file name inside images/, "/" between folders.
+            metrics: figures of this result by name; one that is not finite counts as missing.
+        """
+        figures = {metric: _number(value) for metric, value in (metrics or {}).items()}
+        self._data.call("result", _now(), name, source, _urls(files), figures)
+
+    def end(self) -> None:
+        """Says that all results are there."""
+        self._data.call("end", _now(), "")
+
+
+class _Data:
+    """The script files that the page reads in order. Goes on where the last writer stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._count = 1
+        while (whole := self._without_torn_line()).endswith(_NEXT):
+            self._count += 1
+        self._size_bytes = len(whole)
+        self.loss_names: list[str] = []
+        self.call("open", _now())
+
+    def call(self, function: str, *arguments: object) -> None:
+        """Appends the line `page.function(arguments);` in plain ASCII."""
+        values = (json.dumps(a, separators=(",", ":"), allow_nan=False) for a in arguments)
+        line = f"page.{function}({','.join(values)});\n".encode("ascii")
+        if self._size_bytes and self._size_bytes + len(line) > DATA_FILE_BYTES:
+            self._file(self._count + 1).touch()  # before a reader is sent there
+            self._append(_NEXT)
+            self._count += 1
+            self._size_bytes = 0
+        self._append(line)
+
+    def _file(self, number: int) -> Path:
+        return self._folder / f"{number:04d}.js"
+
+    def _append(self, line: bytes) -> None:
+        with self._file(self._count).open("ab", buffering=0) as file:
+            try:
+                written = 0
+                while written < len(line):
+                    written += file.write(line[written:])
+            except OSError:  # a full disk may have taken half a line, which breaks the whole script
+                file.truncate(self._size_bytes)
+                raise
+        self._size_bytes += len(line)
+
+    def _without_torn_line(self) -> bytes:
+        file = self._file(self._count)
+        text = file.read_bytes() if file.exists() else b""
+        whole = text[: text.rfind(b"\n") + 1]
+        if whole != text:
+            os.truncate(file, len(whole))
+        return whole
+
+
+def _write_index(
+    folder: Path,
+    title: str,
+    winsize_px: int,
+    settings: dict,
+    about: tags.details,
+    sections: list[tags.section],
+) -> None:
+    """Writes index.html, unless it is there with the same content."""
+    page = document(title=title, lang="en", style=f"--size: {winsize_px}px")
+    page.head.add(
+        tags.meta(charset="utf-8"),
+        tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
+        tags.meta(name="color-scheme", content="light dark"),
+        tags.link(rel="icon", href="data:,"),
+        tags.style(raw((_HERE / "page.css").read_text(encoding="utf-8"))),
+    )
+    without_script = (
+        "This page needs JavaScript to show its pictures and curves. The pictures are also in ",
+        tags.a("images", href="images/"),
+        ", beside this file.",
+    )
+    state = json.dumps(settings).replace("<", "\\u003c")  # no text can end the script element
+    page.add(
+        tags.header(tags.h1(title), tags.p(id="status"), about),
+        tags.main(tags.noscript(tags.p(*without_script)), *sections),
+        tags.script(raw(state), id="settings", type="application/json"),
+        tags.script(raw((_HERE / "page.js").read_text(encoding="utf-8"))),
+    )
+    # A path that is no valid Unicode can stand in the options.
+    content = page.render(pretty=False).encode("utf-8", "replace")
+    index = folder / "index.html"
+    if not index.exists() or index.read_bytes() != content:
+        unfinished = folder / "index.html.tmp"
+        unfinished.write_bytes(content)
+        os.replace(unfinished, index)
+
+
+def _rows(more: str) -> list:
+    return [tags.div(id="rows"), tags.button(more, id="more", type="button", hidden=True)]
+
+
+def _urls(files: dict[str, str]) -> dict[str, str]:
+    # Names that are no valid Unicode keep their bytes.
+    return {label: quote(name, errors="surrogateescape") for label, name in files.items()}
+
+
+def _number(value: float | None) -> float | None:
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.5g}")
+
+
+def _now() -> int:
+    return int(time.time())

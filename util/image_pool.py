@@ -1,0 +1,41 @@
+"""A buffer of generated images, so that a discriminator also sees older ones."""
+
+from __future__ import annotations
+
+import torch
+
+
+class ImagePool:
+    """History of generated images (arXiv:1703.10593, section 4; idea from arXiv:1612.07828).
+
+    Until `pool_size` images are stored, a query returns its images and keeps copies. Once full,
+    each image is, with probability one half, swapped with a random stored one. 0 turns it off.
+    The pool draws from its own generator, so that it can be saved and restored exactly.
+    """
+
+    def __init__(self, pool_size: int, seed: int = 0):
+        self.pool_size = pool_size
+        self.images: list[torch.Tensor] = []
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def query(self, images: torch.Tensor) -> torch.Tensor:
+        """As many images as given, (N, C, H, W), some of them from the history; no gradient."""
+        images = images.detach()
+        if self.pool_size == 0:
+            return images
+        chosen = []
+        for image in images.split(1):
+            if len(self.images) < self.pool_size:
+                self.images.append(image.clone())
+            elif torch.rand((), generator=self.generator) < 0.5:
+                slot = int(torch.randint(self.pool_size, (), generator=self.generator))
+                image, self.images[slot] = self.images[slot], image.clone()
+            chosen.append(image)
+        return torch.cat(chosen)
+
+    def state_dict(self) -> dict:
+        return {"images": list(self.images), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.images = list(state["images"])
+        self.generator.set_state(state["generator"])

@@ -1,0 +1,90 @@
+"""Everything a training run tells, and who listens: one small protocol, one file per listener."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from util.clock import Clock
+from util.loggers.base import Logger, Losses
+from util.loggers.console import ConsoleLogger
+from util.loggers.files import FileLogger
+from util.loggers.page import PageLogger
+from util.loggers.wandb import WandbLogger
+
+
+class Loggers:
+    """Passes what happens on to each logger; one that fails is dropped with a warning."""
+
+    def __init__(self, console: ConsoleLogger, others: list[Logger]):
+        self.console = console
+        self.loggers: list[Logger] = [console, *others]
+
+    def losses(self, losses: Losses) -> None:
+        self._tell(lambda logger: logger.losses(losses))
+
+    def images_due(self, clock: Clock) -> bool:
+        """Whether any logger wants the pictures of this step."""
+        return any(logger.images_due(clock) for logger in self.loggers)
+
+    def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
+        """Pass on pictures, label to (N, C, H, W) in [-1, 1], to those who want them now."""
+        self._tell(lambda logger: logger.images(clock, visuals), lambda x: x.images_due(clock))
+
+    def step(self, clock: Clock) -> None:
+        self.console.step(clock)
+
+    def say(self, line: str) -> None:
+        """Print a line without breaking the progress bar."""
+        self.console.say(line)
+
+    def close(self, message: str) -> None:
+        """End all logs; `message` says how the run ended."""
+        self._tell(lambda logger: logger.close(message))
+
+    def _tell(
+        self, call: Callable[[Logger], None], to: Callable[[Logger], bool] = lambda logger: True
+    ) -> None:
+        for logger in filter(to, list(self.loggers)):
+            try:
+                call(logger)
+            except Exception as error:  # whatever a disk, a server or a package may do to a logger
+                if logger is self.console:
+                    raise
+                self.loggers.remove(logger)
+                self.say(f"warning: {logger.name} is switched off: {type(error).__name__}: {error}")
+
+
+def create_loggers(
+    opt: argparse.Namespace,
+    options_text: str,
+    *,
+    num_images: int,
+    captions: Mapping[str, str],
+    compare: list[tuple[str, str]],
+) -> Loggers:
+    """The loggers that the options ask for.
+
+    Args:
+        options_text: the options as they were printed.
+        num_images: images per epoch, for the progress bar.
+        captions, compare: see BaseModel.
+    """
+    folder = Path(opt.checkpoints_dir) / opt.name
+    num_epochs = opt.n_epochs + opt.n_epochs_decay
+    console = ConsoleLogger(opt.epoch_count, num_epochs, num_images)
+    wanted: list[tuple[bool, Callable[[], Logger]]] = [
+        (True, lambda: FileLogger(folder)),
+        (not opt.no_html, lambda: PageLogger(opt, options_text, folder, captions, compare)),
+        (opt.use_wandb, lambda: WandbLogger(opt, folder)),
+    ]
+    others = []
+    for is_wanted, make in wanted:
+        try:
+            others += [make()] if is_wanted else []
+        except Exception as error:  # as in _tell: a log that cannot start is no reason to stop
+            console.say(f"warning: a log is switched off: {type(error).__name__}: {error}")
+    return Loggers(console, others)

@@ -1,0 +1,61 @@
+"""The protocol of loggers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from util.clock import Clock
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Losses at one moment, with the pace since the last such moment.
+
+    Attributes:
+        time_s: wall-clock seconds per image.
+        data_s: seconds of these spent waiting for data.
+    """
+
+    epoch: int
+    epoch_images: int
+    total_images: int
+    time_s: float
+    data_s: float
+    learning_rate: float
+    values: Mapping[str, float]
+
+    @staticmethod
+    def now(clock: Clock, values: Mapping[str, float], learning_rate: float) -> Losses:
+        time_s, data_s = clock.lap()
+        counts = clock.epoch, clock.epoch_images, clock.total_images
+        return Losses(*counts, time_s, data_s, learning_rate, values)
+
+    def line(self) -> str:
+        """(epoch: 1, iters: 100, time: 0.123, data: 0.002) , G_GAN: 0.956, G_L1: 12.345"""
+        values = ", ".join(f"{name}: {value:.3f}" for name, value in self.values.items())
+        return (
+            f"(epoch: {self.epoch}, iters: {self.epoch_images}, time: {self.time_s:.3f}, "
+            f"data: {self.data_s:.3f}) , {values}"
+        )
+
+
+class Logger:
+    """Hears what a run tells; a sub-class overrides what it cares for."""
+
+    name = "logger"
+
+    def losses(self, losses: Losses) -> None:
+        """Losses were read."""
+
+    def images_due(self, clock: Clock) -> bool:
+        """Whether `images` should be called after this step."""
+        return False
+
+    def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
+        """Current pictures, label to (N, C, H, W) in [-1, 1]."""
+
+    def close(self, message: str) -> None:
+        """The run is over."""

@@ -1,0 +1,42 @@
+"""Losses in files: loss_log.txt for people, metrics.jsonl for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+from util.loggers.base import Logger, Losses
+
+
+class FileLogger(Logger):
+    """Appends to loss_log.txt, after a dated header per start, and to metrics.jsonl.
+
+    A line of the latter: {"epoch", "epoch_images", "total_images", "time_s", "data_s", "lr",
+    "losses": {name: value}}; a value that is not finite is null.
+    """
+
+    name = "loss_log.txt and metrics.jsonl"
+
+    def __init__(self, folder: Path):
+        self.log, self.metrics = folder / "loss_log.txt", folder / "metrics.jsonl"
+        self._append(self.log, f"================ Training Loss ({time.ctime()}) ================")
+
+    def losses(self, losses: Losses) -> None:
+        self._append(self.log, losses.line())
+        values = {k: v if math.isfinite(v) else None for k, v in losses.values.items()}
+        record = {
+            "epoch": losses.epoch,
+            "epoch_images": losses.epoch_images,
+            "total_images": losses.total_images,
+            "time_s": round(losses.time_s, 6),
+            "data_s": round(losses.data_s, 6),
+            "lr": losses.learning_rate,
+            "losses": values,
+        }
+        self._append(self.metrics, json.dumps(record))
+
+    def _append(self, path: Path, line: str) -> None:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")

@@ -1,0 +1,65 @@
+"""The training page web/index.html and its pictures."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from util.clock import Clock
+from util.command import repeat_command
+from util.html import TrainingPage
+from util.loggers.base import Logger, Losses
+from util.util import mkdirs, save_image, tensor2im
+
+
+class PageLogger(Logger):
+    """Pictures at --update_html_freq and after the first and last epoch; every loss line."""
+
+    name = "the training page"
+
+    def __init__(
+        self,
+        opt: argparse.Namespace,
+        options_text: str,
+        folder: Path,
+        captions: Mapping[str, str],
+        compare: list[tuple[str, str]],
+    ):
+        self.frequency = opt.update_html_freq
+        self.first_epoch, self.last_epoch = opt.epoch_count, opt.n_epochs + opt.n_epochs_decay
+        self.images_folder = folder / "web" / "images"
+        mkdirs(self.images_folder)
+        self.page = TrainingPage(
+            folder / "web",
+            title=opt.name,
+            winsize_px=opt.display_winsize,
+            captions=dict(captions),
+            compare=compare,
+            options=options_text,
+            resume_hint=repeat_command("--continue_train"),
+        )
+
+    def losses(self, losses: Losses) -> None:
+        self.page.add_losses(
+            epoch=losses.epoch,
+            total_images=losses.total_images,
+            losses=dict(losses.values),
+            lr=losses.learning_rate,
+        )
+
+    def images_due(self, clock: Clock) -> bool:
+        ends = clock.epoch_done and clock.epoch in (self.first_epoch, self.last_epoch)
+        return ends or clock.due(self.frequency)
+
+    def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
+        files = {}
+        for label, tensor in visuals.items():
+            files[label] = f"epoch{clock.epoch:03d}_{label}.png"
+            save_image(tensor2im(tensor), self.images_folder / files[label])
+        self.page.add_pictures(epoch=clock.epoch, total_images=clock.total_images, files=files)
+
+    def close(self, message: str) -> None:
+        self.page.end(message)

@@ -1,0 +1,56 @@
+"""Plug-ins found by file name: models/foo_model.py holds FooModel, and so on."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from util.errors import UserError, did_you_mean
+from util.torchvision_compat import is_mismatch, repair_torchvision
+
+
+class Registry:
+    """The classes that a flag chooses by name, one file each; dropping in a file is enough.
+
+    Args:
+        package: where the files are, such as "models".
+        kind: the end of file and class names, such as "model".
+        base: what each class must derive from.
+        flag: the command-line flag that selects a class, for messages.
+    """
+
+    def __init__(self, package: str, kind: str, base: type, flag: str):
+        self.package, self.kind, self.base, self.flag = package, kind, base, flag
+        self.folder = Path(importlib.import_module(package).__file__ or "").parent
+
+    def names(self) -> list[str]:
+        """Every name that `find` accepts, sorted."""
+        files = self.folder.glob(f"*_{self.kind}.py")
+        return sorted(n for f in files if (n := f.stem.removesuffix(f"_{self.kind}")) != "base")
+
+    def find(self, name: str) -> Any:
+        """The class of that name; UserError where the file or the class in it is missing."""
+        if name not in self.names():
+            raise UserError(
+                f"{self.flag} {name}: there is no {self.package}/{name}_{self.kind}.py"
+                f"{did_you_mean(name, self.names())}; available: {', '.join(self.names())}"
+            )
+        module = self._import(f"{self.package}.{name}_{self.kind}")
+        wanted = f"{name.replace('_', '')}{self.kind}"
+        for key, value in vars(module).items():
+            if key.lower() == wanted and isinstance(value, type) and issubclass(value, self.base):
+                return value
+        raise UserError(
+            f"{self.flag} {name}: {module.__file__} must define a class named {wanted} (in any "
+            f"letter case, underscores left out) that derives from {self.base.__name__}"
+        )
+
+    def _import(self, module_name: str):
+        try:
+            return importlib.import_module(module_name)
+        except RuntimeError as error:  # a plug-in that imports a torchvision of another build
+            if not is_mismatch(error):
+                raise
+            repair_torchvision()
+            return importlib.import_module(module_name)

@@ -1,0 +1,87 @@
+"""Where and how reproducibly a process runs: device, seeds, and how a command ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from util.errors import UserError
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device a --device value stands for: auto takes CUDA, then MPS, then the CPU.
+
+    Raises UserError where the wanted device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and torch.backends.mps.is_available():
+            name = "mps"
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise UserError(
+                f"--device {name}: PyTorch {torch.__version__} sees no CUDA GPU; install the CUDA "
+                "build of PyTorch and the driver, or pass --device cpu"
+            )
+        if (device.index or 0) >= count:
+            raise UserError(f"--device {name}: there are {count} GPUs, cuda:0 to cuda:{count - 1}")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("--device mps: this machine or PyTorch build has no MPS; pass --device cpu")
+    return device
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch (all devices) for initialisation, dropout and sampling."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def isolated_randomness(*key: int) -> Iterator[None]:
+    """Inside, every CPU random source is a function of `key` alone; outside, nothing has moved.
+
+    That makes the augmentation of a sample depend on (seed, epoch, index) and not on which worker
+    draws it, or on how much was drawn before.
+    """
+    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+    before = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+
+
+def run(main: Callable[[], None]) -> int:
+    """Run a command: a UserError ends in one line on stderr and status 2; Ctrl-C in status 130.
+
+    --verbose on the command line shows the traceback too.
+    """
+    program = os.path.basename(sys.argv[0])
+    try:
+        main()
+    except UserError as error:
+        if "--verbose" in sys.argv:
+            raise
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{program}: stopped by Ctrl-C", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
