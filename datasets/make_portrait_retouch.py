@@ -47,8 +47,8 @@ Array = NDArray[np.float64]
 JAW_INWARDS = 0.034
 CHIN_UPWARDS = 0.045
 EYE_ENLARGEMENT = 0.06
-SMOOTHING = 1.0
-KEPT_PORES = 0.5
+SMOOTHING = 1.5  # variance that counts as flat, over the median variance of the skin
+KEPT_PORES = 0.25
 
 JPEG_QUALITY = 92
 

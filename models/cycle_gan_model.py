@@ -140,7 +140,9 @@ class CycleGANModel(BaseModel):
         loss = self.criterionGAN(netD(real), True) + self.criterionGAN(netD(fake), False)
         penalty = None
         if self.opt.gan_mode == "wgangp":
-            penalty, _ = networks.cal_gradient_penalty(netD, real, fake)
+            penalty, _ = networks.cal_gradient_penalty(
+                lambda picture: netD(picture).mean(dim=(1, 2, 3)), real, fake
+            )
             loss = loss + penalty
         loss = loss * 0.5
         loss.backward()

@@ -91,7 +91,9 @@ class Pix2PixModel(BaseModel):
         self.loss_D_real = self.criterionGAN(self.netD(real_AB), True)
         loss_D = self.loss_D_fake + self.loss_D_real
         if self.opt.gan_mode == "wgangp":
-            self.loss_D_GP, _ = networks.cal_gradient_penalty(self.netD, real_AB, fake_AB)
+            self.loss_D_GP, _ = networks.cal_gradient_penalty(
+                lambda pair: self.netD(pair).mean(dim=(1, 2, 3)), real_AB, fake_AB
+            )
             loss_D = loss_D + self.loss_D_GP
         self.loss_D = loss_D * 0.5
         self.loss_D.backward()

@@ -154,7 +154,7 @@ def _install(python: Path, files: list[Path], log: Path) -> None:
 
 
 def _current_step(log: Path) -> str:
-    """What pip is at, from its log; for the long last step also from the packages that are there."""
+    """What pip is at, from its log; in the long last step also from the packages that are there."""
     text = log.read_text(encoding="utf-8", errors="replace")
     steps = re.findall(r"^ *((?:Collecting|Downloading|Building|Installing) .+)$", text, re.M)
     step = steps[-1].split(" (from ")[0] if steps else "Starting pip"
@@ -166,4 +166,5 @@ def _current_step(log: Path) -> str:
     there = {info.name.split("-")[0] for folder in folders for info in folder.glob("*.dist-info")}
     there = {re.sub(r"[-_.]+", "-", name).lower() for name in there}
     left = [name for name in names if re.sub(r"[-_.]+", "-", name).lower() not in there]
-    return f"Installing {left[0] if left else names[-1]} ({len(names) - len(left)} of {len(names)})"
+    current = (left or names[-1:])[0]
+    return f"Installing {current} ({names.index(current) + 1} of {len(names)})"

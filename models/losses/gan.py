@@ -43,7 +43,7 @@ class GANLoss(nn.Module):
         if self.gan_mode == "wgangp":
             return -prediction.mean() if target_is_real else prediction.mean()
         label = self.real_label if target_is_real else self.fake_label
-        target = label.to(prediction).expand_as(prediction)  # a view: nothing is filled in
+        target = label.expand_as(prediction)  # a view: nothing is filled in
         if self.gan_mode == "lsgan":
             return F.mse_loss(prediction, target)
         return F.binary_cross_entropy_with_logits(prediction, target)

@@ -352,7 +352,8 @@
 
     const sections = isTraining ? [latest, byId("curves")] : [];
     const isSeen = (element) => element?.getBoundingClientRect().bottom > 0;
-    const anchor = [...sections, ...byId("rows").children].find(isSeen);
+    const places = window.scrollY > 0 ? [...sections, ...byId("rows").children] : [];
+    const anchor = places.find(isSeen);
     const before = anchor?.getBoundingClientRect().top;
 
     if (newest) {
