@@ -20,6 +20,7 @@ from util.results import Results
 def main() -> None:
     options = TestOptions(models.registry, data.registry)
     opt = options.parse()
+    runtime.show_tracebacks = opt.verbose
     runtime.seed_everything(opt.seed)
     dataset = data.create_dataset(opt, max_images=opt.num_test)
     model = models.create_model(opt)

@@ -20,6 +20,7 @@ from util.loggers.base import Losses
 def main() -> None:
     options = TrainOptions(models.registry, data.registry)
     opt = options.parse()
+    runtime.show_tracebacks = opt.verbose
     runtime.seed_everything(opt.seed)
     dataset = data.create_dataset(opt)
     model = models.create_model(opt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
 
@@ -21,6 +21,8 @@ class AlignedDataset(BaseDataset):
     Either DATAROOT/PHASE/* with A in the left and B in the right half of each picture, or
     DATAROOT/PHASEA/* and DATAROOT/PHASEB/*, matched by path without the ending.
     """
+
+    gives: ClassVar = ("A", "B")
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.utils import data
@@ -23,12 +23,19 @@ class BaseDataset(data.Dataset, ABC):
     latter returns a dict of tensors and paths that the model's `set_input` understands. Random
     choices may use Python's, NumPy's or PyTorch's global source: the loader seeds all three from
     (seed, epoch, index) for each sample.
+
+    Attributes:
+        gives: keys of tensors in a sample; empty: not checked against the model beforehand.
     """
+
+    gives: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, opt: argparse.Namespace):
         self.opt = opt
         self.root = opt.dataroot
-        self.resize = Resize(opt.preprocess, opt.load_size, opt.crop_size, opt.size_multiple)
+        self.resize = Resize(
+            opt.preprocess, opt.load_size, opt.crop_size, opt.size_multiple, opt.size_minimum
+        )
         self.crop_size = opt.crop_size if opt.preprocess.endswith("crop") else None
 
     @staticmethod
@@ -55,8 +62,9 @@ class BaseDataset(data.Dataset, ABC):
 
     def load(self, path: str, num_channels: int) -> torch.Tensor:
         """A picture with an augmentation of its own: (C, H, W) in [-1, 1]."""
-        picture = self.resize(to_channels(open_picture(path), num_channels))
+        picture = to_channels(open_picture(path), num_channels)
         try:
+            picture = self.resize(picture)
             augment = self.draw_augment(picture.size)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
@@ -93,6 +101,8 @@ def channels(opt: argparse.Namespace) -> tuple[int, int]:
 
 def missing_phase(opt: argparse.Namespace, looked_for: str) -> UserError:
     """The error for a --dataroot without pictures of the wanted phase."""
+    if Path(opt.dataroot).is_file():
+        return UserError(f"--dataroot {opt.dataroot} is a file, no folder: looked for {looked_for}")
     return UserError(
         f"--dataroot {opt.dataroot} has no pictures for --phase {opt.phase}: looked for "
         f"{looked_for}{nearby(Path(opt.dataroot))}"

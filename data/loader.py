@@ -108,16 +108,12 @@ def collate(samples: list[Any]) -> Any:
     for sample in samples:
         if isinstance(sample, SampleError):
             return sample
-    shapes = {
-        tuple(value.shape)
-        for sample in samples
-        for key, value in sample.items()
-        if key == "A" and isinstance(value, torch.Tensor)
-    }
-    if len(shapes) > 1:
-        sizes = " and ".join(sorted(f"{shape[-1]}x{shape[-2]}" for shape in shapes))
-        return SampleError(
-            f"pictures of {sizes} cannot form one batch; pass --batch_size 1, or --preprocess "
-            "resize_and_crop"
-        )
+    for key, value in samples[0].items():
+        shapes = {tuple(s[key].shape) for s in samples} if isinstance(value, torch.Tensor) else ()
+        if len(shapes) > 1:
+            sizes = " and ".join(sorted(f"{shape[-1]}x{shape[-2]}" for shape in shapes))
+            return SampleError(
+                f"pictures of {sizes} cannot form one batch; pass --batch_size 1, or --preprocess "
+                "resize_and_crop"
+            )
     return default_collate(samples)

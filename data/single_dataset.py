@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from data.base_dataset import BaseDataset, channels
+from data.base_dataset import BaseDataset
 from data.image_folder import make_dataset
 
 
 class SingleDataset(BaseDataset):
     """{A, A_paths} for each picture in and below DATAROOT; DATAROOT may be a single picture."""
 
+    gives: ClassVar = ("A",)
+
     def __init__(self, opt: argparse.Namespace):
         super().__init__(opt)
-        self.num_channels = channels(opt)[0 if opt.direction == "AtoB" else 1]
         alone = Path(opt.dataroot).is_file()
         self.paths = [opt.dataroot] if alone else make_dataset(opt.dataroot, opt.max_dataset_size)
         self.announce_rounding(self.paths)
@@ -25,4 +26,4 @@ class SingleDataset(BaseDataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
-        return {"A": self.load(path, self.num_channels), "A_paths": path}
+        return {"A": self.load(path, self.opt.input_nc), "A_paths": path}

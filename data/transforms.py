@@ -32,9 +32,10 @@ class Resize:
     load_size: int
     crop_size: int
     multiple: int = 1
+    minimum: int = 1
 
     def target(self, size: Size) -> Size:
-        """The size a picture of this size is brought to."""
+        """The size a picture of this size is brought to; UserError for one too small to use."""
         width, height = size
         if self.preprocess == "resize_and_crop":
             return self.load_size, self.load_size
@@ -47,6 +48,11 @@ class Resize:
             width, height = (
                 max(1, round(side / self.multiple)) * self.multiple for side in (width, height)
             )
+            if min(width, height) < self.minimum:
+                raise UserError(
+                    f"a picture of {size[0]}x{size[1]} is too small: the networks need at least "
+                    f"{self.minimum} pixels; leave it out or use --preprocess resize_and_crop"
+                )
         return width, height
 
     def rounds(self, size: Size) -> bool:

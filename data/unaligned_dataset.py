@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
-from typing import Any
+from typing import Any, ClassVar
 
 from data.aligned_dataset import phase_folders
 from data.base_dataset import BaseDataset, channels, missing_phase
@@ -17,6 +17,8 @@ class UnalignedDataset(BaseDataset):
     As long as the larger side. A goes in order; its B is drawn at random, or follows the index
     with --serial_batches, so that no order of pairs is learnt.
     """
+
+    gives: ClassVar = ("A", "B")
 
     @staticmethod
     def has_phase(opt: argparse.Namespace, phase: str) -> bool:

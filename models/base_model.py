@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from models.networks.generators import SIZE_MULTIPLE
+from models.networks.infer import infer_discriminator, infer_generator
 from models.networks.initialize import drop_unused_instance_norm_buffers
 from models.schedules import get_scheduler
 from util.checkpoint import load_weights, save_weights
@@ -36,11 +37,13 @@ class BaseModel(ABC):
     Attributes:
         captions: plain words for visual names on pages.
         compare: pairs of visual names for the before/after slider of pages.
+        takes: keys of a batch that `set_input` needs; empty: not checked beforehand.
         measure: the visual name of a result and of the target it should equal, for metrics.
     """
 
     captions: ClassVar[dict[str, str]] = {}
     compare: ClassVar[list[tuple[str, str]]] = []
+    takes: ClassVar[tuple[str, ...]] = ()
     measure: ClassVar[tuple[str, str] | None] = None
 
     def __init__(self, opt: argparse.Namespace):
@@ -65,6 +68,12 @@ class BaseModel(ABC):
     def size_multiple(opt: argparse.Namespace) -> int:
         """Sides of input pictures must be multiples of this; by default what --netG needs."""
         return SIZE_MULTIPLE.get(opt.netG, 1)
+
+    @staticmethod
+    def size_minimum(opt: argparse.Namespace) -> int:
+        """Shortest side that the networks work on: for a PatchGAN, one that leaves it one logit."""
+        patches = opt.isTrain and opt.netD != "pixel"
+        return max(8, SIZE_MULTIPLE.get(opt.netG, 1), 3 * 2**opt.n_layers_D if patches else 1)
 
     @abstractmethod
     def set_input(self, input: dict[str, Any]) -> None:
@@ -91,8 +100,11 @@ class BaseModel(ABC):
                 print(net)
         if self.isTrain:
             self.schedulers = [get_scheduler(optimizer, opt) for optimizer in self.optimizers]
+        label = f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch
         if not self.isTrain or opt.continue_train:
-            self.load_networks(f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch)
+            self.load_networks(label)
+        elif opt.load_pretrain:
+            self.load_networks(label, Path(opt.load_pretrain), partial=opt.load_pretrain_partial)
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks by name."""
@@ -161,19 +173,50 @@ class BaseModel(ABC):
         for name, net in self.networks().items():
             save_weights(net, self.weights_path(label, name))
 
-    def load_networks(self, label: str | int) -> None:
-        """Read each network from LABEL_net_NAME.pth; UserError where one is missing or unfit."""
+    def load_networks(
+        self, label: str | int, folder: Path | None = None, *, partial: bool = False
+    ) -> None:
+        """Read each network from LABEL_net_NAME.pth in the run's or another folder.
+
+        Raises UserError where a file is missing or does not fit; with `partial`, what fits is
+        taken and the rest is listed.
+        """
         for name, net in self.networks().items():
-            path = self.weights_path(label, name)
+            path = self.weights_path(label, name, folder)
             state = drop_unused_instance_norm_buffers(net, load_weights(path))
-            try:
-                net.load_state_dict(state)
-            except RuntimeError as error:
-                raise UserError(misfit(path, name, net, state)) from error
+            misfit = describe_misfit(net, state)
+            if misfit and not partial:
+                raise UserError(f"{path} does not fit the network {name}: {misfit}; {FIT_ADVICE}")
+            if misfit:
+                own = net.state_dict()
+                state = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+                print(f"{path} fits the network {name} in part, {len(state)} tensors: {misfit}")
+            net.load_state_dict(state, strict=not misfit)
             print(f"network {name}: weights of {path}")
 
-    def weights_path(self, label: str | int, name: str) -> Path:
-        return self.save_dir / f"{label}_net_{name}.pth"
+    def weights_path(self, label: str | int, name: str, folder: Path | None = None) -> Path:
+        return (folder or self.save_dir) / f"{label}_net_{name}.pth"
+
+    @classmethod
+    def infer_architecture(cls, opt: argparse.Namespace) -> tuple[dict[str, Any], Path] | None:
+        """Architecture flags read off the run's weights, for weights that came without options.
+
+        Returns the flags and the file they were read from, or None where there is none or it
+        tells nothing.
+        """
+        folder = Path(opt.checkpoints_dir) / opt.name
+        label = f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch
+        suffix = getattr(opt, "model_suffix", "")
+        names = [f"G{suffix}", "G", "G_A"]
+        paths = (folder / f"{label}_net_{name}.pth" for name in names)
+        path = next((path for path in paths if path.is_file()), None)
+        found = infer_generator(load_weights(path)) if path else {}
+        if not path or not found:
+            return None
+        discriminator = path.with_name(path.name.replace("_net_G", "_net_D"))
+        if opt.isTrain and discriminator.is_file():
+            found.update(infer_discriminator(load_weights(discriminator)))
+        return found, path
 
     def set_requires_grad(self, nets: nn.Module | Iterable[nn.Module], requires_grad: bool) -> None:
         """Freeze networks, so that no gradients are computed for them, or free them again."""
@@ -188,21 +231,19 @@ class BaseModel(ABC):
         return getattr(self, attribute)
 
 
-def misfit(path: Path, name: str, net: nn.Module, state: dict[str, torch.Tensor]) -> str:
-    """How the weights of a file differ from the network they should go into."""
-    wanted = net.state_dict()
-    shapes = [k for k in wanted if k in state and wanted[k].shape != state[k].shape]
-    parts = [
-        f"{len(keys)} {what} (such as {keys[0]})"
-        for what, keys in (
-            ("missing", [k for k in wanted if k not in state]),
-            ("not expected", [k for k in state if k not in wanted]),
-            ("of another shape", shapes),
-        )
-        if keys
-    ]
-    return (
-        f"{path} does not fit the network {name}: of {len(wanted)} tensors, {', '.join(parts)}; "
-        "pass the flags it was trained with (--netG, --netD, --norm, --ngf, --ndf, --no_dropout, "
-        "--input_nc, --output_nc, --n_layers_D; see train_opt.txt beside it)"
+FIT_ADVICE = (
+    "pass the flags it was trained with (--netG, --netD, --norm, --ngf, --ndf, --no_dropout, "
+    "--input_nc, --output_nc, --n_layers_D; a train_opt.txt beside it lists them)"
+)
+
+
+def describe_misfit(net: nn.Module, state: dict[str, torch.Tensor]) -> str:
+    """How weights differ from the network they should go into; '' where they fit."""
+    own = net.state_dict()
+    differences = (
+        ("missing", [k for k in own if k not in state]),
+        ("not expected", [k for k in state if k not in own]),
+        ("of another shape", [k for k in own if k in state and own[k].shape != state[k].shape]),
     )
+    parts = [f"{len(keys)} {what} (such as {keys[0]})" for what, keys in differences if keys]
+    return f"of {len(own)} tensors, {', '.join(parts)}" if parts else ""

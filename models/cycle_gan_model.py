@@ -37,6 +37,7 @@ class CycleGANModel(BaseModel):
         "rec_B": "and back to B",
         "idt_A": "B made B",
     }
+    takes: ClassVar = ("A", "B")
     compare: ClassVar = [("real_A", "fake_B"), ("real_B", "fake_A")]
 
     @staticmethod
@@ -177,7 +178,14 @@ class CycleGANModel(BaseModel):
     def _define_D(self, input_nc: int) -> torch.nn.Module:
         o = self.opt
         return networks.define_D(
-            input_nc, o.ndf, o.netD, o.n_layers_D, o.norm, o.init_type, o.init_gain
+            input_nc,
+            o.ndf,
+            o.netD,
+            o.n_layers_D,
+            o.norm,
+            o.init_type,
+            o.init_gain,
+            spectral_norm=o.spectral_norm,
         )
 
     def _adam(self, *nets: torch.nn.Module) -> torch.optim.Optimizer:

@@ -25,6 +25,7 @@ class Pix2PixModel(BaseModel):
 
     captions: ClassVar = {"real_A": "input", "fake_B": "generated", "real_B": "target"}
     compare: ClassVar = [("real_A", "fake_B"), ("fake_B", "real_B")]
+    takes: ClassVar = ("A", "B")
     measure: ClassVar = ("fake_B", "real_B")
 
     @staticmethod
@@ -64,6 +65,7 @@ class Pix2PixModel(BaseModel):
             opt.norm,
             opt.init_type,
             opt.init_gain,
+            spectral_norm=opt.spectral_norm,
         )
         self.criterionGAN = networks.GANLoss(opt.gan_mode).to(self.device)
         self.criterionL1 = torch.nn.L1Loss()

@@ -10,7 +10,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from util.errors import UserError, did_you_mean
+from util.errors import unknown_choice
 
 LR_POLICIES = ("linear", "step", "plateau", "cosine")
 
@@ -67,10 +67,7 @@ def make_scheduler(
         return ReduceLROnPlateau(optimizer, mode="min", factor=0.2, threshold=0.01, patience=5)
     factors = {"linear": linear, "step": step, "cosine": cosine}
     if policy not in factors:
-        raise UserError(
-            f"--lr_policy {policy}: unknown{did_you_mean(policy, LR_POLICIES)}; "
-            f"available: {', '.join(LR_POLICIES)}"
-        )
+        raise unknown_choice("--lr_policy", policy, LR_POLICIES)
     return EpochSchedule(optimizer, factors[policy], first_epoch)
 
 

@@ -14,6 +14,7 @@ class TestModel(BaseModel):
     """real -> fake by the weights EPOCH_net_G.pth, or EPOCH_net_G_A.pth with --model_suffix _A."""
 
     captions: ClassVar = {"real": "input", "fake": "generated"}
+    takes: ClassVar = ("A",)
     compare: ClassVar = [("real", "fake")]
 
     __test__ = False  # not a test, whatever pytest thinks of the name

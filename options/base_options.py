@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import secrets
 import string
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from options.parser import OptionParser, count_or_inf, device_name, number, whole
+from options.restore import restore_architecture, saved_options
 from util.errors import UserError
 from util.registry import Registry
 
@@ -22,8 +24,8 @@ class BaseOptions:
         models, datasets: the registries that --model and --dataset_mode choose from.
 
     `parse()` returns the options as a namespace that nothing changes afterwards: what is printed
-    (`text`) is what is used. Besides the flags it holds `isTrain` and `size_multiple` (the model's
-    word on which sides of pictures it takes: multiples of so many pixels).
+    (`text`) is what is used. Besides the flags it holds `isTrain` and `size_multiple` and
+    `size_minimum` (the model's word on which sides of pictures it takes, in pixels).
     """
 
     is_train: bool
@@ -61,7 +63,8 @@ class BaseOptions:
         )
         parser.add_argument(
             "--seed",
-            type=whole(0),
+            type=whole(0, 2**32 - 1),
+            metavar="N",
             help="makes initial weights, order, crops, flips and dropout repeatable; by default a "
             "new one is drawn and printed",
         )
@@ -138,7 +141,7 @@ class BaseOptions:
             type=whole(1),
             default=286,
             metavar="PX",
-            help="pictures are scaled to this size first",
+            help="pictures are scaled to this size first; test.py: to crop_size unless given",
         )
         parser.add_argument(
             "--crop_size",
@@ -260,14 +263,15 @@ class BaseOptions:
         parser, model, dataset = self._build_parser(argv)
         opt, given = parser.parse(argv)
         opt.isTrain = self.is_train
-        opt.size_multiple = model.size_multiple(opt)
-        self.resolve(opt, given, dataset)
+        self.resolve(opt, given, model, dataset)
+        opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
+        check_fit(opt, model, dataset)
         self.check(opt)
         self.text = describe(opt, parser)
         print(self.text, flush=True)
         return opt
 
-    def resolve(self, opt: argparse.Namespace, given: set[str], dataset: Any) -> None:
+    def resolve(self, opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:
         """Settle what depends on other flags or on the disk; `given` are the flags on the line."""
         if opt.seed is None:
             opt.seed = secrets.randbelow(2**31)
@@ -277,10 +281,16 @@ class BaseOptions:
         if opt.suffix:
             opt.name = f"{opt.name}_{expand_suffix(opt)}"
 
+    def restore(self, opt: argparse.Namespace, given: set[str], model: Any) -> None:
+        """Take the architecture from the run's saved options, or else from its weights."""
+        found = saved_options(run_folder(opt)) or model.infer_architecture(opt)
+        if found is not None:
+            restore_architecture(opt, given, *found)
+
     def check(self, opt: argparse.Namespace) -> None:
         """Refuse combinations that cannot work, before anything is written."""
-        runs, run = Path(opt.checkpoints_dir).resolve(), run_folder(opt).resolve()
-        if runs not in run.parents:
+        runs, run = Path(os.path.abspath(opt.checkpoints_dir)), os.path.abspath(run_folder(opt))
+        if runs not in Path(run).parents:
             raise UserError(
                 f"--name {opt.name!r} leaves --checkpoints_dir {opt.checkpoints_dir}; use a plain "
                 "name"
@@ -294,10 +304,8 @@ class BaseOptions:
                 f"--crop_size {opt.crop_size} is larger than --load_size {opt.load_size}: pictures "
                 f"are scaled first and then cropped; pass --load_size {opt.crop_size} or more"
             )
-        if crops:
-            check_multiple("--crop_size", opt.crop_size, opt)
-        elif resizes:
-            check_multiple("--load_size", opt.load_size, opt)
+        if crops or resizes:
+            check_size("--crop_size" if crops else "--load_size", opt)
 
     def save(self, opt: argparse.Namespace) -> None:
         """Keep the printed options beside the run: train_opt.txt or test_opt.txt."""
@@ -352,6 +360,11 @@ def run_folder(opt: argparse.Namespace) -> Path:
     return Path(opt.checkpoints_dir) / opt.name
 
 
+def runs_in(folder: Path) -> list[str]:
+    """Names of the runs in a --checkpoints_dir that have checkpoints."""
+    return sorted({file.parent.name for file in folder.glob("*/*_net_*.pth")})
+
+
 def expand_suffix(opt: argparse.Namespace) -> str:
     """--suffix with {flag} replaced by values; only plain flag names are looked up."""
     try:
@@ -359,13 +372,28 @@ def expand_suffix(opt: argparse.Namespace) -> str:
             if field is not None and field not in vars(opt):
                 raise UserError(f"--suffix {opt.suffix!r}: {{{field}}} is not the name of a flag")
         return opt.suffix.format(**vars(opt))
-    except ValueError as error:
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise UserError(f"--suffix {opt.suffix!r} is not a format string: {error}") from error
 
 
-def check_multiple(flag: str, value: int, opt: argparse.Namespace) -> None:
-    """Refuse a size that the generator cannot take, naming the nearest that it can."""
-    multiple = opt.size_multiple
+def check_fit(opt: argparse.Namespace, model: Any, dataset: Any) -> None:
+    """Refuse a dataset that does not give what the model takes, as far as both declare it."""
+    lacking = [key for key in model.takes if key not in dataset.gives]
+    if lacking and dataset.gives:
+        raise UserError(
+            f"--model {opt.model} needs {' and '.join(model.takes)}, but --dataset_mode "
+            f"{opt.dataset_mode} gives only {' and '.join(dataset.gives)}; leave --dataset_mode out"
+        )
+
+
+def check_size(flag: str, opt: argparse.Namespace) -> None:
+    """Refuse a size that the networks cannot take, naming the nearest that they can."""
+    value, multiple = getattr(opt, flag[2:]), opt.size_multiple
+    if value < opt.size_minimum:
+        raise UserError(
+            f"{flag} {value}: too small for --netG {opt.netG} and --netD {opt.netD}, which need "
+            f"at least {-(-opt.size_minimum // multiple) * multiple}"
+        )
     if value % multiple:
         below, above = value // multiple * multiple, -(-value // multiple) * multiple
         options = f"{flag} {above}" if below == 0 else f"{flag} {below} or {above}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -77,7 +78,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults, except where there is none to speak of: off, empty, drawn or required."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, ""):
+        if action.default is None or action.default is False or action.default == "":
             return action.help
         return super()._get_help_string(action)
 
@@ -91,18 +92,22 @@ def on_off(text: str) -> bool:
     return text.lower() in ON
 
 
-def whole(at_least: int) -> Callable[[str], int]:
-    """A type for whole numbers with a lower bound."""
+def on_off_auto(text: str) -> bool | str:
+    """What `on_off` takes, or auto."""
+    return "auto" if text.lower() == "auto" else on_off(text)
+
+
+def whole(at_least: int, at_most: int | None = None) -> Callable[[str], int]:
+    """A type for whole numbers between bounds."""
+    bounds = f"of at least {at_least}" if at_most is None else f"from {at_least} to {at_most}"
 
     def convert(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = None
-        if value is None or value < at_least:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not a whole number of at least {at_least}"
-            )
+        if value is None or value < at_least or (at_most is not None and value > at_most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {bounds}")
         return value
 
     return convert
@@ -147,7 +152,6 @@ def count_or_inf(text: str) -> float:
 
 def device_name(text: str) -> str:
     """auto, cpu, cuda, cuda:N or mps."""
-    kind, colon, index = text.partition(":")
-    if text in ("auto", "cpu", "cuda", "mps") or (kind == "cuda" and colon and index.isdigit()):
+    if text in ("auto", "cpu", "cuda", "mps") or re.fullmatch(r"cuda:[0-9]+", text):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is not one of auto, cpu, cuda, cuda:N, mps")

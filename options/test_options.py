@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from options.base_options import BaseOptions, run_folder
+from options.base_options import BaseOptions, run_folder, runs_in
 from options.parser import OptionParser, count_or_inf, number
 from util.errors import UserError
 
@@ -19,7 +20,9 @@ class TestOptions(BaseOptions):
 
     def add_flags(self, parser: OptionParser) -> None:
         super().add_flags(parser)
-        parser.set_defaults(load_size=None, no_flip=True, serial_batches=True)
+        parser.set_defaults(
+            load_size=parser.get_default("crop_size"), no_flip=True, serial_batches=True
+        )
         parser.begin_section("Testing")
         parser.add_argument(
             "--phase", default="test", help="part of --dataroot to use: train, val, test, ..."
@@ -48,9 +51,8 @@ class TestOptions(BaseOptions):
             "both act as in training, as pix2pix was published",
         )
 
-    def resolve(self, opt: argparse.Namespace, given: set[str], dataset: Any) -> None:
-        super().resolve(opt, given, dataset)
-        if opt.load_size is None:
+    def resolve(self, opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:
+        if "load_size" not in given:
             opt.load_size = opt.crop_size
         if "phase" not in given and not dataset.has_phase(opt, opt.phase):
             for phase in ("val", "train"):
@@ -58,11 +60,14 @@ class TestOptions(BaseOptions):
                     print(f"{opt.dataroot} has no {opt.phase} pictures: using --phase {phase}")
                     opt.phase = phase
                     break
+        super().resolve(opt, given, model, dataset)
+        self.restore(opt, given, model)
 
     def check(self, opt: argparse.Namespace) -> None:
         super().check(opt)
         if not run_folder(opt).is_dir():
+            runs = ", ".join(runs_in(Path(opt.checkpoints_dir))) or "no runs"
             raise UserError(
-                f"--name {opt.name}: there is no run {run_folder(opt)}; train one first, or set "
-                "--checkpoints_dir"
+                f"--name {opt.name}: there is no run {run_folder(opt)}; {opt.checkpoints_dir} has "
+                f"{runs}"
             )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from pathlib import Path
+from typing import Any
 
-from options.base_options import BaseOptions, run_folder
-from options.parser import OptionParser, number, whole
+from options.base_options import BaseOptions, run_folder, runs_in
+from options.parser import OptionParser, number, on_off_auto, whole
+from util.checkpoint import remove_run
 from util.errors import UserError
 
 
@@ -77,6 +80,12 @@ class TrainOptions(BaseOptions):
             help="generated images kept to train the discriminator with; 0: only the newest",
         )
 
+        parser.add_argument(
+            "--spectral_norm",
+            action="store_true",
+            help="spectral normalisation in the discriminators, which steadies them",
+        )
+
         parser.begin_section("Checkpoints")
         parser.add_argument(
             "--save_latest_freq",
@@ -99,8 +108,30 @@ class TrainOptions(BaseOptions):
         )
         parser.add_argument(
             "--continue_train",
+            type=on_off_auto,
+            nargs="?",
+            const=True,
+            default=False,
+            metavar="on|off|auto",
+            help="go on from the checkpoint --epoch of this --name; auto: if there is one, else "
+            "start",
+        )
+        parser.add_argument(
+            "--overwrite",
             action="store_true",
-            help="go on from the checkpoint --epoch of this --name",
+            help="start afresh under a --name that has checkpoints, which are deleted",
+        )
+        parser.add_argument(
+            "--load_pretrain",
+            default="",
+            metavar="DIR",
+            help="start from the weights in another run's folder; --epoch picks which; with "
+            "--continue_train only while this run has none of its own",
+        )
+        parser.add_argument(
+            "--load_pretrain_partial",
+            action="store_true",
+            help="take of --load_pretrain what fits, and leave the rest as initialised",
         )
         parser.add_argument(
             "--epoch_count",
@@ -136,8 +167,34 @@ class TrainOptions(BaseOptions):
             "--no_html", action="store_true", help="make no training page (web/index.html)"
         )
 
+    def resolve(self, opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:
+        super().resolve(opt, given, model, dataset)
+        folder = run_folder(opt)
+        found = sorted(folder.glob("*_net_*.pth"))
+        if opt.continue_train and not found:
+            if opt.continue_train != "auto" and not opt.load_pretrain:
+                runs = ", ".join(runs_in(folder.parent)) or "no runs"
+                raise UserError(
+                    f"--continue_train: {folder} has no checkpoint to go on from; "
+                    f"{opt.checkpoints_dir} has {runs}; to start, leave the flag out or pass "
+                    "--continue_train auto"
+                )
+            print(f"{folder} has no checkpoint yet: starting from {opt.load_pretrain or 'scratch'}")
+        if opt.continue_train and found:
+            self.restore(opt, given, model)
+        opt.continue_train = bool(opt.continue_train and found)
+        if found and not opt.continue_train and not opt.overwrite:
+            labels = sorted({file.name.partition("_net_")[0] for file in found})
+            raise UserError(
+                f"--name {opt.name}: {folder} has checkpoints ({', '.join(labels)}); pass "
+                "--continue_train to go on, --overwrite to delete them and start afresh, or "
+                "another --name"
+            )
+
     def check(self, opt: argparse.Namespace) -> None:
         super().check(opt)
+        if opt.load_pretrain and not Path(opt.load_pretrain).is_dir():
+            raise UserError(f"--load_pretrain {opt.load_pretrain}: there is no such folder")
         if opt.epoch_count > opt.n_epochs + opt.n_epochs_decay:
             raise UserError(
                 f"--epoch_count {opt.epoch_count} is after the last one, --n_epochs {opt.n_epochs} "
@@ -145,6 +202,8 @@ class TrainOptions(BaseOptions):
             )
 
     def save(self, opt: argparse.Namespace) -> None:
+        if not opt.continue_train:
+            remove_run(run_folder(opt))
         super().save(opt)
         values = {k: "inf" if v == math.inf else v for k, v in vars(opt).items()}
         values_text = json.dumps(values, indent=2, sort_keys=True, default=str)

@@ -21,7 +21,7 @@ RUN = ROOT / "checkpoints" / "demo_portrait_retouch"
 RESULTS = ROOT / "results" / RUN.name
 LAMBDA_L1 = 100.0
 
-# Half the usual width, and whole pictures at 256 px: two CPU cores learn these pairs in two minutes.
+# Half the usual width, at 256 px: two CPU cores learn these pairs in two minutes.
 MODEL = ["--dataroot", "datasets/portrait_retouch", "--name", RUN.name, "--model", "pix2pix"]
 MODEL += ["--ngf", "32", "--load_size", "256", "--crop_size", "256", "--num_threads", "2"]
 TRAINING = ["--ndf", "32", "--lambda_L1", str(LAMBDA_L1), "--lr", "0.0005", "--seed", "1"]

@@ -1,10 +1,22 @@
-"""What tests of every kind share: the real browser, and the mark for what needs a GPU."""
+"""What tests of every kind share: pictures, the programs, the real browser, the mark for GPUs."""
 
 from __future__ import annotations
 
+import os
+import runpy
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -13,6 +25,133 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device")
+
+
+class Pictures:
+    """Makes folders of small pictures below `root`: smooth as photographs, alike in every run.
+
+    Each method returns the folder it made as text, fit for --dataroot.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    @staticmethod
+    def draw(index: int, width: int = 64, height: int = 48) -> Image.Image:
+        """Soft colour waves, other ones for each index; RGB."""
+        random = np.random.default_rng(index)
+        y, x = np.mgrid[0:height, 0:width] / 64
+        slope_x, slope_y = random.uniform(-4, 4, (2, 3, 4))
+        phase = random.uniform(0, 6, (3, 4))
+        waves = np.sin(x[..., None, None] * slope_x + y[..., None, None] * slope_y + phase)
+        return Image.fromarray(np.uint8(waves.mean(-1) * 127 + 128))
+
+    @classmethod
+    def pair(cls, index: int, width: int = 64, height: int = 48) -> tuple[Image.Image, Image.Image]:
+        """(A, B): B is a picture, A its negative."""
+        b = cls.draw(index, width, height)
+        return Image.fromarray(255 - np.asarray(b)), b
+
+    def save(self, picture: Image.Image, file: str) -> Path:
+        """Write a picture to a path below `root`, in the format that its ending names."""
+        path = self.root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+        return path
+
+    def side_by_side(
+        self, number: int = 3, size: tuple[int, int] = (64, 48), phase: str = "train"
+    ) -> str:
+        """joined/PHASE/p0.png, ...: A left, B right, each of `size`."""
+        for index in range(number):
+            joined = Image.new("RGB", (2 * size[0], size[1]))
+            for column, half in enumerate(self.pair(index, *size)):
+                joined.paste(half, (column * size[0], 0))
+            self.save(joined, f"joined/{phase}/p{index}.png")
+        return str(self.root / "joined")
+
+    def two_folders(
+        self, number: int = 3, size: tuple[int, int] = (64, 48), phase: str = "train"
+    ) -> str:
+        """pairs/PHASEA/p0.png, ... and pairs/PHASEB/p0.png, ..."""
+        for index in range(number):
+            for side, picture in zip("AB", self.pair(index, *size), strict=True):
+                self.save(picture, f"pairs/{phase}{side}/p{index}.png")
+        return str(self.root / "pairs")
+
+    def unaligned(
+        self, num_a: int = 3, num_b: int = 2, phase: str = "train", size: tuple[int, int] = (64, 48)
+    ) -> str:
+        """unpaired/PHASEA/a0.png, ... and unpaired/PHASEB/b0.png, ..."""
+        for side, number in (("a", num_a), ("b", num_b)):
+            for index in range(number):
+                picture = self.draw(index + 100 * (side == "b"), *size)
+                self.save(picture, f"unpaired/{phase}{side.upper()}/{side}{index}.png")
+        return str(self.root / "unpaired")
+
+    def single(self, number: int = 3, size: tuple[int, int] = (64, 48)) -> str:
+        """single/s0.png, ..."""
+        for index in range(number):
+            self.save(self.draw(index, *size), f"single/s{index}.png")
+        return str(self.root / "single")
+
+
+@pytest.fixture(scope="session")
+def pictures_in() -> type[Pictures]:
+    """`pictures_in(folder)`, for fixtures that outlive a test's tmp_path."""
+    return Pictures
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Pictures:
+    return Pictures(tmp_path)
+
+
+class Run(NamedTuple):
+    """How a program ended."""
+
+    stdout: str
+    stderr: str
+    status: int
+
+
+def run_program(cwd: Path, script: str, *arguments: str, **environment: str) -> Run:
+    """Run train.py or test.py as a process of its own; checkpoints and results land in `cwd`."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", **environment}
+    command = [sys.executable, str(ROOT / script), *arguments]
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", timeout=240
+    )
+    return Run(done.stdout, done.stderr, done.returncode)
+
+
+@pytest.fixture(scope="session")
+def run_in() -> Callable[..., Run]:
+    """`run_in(folder, "train.py", ...)`, for fixtures that outlive a test's tmp_path."""
+    return run_program
+
+
+@pytest.fixture
+def run_cli(tmp_path: Path) -> Callable[..., Run]:
+    """`run_cli("train.py", "--dataroot", ...)`: a process in tmp_path; keywords go to its env."""
+    return partial(run_program, tmp_path)
+
+
+@pytest.fixture
+def run_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Callable[..., Run]:
+    """As `run_cli`, but inside this process: many times quicker, and an exception comes through."""
+
+    def run(script: str, *arguments: str) -> Run:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        return Run(*capsys.readouterr(), end.value.code or 0)
+
+    return run
 
 
 @pytest.fixture(scope="session")

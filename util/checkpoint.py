@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
+import warnings
 from pathlib import Path
 
 import torch
@@ -36,15 +38,19 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise UserError(f"{path}: there is no such checkpoint{available(path)}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a foreign pickle makes torch say, we say below
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} holds more than tensors and was not loaded, since it could run code; save a "
             "bare state_dict instead"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # torch's unpickler raises any type on bytes that are no checkpoint
         raise UserError(f"{path} is damaged or no checkpoint ({first_line(error)})") from error
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
         raise UserError(f"{path} is not a bare state_dict of one network")
     for prefix in ("module.", "_orig_mod."):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
@@ -66,3 +72,11 @@ def available(path: Path) -> str:
 
 def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def remove_run(folder: Path) -> None:
+    """Delete what a run has written: its checkpoints, logs and page, and nothing else."""
+    for pattern in ("*_net_*.pth", "loss_log.txt", "metrics.jsonl"):
+        for file in folder.glob(pattern):
+            file.unlink()
+    shutil.rmtree(folder / "web", ignore_errors=True)

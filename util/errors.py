@@ -17,3 +17,11 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """' (did you mean X?)' for the candidate closest in spelling, or '' where none is near."""
     near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
     return f" (did you mean {near[0]}?)" if near else ""
+
+
+def unknown_choice(flag: str, received: str, allowed: Iterable[str]) -> UserError:
+    """The error for a value that is not among those a flag allows."""
+    names = list(allowed)
+    return UserError(
+        f"{flag} {received}: unknown{did_you_mean(received, names)}; available: {', '.join(names)}"
+    )

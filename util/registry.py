@@ -37,7 +37,7 @@ class Registry:
                 f"{did_you_mean(name, self.names())}; available: {', '.join(self.names())}"
             )
         module = self._import(f"{self.package}.{name}_{self.kind}")
-        wanted = f"{name.replace('_', '')}{self.kind}"
+        wanted = f"{name.replace('_', '')}{self.kind}".lower()
         for key, value in vars(module).items():
             if key.lower() == wanted and isinstance(value, type) and issubclass(value, self.base):
                 return value

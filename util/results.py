@@ -43,15 +43,15 @@ class Results:
             pictures = {label: tensor2im(tensor[i]) for label, tensor in visuals.items()}
             files = {}
             for label, picture in pictures.items():
-                files[label] = f"{self._names.of(paths[label][i])}_{label}.png"
+                files[label] = f"{self._names.of(paths[label][i], label)}_{label}.png"
                 save_image(picture, self.folder / "images" / files[label], self.aspect_ratio)
             metrics = None
             if self.measure is not None:
                 result, target = self.measure
                 metrics = image_metrics(pictures[result], pictures[target])
                 self.metrics.append(metrics)
-            source = next(iter(paths.values()))[i]
-            name = self._names.of(source)
+            label, sources = next(iter(paths.items()))
+            source, name = sources[i], self._names.of(sources[i], label)
             self.page.add_result(name=name, source=source, files=files, metrics=metrics)
 
     def close(self) -> dict[str, float]:
@@ -62,23 +62,23 @@ class Results:
 
 
 class UniqueNames:
-    """A name for each source file: its stem, and more of its path where another has that stem.
+    """Names of results: the source file's stem, and more of its path where that name is taken.
 
     Names differ even where letter case does not count, as on Windows and macOS.
     """
 
     def __init__(self) -> None:
-        self._by_path: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._names: dict[tuple[str, str], str] = {}
+        self._taken: set[tuple[str, str]] = set()
 
-    def of(self, path: str) -> str:
-        """The name of a source file; the same each time it is asked for."""
-        if path not in self._by_path:
+    def of(self, path: str, label: str) -> str:
+        """The name of what was made of a file under a label; the same each time it is asked for."""
+        if (path, label) not in self._names:
             file = Path(path)
             names = [file.stem, f"{file.parent.name}_{file.stem}"]
             names.append(f"{names[1]}_{file.suffix[1:]}")
             names += (f"{names[1]}_{number}" for number in range(2, len(self._taken) + 3))
-            name = next(n for n in names if n.casefold() not in self._taken)
-            self._taken.add(name.casefold())
-            self._by_path[path] = name
-        return self._by_path[path]
+            name = next(n for n in names if (n.casefold(), label) not in self._taken)
+            self._taken.add((name.casefold(), label))
+            self._names[path, label] = name
+        return self._names[path, label]

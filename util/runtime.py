@@ -6,12 +6,15 @@ import contextlib
 import os
 import random
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
 from util.errors import UserError
+
+show_tracebacks = False  # set by --verbose
 
 
 def resolve_device(name: str) -> torch.device:
@@ -66,22 +69,23 @@ def isolated_randomness(*key: int) -> Iterator[None]:
 
 
 def run(main: Callable[[], None]) -> int:
-    """Run a command: a UserError ends in one line on stderr and status 2; Ctrl-C in status 130.
+    """Run a command and return its exit status.
 
-    --verbose on the command line shows the traceback too.
+    A UserError, or an OSError such as a full disk, ends in one line on stderr and status 2, after
+    a traceback only where `show_tracebacks` is set; Ctrl-C ends in status 130.
     """
     program = os.path.basename(sys.argv[0])
     try:
         main()
-    except UserError as error:
-        if "--verbose" in sys.argv:
-            raise
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (UserError, OSError) as error:
+        if show_tracebacks:
+            traceback.print_exc()
         print(f"{program}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\n{program}: stopped by Ctrl-C", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     return 0

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from util.errors import UserError, did_you_mean
+from util.errors import unknown_choice
 
 GAN_MODES = ("vanilla", "lsgan", "wgangp")
 
@@ -30,10 +30,7 @@ class GANLoss(nn.Module):
     ):
         super().__init__()
         if gan_mode not in GAN_MODES:
-            raise UserError(
-                f"--gan_mode {gan_mode}: unknown{did_you_mean(gan_mode, GAN_MODES)}; "
-                f"available: {', '.join(GAN_MODES)}"
-            )
+            raise unknown_choice("--gan_mode", gan_mode, GAN_MODES)
         self.gan_mode = gan_mode
         self.register_buffer("real_label", torch.tensor(target_real_label), persistent=False)
         self.register_buffer("fake_label", torch.tensor(target_fake_label), persistent=False)

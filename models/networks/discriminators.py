@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from util.errors import UserError
+from util.errors import UserError, unknown_choice
 
-from .initialize import NormLayer, conv_needs_bias, get_norm_layer, init_net, unknown_choice
+from .initialize import NormLayer, conv_needs_bias, get_norm_layer, init_net
 
 
 def define_D(

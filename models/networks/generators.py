@@ -12,7 +12,9 @@ from functools import partial
 import torch
 from torch import nn
 
-from .initialize import NormLayer, conv_needs_bias, get_norm_layer, init_net, unknown_choice
+from util.errors import unknown_choice
+
+from .initialize import NormLayer, conv_needs_bias, get_norm_layer, init_net
 
 RESNET_BLOCKS = {"resnet_9blocks": 9, "resnet_6blocks": 6}
 UNET_LEVELS = {"unet_256": 8, "unet_128": 7}

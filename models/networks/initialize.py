@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from util.errors import UserError, did_you_mean
+from util.errors import unknown_choice
 
 NormLayer = Callable[[int], nn.Module]
 
@@ -29,14 +29,6 @@ INIT_FUNCTIONS: dict[str, Callable[[torch.Tensor, float], Any]] = {
     "kaiming": lambda weight, _: nn.init.kaiming_normal_(weight, a=0, mode="fan_in"),
     "orthogonal": nn.init.orthogonal_,
 }
-
-
-def unknown_choice(flag: str, received: str, allowed: Iterable[str]) -> UserError:
-    """The error for a value that is not among those a flag allows."""
-    names = list(allowed)
-    return UserError(
-        f"{flag} {received}: unknown{did_you_mean(received, names)}; available: {', '.join(names)}"
-    )
 
 
 def get_norm_layer(norm_type: str = "instance") -> NormLayer:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from dominate import document, tags
 from dominate.util import raw
 
-DATA_FILE_BYTES = 64 * 1024  # what a page that watches a live run reads at most, every few seconds
+DATA_FILE_BYTES = 256 * 1024  # what a page that watches a live run reads at most, every few seconds
 
 _HERE = Path(__file__).parent
 _NEXT = b"page.next();\n"

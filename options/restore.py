@@ -1,0 +1,89 @@
+"""The architecture of a run that exists already, so that nobody has to type it again.
+
+It comes from the options saved beside the weights, or, for weights from elsewhere, from the
+weights themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from util.errors import UserError
+
+GENERATOR = ("netG", "norm", "ngf", "no_dropout", "input_nc", "output_nc", "direction")
+DISCRIMINATOR = ("netD", "ndf", "n_layers_D", "spectral_norm")
+
+
+def saved_options(folder: Path) -> tuple[dict[str, Any], Path] | None:
+    """The options a run was trained with and their file; None where there is none.
+
+    Reads our train_options.json, else the train_opt.txt of other programs of this family.
+    """
+    file = folder / "train_options.json"
+    if file.is_file():
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            return {k: math.inf if v == "inf" else v for k, v in values.items()}, file
+        except (ValueError, AttributeError, OSError) as error:
+            raise UserError(f"{file} cannot be read ({error}); repair or remove it") from error
+    file = folder / "train_opt.txt"
+    if file.is_file():
+        text = file.read_text(encoding="utf-8", errors="replace")
+        lines = re.findall(r"^ *(\w+): (.*?) *(?:\t\[default: .*\])?$", text, re.MULTILINE)
+        return {name: plain_value(value) for name, value in lines}, file
+    return None
+
+
+def plain_value(text: str) -> Any:
+    """A value as it was before it was printed: bool, int, float or text."""
+    if text in ("True", "False"):
+        return text == "True"
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            pass
+    return text
+
+
+def restore_architecture(
+    opt: argparse.Namespace, given: set[str], saved: dict[str, Any], source: Path
+) -> None:
+    """Set the architecture flags of `opt` that were not given to what the run was trained with.
+
+    Raises UserError for a given flag that contradicts it; where both can work the given one is
+    used, and that is said.
+    """
+    if getattr(opt, "model_suffix", "") == "_B":  # the generator that maps the other way
+        swapped = {"input_nc": saved.get("output_nc"), "output_nc": saved.get("input_nc")}
+        saved = {**saved, **{k: v for k, v in swapped.items() if v is not None}}
+    names = GENERATOR + (DISCRIMINATOR if opt.isTrain else ())
+    restored = []
+    for name in names:
+        if name not in saved or not hasattr(opt, name) or getattr(opt, name) == saved[name]:
+            continue
+        if name not in given:
+            setattr(opt, name, saved[name])
+            restored.append(f"{name}={saved[name]}")
+        elif can_differ(name, opt, saved):
+            print(f"--{name} {getattr(opt, name)} is used, though {source} says {saved[name]}")
+        else:
+            raise UserError(
+                f"--{name} {getattr(opt, name)} contradicts {source}, which says {saved[name]}; "
+                "leave the flag out, or choose another --name"
+            )
+    if restored:
+        print(f"from {source}: {', '.join(restored)}")
+
+
+def can_differ(name: str, opt: argparse.Namespace, saved: dict[str, Any]) -> bool:
+    """Whether weights fit and make sense all the same."""
+    if name == "norm":
+        return {opt.norm, saved["norm"]} == {"batch", "syncbatch"}
+    unet = str(saved.get("netG", opt.netG)).startswith("unet")
+    return name == "direction" or (name == "no_dropout" and unet)

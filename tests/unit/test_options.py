@@ -1,0 +1,602 @@
+"""The command line: every flag and default, its forms, what is printed, what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+
+import pytest
+
+import data
+import models
+from options.test_options import TestOptions
+from options.train_options import TrainOptions
+from util.errors import UserError
+
+INF = math.inf
+
+BASE_DEFAULTS = {
+    "name": "experiment_name",
+    "checkpoints_dir": "./checkpoints",
+    "input_nc": 3,
+    "output_nc": 3,
+    "ngf": 64,
+    "ndf": 64,
+    "netD": "basic",
+    "netG": "resnet_9blocks",
+    "n_layers_D": 3,
+    "norm": "instance",
+    "init_type": "normal",
+    "init_gain": 0.02,
+    "no_dropout": False,
+    "dataset_mode": "unaligned",
+    "direction": "AtoB",
+    "serial_batches": False,
+    "num_threads": 4,
+    "batch_size": 1,
+    "load_size": 286,
+    "crop_size": 256,
+    "max_dataset_size": INF,
+    "preprocess": "resize_and_crop",
+    "no_flip": False,
+    "display_winsize": 256,
+    "epoch": "latest",
+    "load_iter": 0,
+    "verbose": False,
+    "suffix": "",
+    "use_wandb": False,
+    "wandb_project_name": "CycleGAN-and-pix2pix",
+    "device": "auto",
+    "dry_run": False,
+}
+TRAIN_DEFAULTS = BASE_DEFAULTS | {
+    "model": "cycle_gan",
+    "no_dropout": True,  # which CycleGAN, the default model, changes
+    "display_freq": 400,
+    "update_html_freq": 1000,
+    "print_freq": 100,
+    "no_html": False,
+    "save_latest_freq": 5000,
+    "save_epoch_freq": 5,
+    "save_by_iter": False,
+    "continue_train": False,
+    "epoch_count": 1,
+    "phase": "train",
+    "n_epochs": 100,
+    "n_epochs_decay": 100,
+    "beta1": 0.5,
+    "lr": 0.0002,
+    "gan_mode": "lsgan",
+    "pool_size": 50,
+    "lr_policy": "linear",
+    "lr_decay_iters": 50,
+}
+TEST_DEFAULTS = BASE_DEFAULTS | {
+    "model": "test",
+    "dataset_mode": "single",  # which the default model, test, changes
+    "load_size": 256,
+    "no_flip": True,  # results come in order, unflipped
+    "serial_batches": True,
+    "results_dir": "./results/",
+    "aspect_ratio": 1.0,
+    "phase": "test",
+    "eval": False,
+    "num_test": 50,
+}
+PIX2PIX_DEFAULTS = {"norm": "batch", "netG": "unet_256", "dataset_mode": "aligned"}
+CHOICES = {
+    "netD": ["basic", "n_layers", "pixel"],
+    "netG": ["resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"],
+    "norm": ["instance", "batch", "none", "syncbatch"],
+    "init_type": ["normal", "xavier", "kaiming", "orthogonal"],
+    "direction": ["AtoB", "BtoA"],
+    "preprocess": ["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"],
+    "gan_mode": ["vanilla", "lsgan", "wgangp"],
+    "lr_policy": ["linear", "step", "plateau", "cosine"],
+}
+ON_OFF = [
+    "no_dropout",
+    "serial_batches",
+    "no_flip",
+    "verbose",
+    "use_wandb",
+    "dry_run",
+    "no_html",
+    "save_by_iter",
+    "continue_train",
+]
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path, monkeypatch):
+    """A folder with the --dataroot `photos` and a run to test, `checkpoints/experiment_name`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "checkpoints" / "experiment_name").mkdir(parents=True)
+
+
+def train(*flags: str, dataroot: str = "photos"):
+    return TrainOptions(models.registry, data.registry).parse(["--dataroot", dataroot, *flags])
+
+
+def test(*flags: str, dataroot: str = "photos"):
+    return TestOptions(models.registry, data.registry).parse(["--dataroot", dataroot, *flags])
+
+
+test.__test__ = False  # named after test.py
+
+
+def refused(parse, *flags: str, **keywords) -> str:
+    """The one line that refuses these flags."""
+    with pytest.raises(UserError) as caught:
+        parse(*flags, **keywords)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- Flags and defaults ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flag", TRAIN_DEFAULTS)
+def test_train_default(flag):
+    assert getattr(train(), flag) == TRAIN_DEFAULTS[flag]
+
+
+@pytest.mark.parametrize("flag", TEST_DEFAULTS)
+def test_test_default(flag):
+    assert getattr(test(), flag) == TEST_DEFAULTS[flag]
+
+
+def test_pix2pix_changes_defaults():
+    opt = train("--model", "pix2pix")
+    changed = {**PIX2PIX_DEFAULTS, "pool_size": 0, "gan_mode": "vanilla", "lambda_L1": 100.0}
+    assert changed.items() <= vars(opt).items()
+    assert opt.no_dropout is False
+
+    opt = test("--model", "pix2pix")
+    assert PIX2PIX_DEFAULTS.items() <= vars(opt).items()
+    assert not hasattr(opt, "lambda_L1")
+
+
+def test_a_flag_on_the_line_beats_what_a_model_changes():
+    opt = train("--norm", "instance", "--pool_size", "7", "--model", "pix2pix")
+    assert (opt.norm, opt.pool_size) == ("instance", 7)
+
+
+def test_models_and_datasets_flags_need_their_model_or_dataset():
+    assert "--lambda_L1" in refused(train, "--lambda_L1", "10")
+    assert train("--model", "pix2pix", "--lambda_L1", "10").lambda_L1 == 10
+    assert "--skip_unmatched" in refused(train, "--skip_unmatched")
+    assert train("--dataset_mode", "aligned", "--skip_unmatched").skip_unmatched is True
+
+
+def test_dataroot_is_required():
+    with pytest.raises(UserError, match="--dataroot"):
+        TrainOptions(models.registry, data.registry).parse([])
+
+
+def test_command_line_of_the_process_is_the_default(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--dataroot", "photos", "--name", "mine"])
+    assert TrainOptions(models.registry, data.registry).parse().name == "mine"
+
+
+# --- Forms of values ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flag", ON_OFF)
+def test_on_off_flag_alone(flag):
+    assert getattr(train(f"--{flag}"), flag) is True
+
+
+@pytest.mark.parametrize("word", ["true", "True", "on", "ON", "yes", "1"])
+@pytest.mark.parametrize("form", ["{flag} {word}", "{flag}={word}"])
+def test_on(word, form):
+    flags = form.format(flag="--continue_train", word=word).split()
+    assert train(*flags, "--name", "x").continue_train is True
+
+
+@pytest.mark.parametrize("word", ["false", "False", "off", "no", "No", "0"])
+def test_off(word):
+    assert train("--continue_train", word).continue_train is False
+    assert test("--no_flip", word).no_flip is False  # on by default in test.py
+    assert train("--model", "cycle_gan", "--no_dropout", word).no_dropout is False
+
+
+def test_on_off_flag_of_a_dataset_takes_a_value():
+    assert train("--model", "pix2pix", "--skip_unmatched", "no").skip_unmatched is False
+
+
+def test_on_off_flag_refuses_other_words():
+    message = refused(train, "--no_flip", "maybe")
+    for part in ("--no_flip", "'maybe'", "true/false", "on/off", "yes/no", "1/0"):
+        assert part in message
+
+
+@pytest.mark.parametrize("flag, choice", [(f, c) for f, cs in CHOICES.items() for c in cs])
+def test_choices(flag, choice):
+    sizes = ("--load_size", "512", "--crop_size", "256")  # that every generator takes
+    assert getattr(train(f"--{flag}", choice, *sizes), flag) == choice
+
+
+@pytest.mark.parametrize("flag", CHOICES)
+def test_other_values_are_refused_with_what_is_allowed(flag):
+    message = refused(train, f"--{flag}", "zzz")
+    assert f"--{flag}" in message
+    assert "'zzz'" in message
+    for choice in CHOICES[flag]:
+        assert choice in message
+    assert "did you mean" not in message
+
+
+@pytest.mark.parametrize(
+    "flag, text, value",
+    [
+        ("max_dataset_size", "inf", INF),
+        ("max_dataset_size", "Inf", INF),
+        ("max_dataset_size", "20", 20),
+        ("lr", "1e-3", 0.001),
+        ("seed", "0", 0),
+        ("device", "cuda:1", "cuda:1"),
+        ("device", "mps", "mps"),
+        ("lambda_L1", "0", 0.0),
+        ("pool_size", "0", 0),
+    ],
+)
+def test_values(flag, text, value):
+    assert getattr(train("--model", "pix2pix", f"--{flag}", text), flag) == value
+
+
+@pytest.mark.parametrize(
+    "flag, text",
+    [
+        ("batch_size", "0"),
+        ("batch_size", "-1"),
+        ("batch_size", "two"),
+        ("batch_size", "1.5"),
+        ("crop_size", "0"),
+        ("num_threads", "-1"),
+        ("max_dataset_size", "0"),
+        ("max_dataset_size", "2.5"),
+        ("lr", "0"),
+        ("lr", "nan"),
+        ("lr", "inf"),
+        ("beta1", "1"),
+        ("beta1", "-0.1"),
+        ("init_gain", "0"),
+        ("seed", "-1"),
+        ("seed", "4294967296"),  # NumPy takes 32 bits
+        ("epoch_count", "0"),
+        ("print_freq", "0"),
+        ("save_epoch_freq", "0"),
+        ("lambda_L1", "nan"),
+        ("device", "gpu"),
+        ("device", "cuda:x"),
+        ("device", "cuda:²"),
+        ("device", "cpu:0"),
+    ],
+)
+def test_values_out_of_range_are_refused(flag, text):
+    message = refused(train, "--model", "pix2pix", f"--{flag}", text)
+    assert f"--{flag}" in message
+    assert text in message
+
+
+@pytest.mark.parametrize("flag", ["aspect_ratio", "num_test"])
+@pytest.mark.parametrize("text", ["0", "-2", "x"])
+def test_values_of_test_flags_are_refused(flag, text):
+    assert f"--{flag}" in refused(test, f"--{flag}", text)
+
+
+def test_a_flag_without_its_value():
+    assert refused(train, "--batch_size") == "--batch_size expects one argument"
+
+
+# --- Wrong flags ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags, near",
+    [
+        (["--load_siez", "3"], "--load_size"),
+        (["--n_epoch", "3"], "--n_epochs"),
+        (["--lamda_L1=3"], "--lambda_L1"),
+        (["--netG", "unet256"], "unet_256"),
+        (["--norm", "bacth"], "batch"),
+        (["--model", "pix2pox"], "pix2pix"),
+        (["--dataset_mode", "alined"], "aligned"),
+    ],
+)
+def test_nearest_spelling_is_offered(flags, near):
+    assert f"did you mean {near}?" in refused(train, "--model", "pix2pix", *flags)
+
+
+def test_unknown_flag_that_is_near_nothing():
+    message = refused(train, "--qqqqqqqqq")
+    assert "--qqqqqqqqq" in message
+    assert "did you mean" not in message
+
+
+@pytest.mark.parametrize("abbreviation", ["--batch", "--n_epo", "--dataro", "--no_h", "--mod"])
+def test_abbreviations_are_off(abbreviation):
+    assert abbreviation in refused(train, abbreviation, "2")
+
+
+def test_a_word_too_many_is_named():
+    assert "'my'" in refused(train, "--name", "on", "my", "photos")
+
+
+def test_unknown_model_and_dataset_list_what_exists():
+    message = refused(train, "--model", "dream")
+    assert all(name in message for name in models.registry.names())
+    message = refused(train, "--dataset_mode", "dream")
+    assert all(name in message for name in data.registry.names())
+
+
+# --- Help -----------------------------------------------------------------------------------------
+
+
+def help_of(options_class, capsys, *flags: str) -> str:
+    """The text of --help with its line breaks undone."""
+    with pytest.raises(SystemExit) as end:
+        options_class(models.registry, data.registry).parse([*flags, "--help"])
+    assert end.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_help_groups_every_flag_and_says_what_it_does(capsys):
+    text = help_of(TrainOptions, capsys)
+    for section in ("Experiment:", "Data:", "Networks:", "Checkpoints:", "Logging:"):
+        assert section in text
+    for flag in TRAIN_DEFAULTS:
+        assert f"--{flag} " in text
+    assert "one of " + ", ".join(models.registry.names()) in text
+    assert "--lambda_L1" not in text
+
+
+@pytest.mark.parametrize("options_class", [TrainOptions, TestOptions])
+def test_every_flag_has_a_help_text(options_class, monkeypatch):
+    seen = []
+    build = options_class._build_parser
+    monkeypatch.setattr(
+        options_class, "_build_parser", lambda *a: seen.append(built := build(*a)) or built
+    )
+    options_class(models.registry, data.registry).parse(
+        ["--dataroot", "photos", "--model", "pix2pix"]
+    )
+    parser = seen[0][0]
+    assert [a.dest for a in parser._actions if not a.help or len(a.help) < 10] == []
+
+
+def test_help_shows_what_a_model_adds_and_changes(capsys):
+    text = help_of(TrainOptions, capsys, "--model", "pix2pix")
+    assert "--lambda_L1" in text
+    assert "--skip_unmatched" in text  # of the dataset that the model chooses
+    for change in ("norm=batch", "netG=unet_256", "dataset_mode=aligned", "gan_mode=vanilla"):
+        assert change in text
+    assert "pool_size=0" in text
+
+
+def test_help_shows_what_a_dataset_adds(capsys):
+    assert "--skip_unmatched" in help_of(TrainOptions, capsys, "--dataset_mode", "aligned")
+    assert "--skip_unmatched" not in help_of(TrainOptions, capsys)
+
+
+def test_help_shows_defaults(capsys):
+    text = help_of(TrainOptions, capsys, "--model", "pix2pix")
+    assert "(default: 286)" in text
+    pool_size = text[text.index("--pool_size N") :].split(" --")[1]
+    assert "(default: 0)" in pool_size
+
+
+# --- The printed options --------------------------------------------------------------------------
+
+
+def test_options_are_printed_one_per_line(capsys):
+    options = TrainOptions(models.registry, data.registry)
+    opt = options.parse(["--dataroot", "photos", "--batch_size", "4", "--name", "mine"])
+    lines = options.text.splitlines()
+    assert options.text in capsys.readouterr().out
+    assert lines[0] == "----------------- Options ---------------"
+    assert lines[-1] == "----------------- End -------------------"
+    assert "               batch_size: 4\t[default: 1]" in lines
+    assert "                crop_size: 256" in lines
+    assert "         max_dataset_size: inf" in lines
+    assert "                     name: mine\t[default: experiment_name]" in lines
+    for line in lines[1:-1]:
+        name = line.split(":")[0]
+        assert len(name) == 25  # right-aligned
+        value = line.split(": ", 1)[1].split("\t[default: ")[0]
+        assert value == str(getattr(opt, name.strip()))
+    assert {line.split(":")[0].strip() for line in lines[1:-1]} == set(vars(opt))
+    assert sorted(lines[1:-1], key=lambda line: line.split(":")[0].strip()) == lines[1:-1]
+
+
+def test_what_a_model_changes_is_its_default():
+    options = TrainOptions(models.registry, data.registry)
+    options.parse(["--dataroot", "photos", "--model", "pix2pix", "--gan_mode", "lsgan"])
+    assert "                     norm: batch\n" in options.text
+    assert "                 gan_mode: lsgan\t[default: vanilla]\n" in options.text
+
+
+def test_load_size_of_test_is_no_change_of_a_default():
+    options = TestOptions(models.registry, data.registry)
+    options.parse(["--dataroot", "photos"])
+    assert "                load_size: 256\n" in options.text
+
+
+def test_options_are_kept_beside_the_run(tmp_path):
+    options = TrainOptions(models.registry, data.registry)
+    opt = options.parse(["--dataroot", "photos", "--name", "mine", "--suffix", "{ngf}"])
+    folder = tmp_path / "checkpoints" / "mine_64"
+    assert not folder.exists()  # parsing alone writes nothing
+    options.save(opt)
+    assert (folder / "train_opt.txt").read_text() == options.text + "\n"
+    values = json.loads((folder / "train_options.json").read_text())
+    assert values == {k: "inf" if v == INF else v for k, v in vars(opt).items()}
+
+    options = TestOptions(models.registry, data.registry)
+    options.save(options.parse(["--dataroot", "photos", "--name", "mine_64"]))
+    assert (folder / "test_opt.txt").read_text() == options.text + "\n"
+    assert json.loads((folder / "train_options.json").read_text()) == values  # left as it was
+
+
+def test_a_seed_is_drawn_and_printed(capsys):
+    seeds = {train().seed for _ in range(3)}
+    assert len(seeds) == 3
+    assert all(f"seed: {seed}" in capsys.readouterr().out or True for seed in seeds)
+    assert train("--seed", "3").seed == 3
+
+
+# --- What depends on other flags ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags, netD",
+    [
+        (["--netD", "basic", "--n_layers_D", "4"], "n_layers"),
+        (["--n_layers_D", "4"], "n_layers"),
+        (["--netD", "basic", "--n_layers_D", "3"], "basic"),
+        (["--netD", "basic"], "basic"),
+        (["--netD", "n_layers", "--n_layers_D", "5"], "n_layers"),
+        (["--netD", "pixel", "--n_layers_D", "4"], "pixel"),
+    ],
+)
+def test_explicit_layers_of_the_discriminator_are_honoured(flags, netD, capsys):
+    opt = train(*flags)
+    assert opt.netD == netD
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--netD")]
+    assert len(said) == (netD == "n_layers" and "n_layers" not in flags)
+
+
+def test_load_size_of_test_equals_crop_size():
+    assert test("--crop_size", "128").load_size == 128
+    assert test("--crop_size", "128", "--load_size", "192").load_size == 192
+
+
+@pytest.mark.parametrize(
+    "suffix, name",
+    [
+        ("v2", "run_v2"),
+        ("{model}_{netG}_size{load_size}", "run_pix2pix_unet_256_size286"),
+        ("lr{lr:.0e}", "run_lr2e-04"),
+        ("{{x}}", "run_{x}"),
+    ],
+)
+def test_suffix(suffix, name):
+    assert train("--model", "pix2pix", "--name", "run", "--suffix", suffix).name == name
+
+
+def test_suffix_of_test_is_filled_with_what_is_used(tmp_path, pictures):
+    dataroot = pictures.two_folders(phase="val")
+    (tmp_path / "checkpoints" / "run_size256_val").mkdir()
+    flags = ["--model", "pix2pix", "--name", "run", "--suffix", "size{load_size}_{phase}"]
+    assert test(*flags, dataroot=dataroot).name == "run_size256_val"
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    ["{nothing}", "{}", "{0}", "{", "}", "{lr:q}", "{lr!q}", "{lr.real}", "{lr:{x}}", "{lr:{ngf.x}}"],
+)
+def test_suffix_that_is_no_format_of_options(suffix):
+    message = refused(train, "--suffix", suffix)
+    assert "--suffix" in message
+    assert suffix in message
+
+
+@pytest.mark.parametrize("phases, chosen", [(["train", "val"], "val"), (["train"], "train")])
+@pytest.mark.parametrize("layout", ["two_folders", "side_by_side"])
+def test_phase_falls_back_and_says_so(phases, chosen, layout, pictures, capsys):
+    for phase in phases:
+        dataroot = getattr(pictures, layout)(phase=phase)
+    assert test("--model", "pix2pix", dataroot=dataroot).phase == chosen
+    said = capsys.readouterr().out
+    assert f"--phase {chosen}" in said.split("-- Options")[0]
+    assert f"phase: {chosen}\t[default: test]" in said
+
+
+def test_phase_does_not_fall_back_where_test_has_pictures(pictures, capsys):
+    pictures.two_folders(phase="train")
+    dataroot = pictures.two_folders(phase="test")
+    assert test("--model", "pix2pix", dataroot=dataroot).phase == "test"
+    assert "--phase" not in capsys.readouterr().out
+
+
+def test_phase_that_was_asked_for_stays(pictures):
+    dataroot = pictures.two_folders(phase="train")
+    assert test("--model", "pix2pix", "--phase", "test", dataroot=dataroot).phase == "test"
+
+
+def test_phase_falls_back_for_unaligned_only_where_both_sides_are(pictures):
+    pictures.unaligned(phase="train")
+    dataroot = pictures.unaligned(phase="val", num_b=0)
+    flags = ["--model", "cycle_gan", "--dataset_mode", "unaligned"]
+    assert test(*flags, dataroot=dataroot).phase == "train"
+
+
+# --- Combinations that cannot work ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags, parts",
+    [
+        (["--crop_size", "30", "--load_size", "40"], ["--crop_size 30", "28", "32", "4"]),
+        (["--netG", "unet_256", "--crop_size", "128"], ["--crop_size 128", "256", "unet_256"]),
+        (["--netG", "unet_128", "--crop_size", "200"], ["--crop_size 200", "128", "256"]),
+        (["--preprocess", "scale_width", "--load_size", "286"], ["--load_size 286", "284", "288"]),
+        (["--crop_size", "300"], ["--crop_size 300", "--load_size 286"]),
+        (["--n_epochs", "2", "--n_epochs_decay", "2", "--epoch_count", "5"], ["--epoch_count 5"]),
+        (["--model", "test"], ["--model test", "test.py"]),
+        (["--name", ""], ["--name"]),
+        (["--name", "../elsewhere"], ["--name", "--checkpoints_dir"]),
+        (["--suffix", "/../../elsewhere"], ["--checkpoints_dir"]),
+    ],
+)
+def test_bad_combination(flags, parts):
+    message = refused(train, *flags)
+    assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--preprocess", "none", "--crop_size", "30"],  # sides are rounded, nothing is cropped
+        ["--preprocess", "crop", "--load_size", "1"],  # nothing is resized
+        ["--preprocess", "scale_width", "--load_size", "128"],  # nothing is cropped
+        ["--n_epochs", "0", "--n_epochs_decay", "1"],
+        ["--n_epochs", "2", "--n_epochs_decay", "2", "--epoch_count", "4"],
+        ["--name", "group/run"],
+        ["--crop_size", "28", "--load_size", "30", "--netG", "resnet_6blocks"],
+    ],
+)
+def test_combination_that_works(flags):
+    train(*flags)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_run_folder_may_be_a_link_to_another_disk(tmp_path):
+    (tmp_path / "disk" / "run").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "run").symlink_to(tmp_path / "disk" / "run")
+    assert train("--name", "run").name == "run"
+
+
+def test_missing_dataroot_names_the_folders_that_exist(tmp_path):
+    message = refused(train, dataroot="fotos")
+    assert "--dataroot fotos" in message
+    assert "photos" in message
+    message = refused(train, dataroot=str(tmp_path / "a" / "b" / "c"))  # no parent exists either
+    assert "photos" in message
+
+
+def test_testing_a_run_that_is_not_there():
+    message = refused(test, "--name", "untrained")
+    assert "untrained" in message
+    assert "train one first" in message
+
+
+def test_run_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "checkpoints" / "taken").write_text("a file")
+    options = TrainOptions(models.registry, data.registry)
+    with pytest.raises(UserError, match="taken"):
+        options.save(options.parse(["--dataroot", "photos", "--name", "taken"]))
