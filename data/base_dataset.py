@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from PIL import Image
 from torch.utils import data
 
 from data.image_folder import nearby
@@ -33,10 +35,7 @@ class BaseDataset(data.Dataset, ABC):
     def __init__(self, opt: argparse.Namespace):
         self.opt = opt
         self.root = opt.dataroot
-        self.resize = Resize(
-            opt.preprocess, opt.load_size, opt.crop_size, opt.size_multiple, opt.size_minimum
-        )
-        self.crop_size = opt.crop_size if opt.preprocess.endswith("crop") else None
+        self.resize, self.crop_size = geometry(opt)
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:
@@ -61,14 +60,17 @@ class BaseDataset(data.Dataset, ABC):
         )
 
     def load(self, path: str, num_channels: int) -> torch.Tensor:
-        """A picture with an augmentation of its own: (C, H, W) in [-1, 1]."""
+        """A picture, resized, cropped and flipped: (C, H, W) in [-1, 1]."""
+        return to_tensor(self.load_picture(path, num_channels))
+
+    def load_picture(self, path: str, num_channels: int = 3) -> Image.Image:
+        """A picture, resized, cropped and flipped, in RGB or, for one channel, in grey."""
         picture = to_channels(open_picture(path), num_channels)
         try:
             picture = self.resize(picture)
-            augment = self.draw_augment(picture.size)
+            return self.draw_augment(picture.size)(picture)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        return to_tensor(augment(picture))
 
     def announce_rounding(self, paths: list[str], columns: int = 1) -> None:
         """Say once, before training, that sides are rounded to what the generator takes.
@@ -80,14 +82,76 @@ class BaseDataset(data.Dataset, ABC):
         for path in paths:
             width, height = picture_size(path)
             size = width // columns, height
-            if self.resize.rounds(size):
-                target = self.resize.target(size)
+            try:
+                rounds, target = self.resize.rounds(size), self.resize.target(size)
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from error
+            if rounds:
                 print(
                     f"--preprocess {self.opt.preprocess}: sides are rounded to multiples of "
                     f"{self.resize.multiple} for --netG {self.opt.netG}; {path} "
                     f"({size[0]}x{size[1]}) becomes {target[0]}x{target[1]}"
                 )
                 return
+
+
+def geometry(opt: argparse.Namespace) -> tuple[Resize, int | None]:
+    """What --preprocess asks for: how pictures are resized, and the side of the crop, if any."""
+    sizes = opt.load_size, opt.crop_size, opt.size_multiple, opt.size_minimum
+    return Resize(opt.preprocess, *sizes), opt.crop_size if opt.preprocess.endswith(
+        "crop"
+    ) else None
+
+
+def get_params(opt: argparse.Namespace, size: tuple[int, int]) -> dict[str, Any]:
+    """A random crop and flip for a picture of `size` (width, height) before resizing.
+
+    For `get_transform`; pass the same to both pictures of a pair. Returns crop_pos, (left, top) in
+    the resized picture, and flip.
+    """
+    resize, crop_size = geometry(opt)
+    augment = Augment.draw(
+        resize.target(size), crop_size, at_random=opt.isTrain, flips=not opt.no_flip
+    )
+    return {"crop_pos": (augment.left, augment.top), "flip": augment.flip}
+
+
+def get_transform(
+    opt: argparse.Namespace,
+    params: dict[str, Any] | None = None,
+    grayscale: bool = False,
+    method: Image.Resampling = Image.Resampling.BICUBIC,
+    convert: bool = True,
+) -> PictureTransform:
+    """What --preprocess and --no_flip ask for, as a callable on RGB pictures.
+
+    Args:
+        params: from `get_params`; None draws a crop and flip at each call.
+        grayscale: give one channel.
+        method: how to resize.
+        convert: to a tensor (C, H, W) in [-1, 1]; otherwise the result is a picture.
+    """
+    return PictureTransform(opt, params, grayscale, method, convert)
+
+
+@dataclass(frozen=True)
+class PictureTransform:
+    """The transform of `get_transform`; a class, so that it pickles to worker processes."""
+
+    opt: argparse.Namespace
+    params: dict[str, Any] | None
+    grayscale: bool
+    method: Image.Resampling
+    convert: bool
+
+    def __call__(self, picture: Image.Image) -> torch.Tensor | Image.Image:
+        params = self.params or get_params(self.opt, picture.size)
+        resize, crop_size = geometry(self.opt)
+        picture = to_channels(picture, 1) if self.grayscale else picture
+        picture = resize(picture, method=self.method)
+        left, top = params["crop_pos"]
+        picture = Augment(left, top, crop_size, params["flip"])(picture)
+        return to_tensor(picture) if self.convert else picture
 
 
 def channels(opt: argparse.Namespace) -> tuple[int, int]:

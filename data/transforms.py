@@ -25,7 +25,7 @@ class Resize:
     resize_and_crop: to load_size squared, whatever the aspect ratio. scale_width and
     scale_width_and_crop: width to load_size, aspect ratio kept; where the height would fall below
     crop_size, height to crop_size instead. crop and none: unchanged. Where no square crop follows,
-    both sides are rounded to `multiple`. Bicubic.
+    both sides are rounded to `multiple`.
     """
 
     preprocess: str
@@ -60,11 +60,16 @@ class Resize:
         exact = Resize(self.preprocess, self.load_size, self.crop_size, multiple=1)
         return self.target(size) != exact.target(size)
 
-    def __call__(self, picture: Image.Image, target: Size | None = None) -> Image.Image:
+    def __call__(
+        self,
+        picture: Image.Image,
+        target: Size | None = None,
+        method: Image.Resampling = Image.Resampling.BICUBIC,
+    ) -> Image.Image:
         target = target or self.target(picture.size)
         if picture.size == target:
             return picture
-        return picture.resize(target, Image.Resampling.BICUBIC)
+        return picture.resize(target, method)
 
 
 @dataclass(frozen=True)

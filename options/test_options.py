@@ -61,6 +61,11 @@ class TestOptions(BaseOptions):
                     opt.phase = phase
                     break
         super().resolve(opt, given, model, dataset)
+        if hasattr(opt, "model_suffix") and "model_suffix" not in given:
+            files = {file.name.partition("_net_")[2] for file in run_folder(opt).glob("*_net_G*")}
+            if "G.pth" not in files and "G_A.pth" in files:
+                opt.model_suffix = "_A" if opt.direction == "AtoB" else "_B"
+                print(f"{opt.name} has two generators: using --model_suffix {opt.model_suffix}")
         self.restore(opt, given, model)
 
     def check(self, opt: argparse.Namespace) -> None:

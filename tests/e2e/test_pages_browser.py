@@ -143,6 +143,18 @@ def test_rewound_run_shows_what_is_new(page, tmp_path: Path) -> None:
     assert texts(page, "#losses .tip p")[0] == "epoch 2 · 800 images"
 
 
+def test_points_trained_again_take_the_place_of_the_old(page, tmp_path: Path) -> None:
+    run = training_page(tmp_path)
+    for images in (100, 200, 300, 200):
+        run.add_losses(epoch=1, total_images=images, losses={"G": 1.0}, lr=None)
+    run.end("Finished")
+    open_page(page, tmp_path)
+    page.execute_script("document.querySelector('#losses canvas').focus()")
+    for place in ("200", "100"):  # from the last point to the first
+        press(page, KEYS.ARROW_RIGHT if place == "200" else KEYS.ARROW_LEFT)
+        assert texts(page, "#losses .tip p")[0] == f"epoch 1 · {place} images"
+
+
 def test_curves_are_drawn_and_answer(page, tmp_path: Path) -> None:
     run = training_page(tmp_path)
     for epoch in range(1, 6):

@@ -1,5 +1,5 @@
 "use strict";
-// Draws a page from the calls in data/0001.js, 0002.js, ... (pages.py says who writes them, and why).
+// Draws a page from the calls in data/0001.js, 0002.js, ... (see pages.py for who writes them).
 // While the run lives, the last of these files is read again and again for new lines.
 {
   const POLL_MS = 3000;
@@ -26,7 +26,7 @@
     return today ? hour : `${date.toLocaleDateString()} ${hour}`;
   }
 
-  // ---- What the data files tell ------------------------------------------------------------------
+  // ---- What the data files tell ----
 
   const rows = new Map(); // epoch or name of the result -> what to show
   const curve = { images: [], epochs: [], rates: [], losses: new Map() }; // columns of equal length
@@ -176,7 +176,7 @@
     }
   }
 
-  // ---- Pictures ----------------------------------------------------------------------------------
+  // ---- Pictures ----
 
   const address = (row, label) => `images/${row.files[label]}?${row.version}`;
   const pairsOf = (row) => settings.compare.filter((pair) => pair.every((l) => l in row.files));
@@ -310,7 +310,7 @@
       make("div", {}, make("dt", {}, name), make("dd", {}, figure(value))),
     );
 
-  // ---- Rows: only those that are looked at have elements ------------------------------------------
+  // ---- Rows: only those that are looked at have elements ----
 
   const shown = new Map(); // key -> {row, element}, in #rows
   let latest = null; // the element of the newest row of a training page
@@ -399,7 +399,7 @@
   );
   byId("more").addEventListener("click", showMore);
 
-  // ---- Search, order and means of the results -----------------------------------------------------
+  // ---- Search, order and means of the results ----
 
   function showMeans(list) {
     const metrics = new Set([...rows.values()].flatMap((row) => Object.keys(row.metrics)));
@@ -445,7 +445,7 @@
     byId("tools").addEventListener("submit", (event) => event.preventDefault());
   }
 
-  // ---- The enlarged view: left and right through a row, up and down through the rows ----------------
+  // ---- The enlarged view: left and right through a row, up and down through the rows ----
 
   const viewer = make("dialog", { id: "viewer", ariaLabel: "Enlarged picture" });
   const viewerStage = comparison();
@@ -525,7 +525,7 @@
     if (event.target.matches("dialog, .desk")) viewer.close();
   });
 
-  // ---- Curves --------------------------------------------------------------------------------------
+  // ---- Curves ----
 
   // The mean over the past, weighted to fall by 1/e each `span` images. Gaps stay gaps.
   function smooth(values, span) {
@@ -833,7 +833,7 @@
     for (const update of charts) update();
   }
 
-  // ---- The command to go on ------------------------------------------------------------------------
+  // ---- The command to go on ----
 
   byId("copy")?.addEventListener("click", async () => {
     const command = byId("command");

@@ -1,0 +1,61 @@
+"""Photographs as lightness and colour, for learning to colour grey pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from data.base_dataset import BaseDataset, missing_phase
+from data.image_folder import has_pictures, make_dataset
+from util.errors import UserError
+
+
+class ColorizationDataset(BaseDataset):
+    """{A, B} of each photograph in DATAROOT/PHASE: its L and its ab in CIE Lab (D65).
+
+    A is (1, H, W), L / 50 - 1, in [-1, 1]; B is (2, H, W), ab / 110, within [-1, 1].
+    """
+
+    gives: ClassVar = ("A", "B")
+
+    @staticmethod
+    def modify_commandline_options(parser: Any, is_train: bool) -> Any:
+        parser.set_defaults(input_nc=1, output_nc=2, direction="AtoB")
+        return parser
+
+    @staticmethod
+    def has_phase(opt: argparse.Namespace, phase: str) -> bool:
+        return has_pictures(Path(opt.dataroot) / phase)
+
+    def __init__(self, opt: argparse.Namespace):
+        super().__init__(opt)
+        if (opt.input_nc, opt.output_nc, opt.direction) != (1, 2, "AtoB"):
+            raise UserError(
+                "--dataset_mode colorization is from lightness to colour: --input_nc 1 --output_nc "
+                f"2 --direction AtoB, not {opt.input_nc}, {opt.output_nc}, {opt.direction}"
+            )
+        folder = Path(opt.dataroot) / opt.phase
+        if not has_pictures(folder):
+            raise missing_phase(opt, f"{folder}")
+        self.paths = make_dataset(folder, opt.max_dataset_size)
+        self.announce_rounding(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        from skimage.color import rgb2lab  # slow to import, and only needed here
+
+        path = self.paths[index]
+        lab = rgb2lab(np.array(self.load_picture(path))).astype(np.float32)  # (H, W, 3)
+        lab = torch.from_numpy(lab).permute(2, 0, 1)
+        return {
+            "A": lab[:1] / 50.0 - 1.0,
+            "B": lab[1:] / 110.0,
+            "A_paths": path,
+            "B_paths": path,
+        }

@@ -1,0 +1,225 @@
+"""Put pictures A and B side by side in one file per pair, A on the left, for pix2pix.
+
+    python datasets/combine_A_and_B.py --fold_A DIR --fold_B DIR --fold_AB DIR
+
+Pairs are pictures of the same name, in the folders themselves and in the same sub-folders of both
+(train, val, test): fold_A/train/1.jpg and fold_B/train/1.png become fold_AB/train/1.jpg, which
+`train.py --dataroot fold_AB` reads. A keeps its pixels; a B of another size is resized to A's size
+(bicubic), since both halves of a file are equally large. The file has A's type; JPEG and WebP are
+written at quality 95.
+
+What cannot be combined is named and counted, the rest goes on, and the exit status is 1. A file
+that is there already with other content is left alone and is an error, unless --overwrite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from data.image_folder import make_dataset
+from data.image_io import open_picture
+from options.parser import OptionParser, count_or_inf
+from util import runtime
+from util.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = OptionParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--fold_A", type=Path, required=True, metavar="DIR", help="pictures A")
+    parser.add_argument("--fold_B", type=Path, required=True, metavar="DIR", help="pictures B")
+    parser.add_argument(
+        "--fold_AB", type=Path, required=True, metavar="DIR", help="folder that gets the pairs"
+    )
+    parser.add_argument(
+        "--num_imgs",
+        type=count_or_inf,
+        default=math.inf,
+        metavar="N",
+        help="at most this many pairs of each sub-folder (train, val, test); inf: all",
+    )
+    parser.add_argument(
+        "--use_AB",
+        action="store_true",
+        help="files are named X_A.jpg and X_B.jpg, and become X.jpg; --fold_A and --fold_B may "
+        "then be one folder",
+    )
+    add_writing_flags(parser)
+    opt, _ = parser.parse(sys.argv[1:] if argv is None else argv)
+    inputs = {opt.fold_A.resolve(), opt.fold_B.resolve()}
+    if len(inputs) == 1 and not opt.use_AB:
+        raise UserError(f"--fold_A and --fold_B are one folder, {opt.fold_A}; see --use_AB")
+    if inputs & {opt.fold_AB.resolve(), *opt.fold_AB.resolve().parents}:
+        raise UserError(
+            f"--fold_AB {opt.fold_AB} is, or is in, a folder that is read; write to another one"
+        )
+
+    pairs, problems = find_pairs(opt.fold_A, opt.fold_B, opt.use_AB)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    taken: Counter[str] = Counter()
+    jobs = []
+    for name, path_a, path_b in pairs:
+        split = name.partition("/")[0] if "/" in name else ""
+        taken[split] += 1
+        if taken[split] <= opt.num_imgs:
+            path_ab = opt.fold_AB / f"{name}{path_a.suffix}"
+            jobs.append((path_a, path_b, path_ab, opt.overwrite))
+
+    resized, failed = process(combine, jobs, parallel=not opt.no_multiprocessing)
+    failed += len(problems)
+    print(
+        f"{len(resized)} pairs in {opt.fold_AB}; in {sum(resized)} of them B was resized to A's "
+        f"size; {failed} errors"
+    )
+    if failed:
+        raise SystemExit(1)
+
+
+def add_writing_flags(parser: OptionParser) -> None:
+    parser.add_argument(
+        "--no_multiprocessing",
+        action="store_true",
+        help="one after the other in this process instead of one process per core",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files that have other content"
+    )
+
+
+def find_pairs(
+    fold_a: Path, fold_b: Path, use_ab: bool
+) -> tuple[list[tuple[str, Path, Path]], list[str]]:
+    """(name, path of A, path of B) of each pair in order of name, and what has no clear partner.
+
+    The name is the path in the folders up to the file type, and with `use_ab` up to _A or _B.
+    """
+    side_a = pictures_by_name(fold_a, "_A" if use_ab else "")
+    side_b = pictures_by_name(fold_b, "_B" if use_ab else "")
+    pairs, problems = [], []
+    for name in sorted(side_a.keys() | side_b.keys()):
+        paths_a, paths_b = side_a.get(name, []), side_b.get(name, [])
+        if len(paths_a) == len(paths_b) == 1:
+            pairs.append((name, paths_a[0], paths_b[0]))
+        elif len(paths_a) > 1 or len(paths_b) > 1:
+            same = " and ".join(str(p) for p in max(paths_a, paths_b, key=len))
+            problems.append(f"{same} have the same name; rename or remove one")
+        else:
+            other = fold_b if paths_a else fold_a
+            problems.append(f"{(paths_a or paths_b)[0]} has no partner in {other}")
+    return pairs, problems
+
+
+def pictures_by_name(folder: Path, ending: str) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in map(Path, make_dataset(folder)):
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem.endswith(ending):
+            found.setdefault(stem.removesuffix(ending), []).append(path)
+    return found
+
+
+def combine(path_a: Path, path_b: Path, path_ab: Path, overwrite: bool) -> bool:
+    """Write one pair; says whether B had to be resized."""
+    a, b = open_picture(path_a), open_picture(path_b)
+    resize = a.size != b.size
+    if resize:
+        b = b.resize(a.size, Image.Resampling.BICUBIC)
+    write_picture(side_by_side(a, b), path_ab, overwrite)
+    return resize
+
+
+def side_by_side(a: Image.Image, b: Image.Image) -> Image.Image:
+    joined = Image.new("RGB", (a.width + b.width, a.height))
+    joined.paste(a, (0, 0))
+    joined.paste(b, (a.width, 0))
+    return joined
+
+
+def write_picture(picture: Image.Image, path: Path, overwrite: bool) -> None:
+    """Write a picture whole or not at all, its format by the ending of the path.
+
+    Raises UserError where the file is there with other content (unless `overwrite`), or where the
+    format or the disk cannot take it.
+    """
+    encoded = io.BytesIO()
+    try:
+        file_format = Image.registered_extensions()[path.suffix.lower()]
+        picture.save(encoded, file_format, quality=95, subsampling=0)
+        if path.exists():
+            if path.read_bytes() == encoded.getvalue():
+                return
+            if not overwrite:
+                raise UserError(f"{path} is there with other content; remove it or --overwrite")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            temporary.write_bytes(encoded.getvalue())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: more pixels than WebP can have
+        size = f"{picture.width}x{picture.height}"
+        raise UserError(f"{path} cannot be written ({size} pixels): {error}") from error
+
+
+def process(
+    function: Callable[..., Any], jobs: list[tuple], parallel: bool
+) -> tuple[list[Any], int]:
+    """Call function(*job) for each job, in one process per core if `parallel`; shows progress.
+
+    Returns the results, and how many calls failed with a UserError, each of which is printed.
+    """
+    results: list[Any] = []
+    failed = 0
+    run = partial(attempt, function)
+    # Ctrl-C is for this process, which then stops the others.
+    ignore_ctrl_c = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    pool = ProcessPoolExecutor(**ignore_ctrl_c) if parallel else None
+    try:
+        # Before the progress bar, whose thread would not survive a fork.
+        outcomes = pool.map(run, jobs, chunksize=4) if pool else map(run, jobs)
+        with tqdm(total=len(jobs), unit="pair", disable=not sys.stderr.isatty()) as bar:
+            for outcome in outcomes:
+                if isinstance(outcome, UserError):
+                    failed += 1
+                    bar.write(f"error: {outcome}", file=sys.stderr)
+                else:
+                    results.append(outcome)
+                bar.update()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a process ended unexpectedly, perhaps for want of memory; try --no_multiprocessing"
+        ) from error
+    finally:
+        if pool:
+            pool.shutdown(cancel_futures=True)
+    return results, failed
+
+
+def attempt(function: Callable[..., Any], job: tuple) -> Any:
+    """function(*job), or the UserError it raises: so one bad file does not end the others."""
+    try:
+        return function(*job)
+    except UserError as error:
+        return error
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main))

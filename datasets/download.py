@@ -1,0 +1,315 @@
+"""Download a data set or a trained generator of the pix2pix and CycleGAN papers.
+
+    python datasets/download.py pix2pix_dataset facades       datasets/facades
+    python datasets/download.py cyclegan_dataset horse2zebra  datasets/horse2zebra
+    python datasets/download.py pix2pix_model sat2map         checkpoints/sat2map_pretrained
+    python datasets/download.py cyclegan_model horse2zebra    checkpoints/horse2zebra_pretrained
+
+Needs nothing but Python. A download that fails leaves nothing behind: its length is compared with
+what the server announced, an archive's checksums are verified, and only then is it moved into
+place. An archive that holds anything but files and folders, or leads out of its folder, is refused.
+facades and maps of both papers go to one folder each, and do not get into each other's way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import http.client
+import os
+import shutil
+import stat
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import IO
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from options.parser import OptionParser
+from util.errors import UserError, did_you_mean
+
+ROOT = Path(__file__).resolve().parent.parent
+HOST = "https://efrosgans.eecs.berkeley.edu"
+CHUNK_BYTES = 1 << 20
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What can be had by name: where it is, where it goes, and the entries that show it is there.
+
+    {} in url and folder stands for the name.
+    """
+
+    url: str
+    folder: str
+    entries: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+COLLECTIONS = {
+    "pix2pix_dataset": Collection(
+        f"{HOST}/pix2pix/datasets/{{}}.tar.gz",
+        "datasets/{}",
+        ("train", "val", "test"),
+        ("cityscapes", "edges2handbags", "edges2shoes", "facades", "maps", "night2day"),
+    ),
+    "cyclegan_dataset": Collection(
+        f"{HOST}/cyclegan/datasets/{{}}.zip",
+        "datasets/{}",
+        ("trainA", "trainB", "testA", "testB"),
+        (
+            *("ae_photos", "apple2orange", "cezanne2photo", "cityscapes", "facades"),
+            *("grumpifycat", "horse2zebra", "iphone2dslr_flower", "maps", "monet2photo"),
+            *("summer2winter_yosemite", "ukiyoe2photo", "vangogh2photo"),
+        ),
+    ),
+    "pix2pix_model": Collection(
+        f"{HOST}/pix2pix/models-pytorch/{{}}.pth",
+        "checkpoints/{}_pretrained",
+        ("latest_net_G.pth",),
+        ("day2night", "edges2shoes", "facades_label2photo", "map2sat", "sat2map"),
+    ),
+    "cyclegan_model": Collection(
+        f"{HOST}/cyclegan/pretrained_models/{{}}.pth",
+        "checkpoints/{}_pretrained",
+        ("latest_net_G.pth",),
+        (
+            *("apple2orange", "orange2apple", "horse2zebra", "zebra2horse", "monet2photo"),
+            *("style_monet", "style_cezanne", "style_ukiyoe", "style_vangogh"),
+            *("summer2winter_yosemite", "winter2summer_yosemite", "sat2map", "map2sat"),
+            *("cityscapes_photo2label", "cityscapes_label2photo"),
+            *("facades_photo2label", "facades_label2photo", "iphone2dslr_flower"),
+        ),
+    ),
+}
+
+
+def main(argv: list[str]) -> None:
+    parser = OptionParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("kind", choices=list(COLLECTIONS))
+    parser.add_argument("name", nargs="?", default="", help="without one, those there are")
+    parser.add_argument("--url", help="take it from this address, for instance a mirror")
+    parser.add_argument(
+        "--from",
+        dest="file",
+        type=Path,
+        metavar="FILE",
+        help="take this file, which was downloaded before",
+    )
+    parser.add_argument(
+        "--output_dir", type=Path, metavar="DIR", help="folder to make instead of the usual one"
+    )
+    opt, _ = parser.parse(argv)
+    collection = COLLECTIONS[opt.kind]
+    if not (opt.name and (opt.url or opt.file)):
+        check_name(opt.kind, opt.name)
+    if PureWindowsPath(opt.name).name != opt.name:
+        raise UserError(f"{opt.name!r} cannot be the name of a folder")
+    target = opt.output_dir or ROOT / collection.folder.format(opt.name)
+    if there := [entry for entry in collection.entries if (target / entry).exists()]:
+        raise UserError(
+            f"{target} has {' and '.join(there)} already; remove that to download it again, or "
+            "pass another --output_dir"
+        )
+
+    source = opt.file or opt.url or collection.url.format(opt.name)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
+            file, new = Path(temporary, "download"), Path(temporary, "new")
+            new.mkdir()
+            if opt.file:
+                file = opt.file
+            else:
+                fetch(source, file)
+            if opt.kind.endswith("_model"):
+                check_weights(file)
+                shutil.copyfile(file, new / collection.entries[0])
+            else:
+                unpack(file, new)
+                new = without_outer_folder(new, opt.name)
+            move(new, target)
+    except (OSError, UserError) as error:
+        raise UserError(f"{source}: {error}; nothing was kept") from error
+    print(f"{opt.name} is in {target}: {', '.join(sorted(p.name for p in target.iterdir()))}")
+
+
+def check_name(kind: str, name: str) -> None:
+    names = COLLECTIONS[kind].names
+    if name not in names:
+        raise UserError(
+            f"there is no {kind} {name!r}{did_you_mean(name, names)}; there are "
+            f"{', '.join(names)}; anything else needs --url or --from"
+        )
+    if name == "cityscapes":
+        raise UserError(
+            "the licence of Cityscapes does not allow others to offer it: get "
+            "gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip from "
+            "https://cityscapes-dataset.com, then run datasets/prepare_cityscapes_dataset.py"
+        )
+
+
+def fetch(url: str, file: Path) -> None:
+    """Download to a file, which has the announced length afterwards.
+
+    Raises UserError for an address, an answer or a connection that is no good.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, open(file, "wb") as sink:
+            announced = answer.headers["Content-Length"]
+            total = int(announced) if announced else None
+            free = shutil.disk_usage(file.parent).free
+            if total and total > free:
+                raise UserError(f"it has {megabytes(total)}, the disk {megabytes(free)} free")
+            print(f"{url}: {megabytes(total) if total else 'unknown size'}", flush=True)
+            progress = Progress("downloaded", total)
+            while chunk := answer.read(CHUNK_BYTES):
+                sink.write(chunk)
+                progress.add(len(chunk))
+            progress.end()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise UserError(
+            f"cannot be downloaded ({error}); try again, or another address with --url"
+        ) from error
+    if total is not None and progress.done != total:
+        raise UserError(f"broke off after {progress.done} of {total} bytes; try again")
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack the files of a zip or tar.gz archive, all of its checksums verified.
+
+    Raises UserError for what is neither, is damaged, or holds more than files for the folder.
+    """
+    progress = Progress("unpacked", None)
+    try:
+        for name, content in contents(archive):
+            path = PureWindowsPath(name)  # which knows / and \, drives and roots, on every system
+            if path.anchor or ".." in path.parts:
+                raise UserError(f"refused, since {name!r} in it leads out of the folder")
+            file = folder.joinpath(*path.parts)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with content, open(file, "wb") as sink:
+                shutil.copyfileobj(content, sink, CHUNK_BYTES)
+            progress.add(file.stat().st_size)
+        progress.end()
+    # RuntimeError: encrypted, or packed in a way that Python does not know.
+    except (
+        *(OSError, EOFError, ValueError, RuntimeError),
+        *(zlib.error, tarfile.TarError, zipfile.BadZipFile),
+    ) as error:
+        raise UserError(f"cannot be unpacked ({error})") from error
+    if not progress.done:
+        raise UserError("has no files in it")
+
+
+def contents(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """(name, content) of each file; once exhausted, every checksum has been verified."""
+    with open(archive, "rb") as file:
+        start = file.read(16)
+    if start.startswith(b"PK"):
+        with zipfile.ZipFile(archive) as packed:
+            for info in packed.infolist():
+                if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                    raise UserError(f"refused, since {info.filename!r} in it is a link or device")
+                if not info.is_dir():
+                    yield info.filename, packed.open(info)
+    elif start.startswith(b"\x1f\x8b"):
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as packed:
+            for member in packed:
+                if member.isfile():
+                    yield member.name, packed.extractfile(member)
+                elif not member.isdir():
+                    raise UserError(f"refused, since {member.name!r} in it is a link or device")
+            while stream.read(CHUNK_BYTES):  # gzip compares its checksum at the very end
+                pass
+    else:
+        raise UserError(f"is neither a zip nor a tar.gz archive: it starts with {start!r}")
+
+
+def without_outer_folder(folder: Path, name: str) -> Path:
+    """Where the data set is in an unpacked archive, which may have one more folder around it."""
+    shown = [p for p in folder.iterdir() if not p.name.startswith((".", "__MACOSX"))]
+    if len(shown) == 1 and shown[0].is_dir():
+        inner = shown[0]
+        if inner.name == name or any(p.is_dir() for p in inner.iterdir()):
+            return inner
+    return folder
+
+
+def check_weights(file: Path) -> None:
+    """Refuse what torch.save did not write: a zip archive or, before PyTorch 1.6, a pickle."""
+    with open(file, "rb") as opened:
+        start = opened.read(2)
+    try:
+        whole = zipfile.ZipFile(file).testzip() is None if start == b"PK" else start == b"\x80\x02"
+    except zipfile.BadZipFile:
+        whole = False
+    if not whole:
+        raise UserError("is damaged, or not a file of PyTorch weights")
+
+
+def move(new: Path, target: Path) -> None:
+    """Make `new` the target or, where that is a folder already, move its entries there."""
+    if not target.exists():
+        os.rename(new, target)
+        return
+    entries = list(new.iterdir())
+    if there := [e.name for e in entries if (target / e.name).exists()]:
+        raise UserError(f"{target} has {' and '.join(there)} already")
+    for entry in entries:
+        os.rename(entry, target / entry.name)
+
+
+class Progress:
+    """Bytes so far: one line that is written over on a terminal, elsewhere one now and then."""
+
+    def __init__(self, verb: str, total: int | None):
+        self.verb, self.total, self.done = verb, total, 0
+        self.start_s = self.shown_s = time.monotonic()
+        # What goes before and after a line, and how often there is one.
+        self.style = ("\r", "", 0.2) if sys.stderr.isatty() else ("", "\n", 10)
+
+    def add(self, num_bytes: int) -> None:
+        self.done += num_bytes
+        before, after, every_s = self.style
+        now_s = time.monotonic()
+        if now_s - self.shown_s >= every_s:
+            self.shown_s = now_s
+            share = f" of {megabytes(self.total)}" if self.total else ""
+            rate = megabytes(self.done / (now_s - self.start_s))
+            line = f"{self.verb} {megabytes(self.done)}{share}, {rate}/s"
+            print(f"{before}{line:<60}", end=after, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        line = f"{self.verb} {megabytes(self.done)}"
+        print(f"{self.style[0]}{line:<60}", file=sys.stderr)
+
+
+def megabytes(num_bytes: float) -> str:
+    return f"{num_bytes / 1e6:.1f} MB"
+
+
+def run(argv: list[str]) -> int:
+    """The exit status of a command: 2 after a mistake or failure, which is shown in one line."""
+    try:
+        main(argv)
+    except UserError as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped by Ctrl-C; nothing was kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

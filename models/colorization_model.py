@@ -1,0 +1,45 @@
+"""Colouring of grey photographs: pix2pix in CIE Lab (arXiv:1611.07004, section 4; the space as in
+arXiv:1603.08511)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from models.pix2pix_model import Pix2PixModel
+
+
+class ColorizationModel(Pix2PixModel):
+    """real_A is lightness L, real_B and fake_B are colour ab; shown as RGB."""
+
+    captions: ClassVar = {"real_A": "input", "real_B_rgb": "original", "fake_B_rgb": "coloured"}
+    compare: ClassVar = [("real_A", "fake_B_rgb"), ("fake_B_rgb", "real_B_rgb")]
+    measure: ClassVar = ("fake_B_rgb", "real_B_rgb")
+
+    @staticmethod
+    def modify_commandline_options(parser: Any, is_train: bool) -> Any:
+        Pix2PixModel.modify_commandline_options(parser, is_train)
+        parser.set_defaults(dataset_mode="colorization")
+        return parser
+
+    def __init__(self, opt):
+        super().__init__(opt)
+        self.visual_names = ["real_A", "real_B_rgb", "fake_B_rgb"]
+
+    def compute_visuals(self) -> None:
+        self.real_B_rgb = lab_to_rgb(self.real_A, self.real_B)
+        self.fake_B_rgb = lab_to_rgb(self.real_A, self.fake_B)
+
+
+def lab_to_rgb(lightness: torch.Tensor, colour: torch.Tensor) -> torch.Tensor:
+    """(N, 3, H, W) sRGB in [-1, 1] from L / 50 - 1, (N, 1, H, W), and ab / 110, (N, 2, H, W)."""
+    from skimage.color import lab2rgb  # slow to import, and only needed for display
+
+    lab = torch.cat(((lightness + 1.0) * 50.0, colour * 110.0), 1).detach().float().cpu().numpy()
+    with warnings.catch_warnings():  # an untrained network makes colours that no screen can show
+        warnings.filterwarnings("ignore", message="Conversion from CIE-LAB")
+        rgb = np.stack([lab2rgb(picture.transpose(1, 2, 0)) for picture in lab])  # (N, H, W, 3)
+    return torch.from_numpy(rgb).permute(0, 3, 1, 2) * 2.0 - 1.0

@@ -1,0 +1,180 @@
+"""Perceptual loss: how far apart two pictures are in the features of an ImageNet VGG."""
+
+from __future__ import annotations
+
+import http.client
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from util.checkpoint import first_line, load_weights
+from util.errors import UserError, unknown_choice
+from util.torchvision_compat import import_torchvision
+
+VGGS = ("vgg16", "vgg19")
+LAYERS = {"relu1_2": 0.25, "relu2_2": 0.25, "relu3_3": 0.25, "relu4_3": 0.25}
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in [0, 1]
+
+
+class PerceptualLoss(nn.Module):
+    """sum over layers j of weight_j * mean |phi_j(fake) - phi_j(real)|.
+
+    phi_j are the activations of layer j of a VGG (arXiv:1409.1556) trained on ImageNet: the feature
+    reconstruction loss of arXiv:1603.08155, eq. 2.
+
+    Layers: relu1_2, relu2_2, relu3_3 and relu4_3, the four at which that paper reads VGG16: from
+        edges and texture, which make a picture sharp, to parts of things.
+    Distance: absolute, where eq. 2 squares. Squared, relu3_3 would weigh some ten times as much as
+        relu1_2 and decide alone; absolute, all four are within a factor of three.
+    Weights: hence the same for each, 1/4.
+    Normalisation: each layer by its number of elements C_j H_j W_j, as in eq. 2, and by the batch.
+
+    The VGG is frozen, stays in eval mode, ends with the last layer in use, and keeps for the
+    backward pass only what a frozen one needs: see `_ConvReLU`.
+
+    Args:
+        vgg: vgg16 or vgg19.
+        weights_file: a state_dict with torchvision's keys, with or without the classifier; by
+            default torchvision's own IMAGENET1K_V1, downloaded on first use.
+        layers: the weight of each layer that counts, by its name reluBLOCK_CONVOLUTION.
+    Errors: UserError where the weights cannot be had or do not fit.
+    """
+
+    def __init__(
+        self,
+        vgg: str = "vgg16",
+        weights_file: str | Path | None = None,
+        layers: Mapping[str, float] = LAYERS,
+    ):
+        super().__init__()
+        if vgg not in VGGS:
+            raise unknown_choice("--vgg", vgg, VGGS)
+        self.layers = dict(layers)
+        self.names, self.features = _architecture(vgg, layers)
+        state = _torchvision_weights(vgg) if weights_file is None else _read(weights_file, vgg, layers)
+        wanted = self.features.to_empty(device="cpu").state_dict()
+        self.features.load_state_dict({key: state[f"features.{key}"] for key in wanted})
+        self.requires_grad_(False)
+        self.eval()
+        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> PerceptualLoss:
+        """Stays in eval mode, whatever its owner is put in."""
+        return super().train(False)
+
+    def forward(self, fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Scalar, with gradients for `fake` alone.
+
+        Both are (N, 3 or 1, H, W) in [-1, 1], with sides of at least 8 pixels; grey counts as RGB.
+        """
+        fake, real = self._normalise(fake), self._normalise(real)
+        loss = torch.zeros((), device=fake.device)
+        # Side by side, so that of the real picture no more than one layer is ever in memory.
+        for name, layer in zip(self.names, self.features, strict=True):
+            fake = _run(layer, fake)
+            with torch.no_grad():
+                real = _run(layer, real)
+            if name in self.layers:
+                loss = loss + self.layers[name] * _MeanAbsolute.apply(fake, real)
+        return loss
+
+    def _normalise(self, picture: torch.Tensor) -> torch.Tensor:
+        return ((picture + 1) / 2 - self.mean) / self.std  # (N, 3, H, W), also of (N, 1, H, W)
+
+
+def _run(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    if isinstance(layer, nn.Conv2d):
+        return _ConvReLU.apply(x, layer.weight, layer.bias)
+    return _MaxPool.apply(x) if isinstance(layer, nn.MaxPool2d) else x
+
+
+class _ConvReLU(torch.autograd.Function):
+    """relu(conv(x)) with 3x3 kernels that are not trained.
+
+    Then all that the backward pass needs of the activations is which are positive, a byte each,
+    where nn.Conv2d and nn.ReLU would keep their values. Likewise for the two functions below. It
+    all comes to a fourth of the memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor):
+        y = F.conv2d(x, weight, bias, padding=1).relu_()
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(weight, y > 0)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor):
+        weight, positive = ctx.saved_tensors
+        weight = weight.to(grad.dtype)  # which is lower than the weight's under autocast
+        return F.conv_transpose2d(grad * positive, weight, padding=1), None, None
+
+
+class _MaxPool(torch.autograd.Function):
+    """2x2 max pooling that keeps the place of each maximum, in 4 bytes, and no values."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor):
+        y, places = F.max_pool2d(x, 2, return_indices=True)  # places within a plane of H * W
+        ctx.shape = x.shape
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(places.int())
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor):
+        (places,) = ctx.saved_tensors
+        grad_x = grad.new_zeros(ctx.shape).flatten(2)
+        return grad_x.scatter_(2, places.long().flatten(2), grad.flatten(2)).view(ctx.shape)
+
+
+class _MeanAbsolute(torch.autograd.Function):
+    """mean |x - target|, which keeps the sign of each difference, in a byte."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, target: torch.Tensor):
+        difference = x - target
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(difference.sign().to(torch.int8))
+        ctx.dtype = x.dtype
+        return difference.abs_().mean(dtype=torch.float32)  # half precision has too few digits
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor):
+        (signs,) = ctx.saved_tensors
+        return signs.to(ctx.dtype).mul_(grad / signs.numel()), None
+
+
+def _architecture(vgg: str, layers: Iterable[str]) -> tuple[list[str], nn.Sequential]:
+    """torchvision's VGG up to the last of the layers, without weights, and its layers' names."""
+    with torch.device("meta"):  # takes no memory for the classifier, and no random numbers
+        features = getattr(import_torchvision("torchvision.models"), vgg)().features
+    names, block, convolution = [], 1, 0
+    for layer in features:
+        if isinstance(layer, nn.MaxPool2d):
+            names.append(f"pool{block}")
+            block, convolution = block + 1, 0
+            continue
+        convolution += isinstance(layer, nn.Conv2d)
+        names.append(f"{'conv' if isinstance(layer, nn.Conv2d) else 'relu'}{block}_{convolution}")
+    end = max(names.index(layer) for layer in layers) + 1
+    return names[:end], features[:end]
+
+
+def _torchvision_weights(vgg: str) -> dict[str, torch.Tensor]:
+    """torchvision's ImageNet weights, from its cache or else from the network."""
+    weights = import_torchvision("torchvision.models").get_model_weights(vgg)["IMAGENET1K_V1"]
+    file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
+    try:
+        return weights.get_state_dict(check_hash=True, weights_only=True, map_location="cpu")
+    except (OSError, http.client.HTTPException) as error:
+        problem = f"could not be downloaded ({first_line(error)})"
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        problem = f"are damaged ({first_line(error)})"
+    raise UserError("...")

@@ -1,0 +1,1 @@
+@python "%~dp0..\datasets\download.py" cyclegan_model %*

@@ -1,0 +1,1 @@
+@python "%~dp0..\datasets\download.py" pix2pix_model %*

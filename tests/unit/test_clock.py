@@ -1,0 +1,113 @@
+"""What is due when, and the pace that log lines tell."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+import torch
+
+from util.clock import Clock, RunningMean
+
+
+class Batches:
+    """Batches of an epoch of `num_images`, the last one short, each after a wait."""
+
+    def __init__(self, num_images: int, batch_size: int, wait_s: float = 0.0):
+        self.num_images, self.batch_size, self.wait_s = num_images, batch_size, wait_s
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def __iter__(self):
+        for start in range(0, self.num_images, self.batch_size):
+            time.sleep(self.wait_s)
+            length = min(self.batch_size, self.num_images - start)
+            yield {"A_paths": ["x"] * length, "A": torch.zeros(length, 3, 1, 1)}
+
+
+def steps(batch_size: int, num_images: int = 10, num_epochs: int = 3, first_epoch: int = 1):
+    """The clock at each step of a run."""
+    clock = Clock(first_epoch, first_epoch + num_epochs - 1)
+    for _ in clock.epochs():
+        for _ in clock.iterations(Batches(num_images, batch_size)):
+            yield clock
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 16])
+@pytest.mark.parametrize("frequency", [1, 2, 4, 5, 10, 17, 30, 31])
+def test_due_once_for_each_multiple_that_is_crossed(batch_size, frequency):
+    fired, before = [], 0
+    for clock in steps(batch_size):
+        multiples = [n for n in range(before + 1, clock.total_images + 1) if n % frequency == 0]
+        assert clock.due(frequency) == bool(multiples)
+        assert clock.due(frequency) == clock.due(frequency)  # asking changes nothing
+        fired += multiples
+        before = clock.total_images
+    assert fired == list(range(frequency, 31, frequency))
+
+
+def test_due_by_hand():
+    """10 images in batches of 3, 3, 3, 1; a multiple of 4 lies in (3, 6], (6, 9], (9, 12]..."""
+    due = [clock.total_images for clock in steps(3) if clock.due(4)]
+    assert due == [6, 9, 13, 16, 20, 26, 29]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 16])
+def test_counts(batch_size):
+    seen = [
+        (c.epoch, c.epoch_images, c.total_images, c.step_images, c.epoch_done)
+        for c in steps(batch_size)
+    ]
+    per_epoch = math.ceil(10 / batch_size)
+    assert len(seen) == 3 * per_epoch
+    assert [epoch for epoch, *_ in seen] == sorted([1, 2, 3] * per_epoch)
+    for epoch, epoch_images, total_images, step_images, done in seen:
+        assert total_images == 10 * (epoch - 1) + epoch_images
+        assert step_images == min(batch_size, 10 - (epoch_images - step_images))
+        assert done == (epoch_images == 10)
+    assert seen[-1][1:3] == (10, 30)
+
+
+def test_a_run_may_begin_at_a_later_epoch():
+    clocks = [(clock.epoch, clock.total_images) for clock in steps(10, first_epoch=6)]
+    assert clocks == [(6, 10), (7, 20), (8, 30)]
+
+
+def test_pace_is_per_image_since_the_last_lap():
+    clock = Clock(1, 1)
+    laps = []
+    for _ in clock.epochs():
+        for _ in clock.iterations(Batches(8, batch_size=2, wait_s=0.02)):
+            time.sleep(0.04)  # the training step
+            if clock.due(4):
+                laps.append(clock.lap())
+    assert len(laps) == 2
+    for time_s, data_s in laps:  # two steps of two images each
+        assert 0.010 <= data_s < time_s
+        assert time_s >= (0.02 + 0.04) / 2
+        assert time_s < 0.3  # per image: the sum over all would be more, even on a busy machine
+    # Time that passes between laps without a step belongs to the next one.
+    time.sleep(0.05)
+    assert clock.lap()[0] >= 0.05
+
+
+def test_wait_for_data_is_told_apart_from_the_step():
+    for wait_s, step_s in ((0.05, 0.0), (0.0, 0.05)):
+        clock = Clock(1, 1)
+        for _ in clock.epochs():
+            for _ in clock.iterations(Batches(4, batch_size=1, wait_s=wait_s)):
+                time.sleep(step_s)
+        time_s, data_s = clock.lap()
+        assert data_s / time_s > 0.8 if wait_s else data_s / time_s < 0.2
+
+
+def test_running_mean_weighs_by_images():
+    mean = RunningMean()
+    assert mean.take() == 0
+    mean.add(torch.tensor(2.0, requires_grad=True), 3)
+    mean.add(torch.tensor(6.0), 1)
+    assert mean.take() == 3
+    mean.add(torch.tensor(5.0), 2)
+    assert mean.take() == 5  # begun anew

@@ -1,0 +1,122 @@
+"""Pictures of every kind open upright and in RGB; a bad file is named."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.image_folder import IMG_EXTENSIONS
+from data.image_io import open_picture, picture_size
+from util.errors import UserError
+
+# Where the pixels of a 2x1 picture (red, blue) lie once it is upright, for each EXIF orientation.
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+UPRIGHT = {
+    1: [[RED, BLUE]],
+    2: [[BLUE, RED]],
+    3: [[BLUE, RED]],
+    4: [[RED, BLUE]],
+    5: [[RED], [BLUE]],
+    6: [[RED], [BLUE]],
+    7: [[BLUE], [RED]],
+    8: [[BLUE], [RED]],
+}
+
+
+def rgb(path) -> np.ndarray:
+    picture = open_picture(path)
+    assert picture.mode == "RGB"
+    return np.asarray(picture).astype(int)
+
+
+@pytest.mark.parametrize("ending", [*IMG_EXTENSIONS, ".JPG", ".Png", ".TIFF"])
+def test_every_format(ending, pictures):
+    picture = pictures.draw(0)
+    path = pictures.save(picture, "x" + ending)
+    opened = rgb(path)
+    assert opened.shape == (48, 64, 3)
+    assert np.abs(opened - np.asarray(picture)).mean() < 3  # some formats lose a little
+    assert picture_size(path) == (64, 48)
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation(orientation, tmp_path):
+    picture = Image.new("RGB", (2, 1))
+    picture.putdata([RED, BLUE])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture.save(tmp_path / "x.png", exif=exif)
+    upright = np.array(UPRIGHT[orientation])
+    assert np.array_equal(rgb(tmp_path / "x.png"), upright)
+    assert picture_size(tmp_path / "x.png") == (upright.shape[1], upright.shape[0])
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "LA", "RGBA", "YCbCr"])
+def test_opaque_pictures_of_other_modes(mode, pictures):
+    picture = pictures.draw(1).convert(mode)
+    ending = ".tif" if mode in ("CMYK", "YCbCr") else ".png"
+    expected = np.asarray(picture.convert("RGB")).astype(int)
+    assert np.array_equal(rgb(pictures.save(picture, "x" + ending)), expected)
+
+
+def test_transparency_is_laid_on_white(tmp_path):
+    picture = Image.new("RGBA", (3, 1))
+    picture.putdata([(0, 0, 0, 0), (0, 0, 0, 255), (200, 0, 0, 128)])
+    picture.save(tmp_path / "x.png")
+    clear, opaque, half = rgb(tmp_path / "x.png")[0]
+    assert clear.tolist() == [255, 255, 255]
+    assert opaque.tolist() == [0, 0, 0]
+    assert np.abs(half - [227, 127, 127]).max() <= 1
+
+
+def test_transparent_colour_of_a_palette_is_laid_on_white(tmp_path):
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([9, 9, 9, 0, 0, 255])
+    picture.putdata([0, 1])
+    picture.save(tmp_path / "x.png", transparency=0)
+    assert rgb(tmp_path / "x.png")[0].tolist() == [[255, 255, 255], [0, 0, 255]]
+
+
+def test_sixteen_bits_are_scaled_to_eight(tmp_path):
+    values = np.array([[0, 257, 32896, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "x.png")
+    assert rgb(tmp_path / "x.png")[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_first_frame_of_an_animation(tmp_path):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "x.webp", save_all=True, append_images=frames[1:], lossless=True)
+    assert rgb(tmp_path / "x.webp")[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".tif", ".webp"])
+def test_truncated_file_is_named(ending, pictures):
+    path = pictures.save(pictures.draw(0, 96, 96), "cut" + ending)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError) as caught:
+        open_picture(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n"])
+@pytest.mark.parametrize("read", [open_picture, picture_size])
+def test_unreadable_file_is_named(read, content, tmp_path):
+    path = tmp_path / "bad.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"bad\.jpg"):
+        read(path)
+
+
+@pytest.mark.parametrize("read", [open_picture, picture_size])
+def test_missing_file_is_named(read, tmp_path):
+    with pytest.raises(UserError, match=r"gone\.png"):
+        read(tmp_path / "gone.png")
+
+
+def test_picture_holds_no_open_file(pictures):
+    picture = open_picture(pictures.save(pictures.draw(0), "x.png"))
+    assert np.array_equal(pickle.loads(pickle.dumps(picture)), picture)

@@ -1,0 +1,199 @@
+"""Batches: the same whatever loads them, new in each epoch, and errors that stay one line."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils import data as torch_data
+
+import data
+import models
+from data.loader import Loader
+from options.train_options import TrainOptions
+from util.errors import UserError
+
+SMALL = ("--load_size", "28", "--crop_size", "24", "--netG", "resnet_6blocks")
+
+
+class Noise(torch_data.Dataset):
+    """Samples that show every random source a dataset may draw from."""
+
+    def __len__(self) -> int:
+        return 7
+
+    def __getitem__(self, index: int) -> dict:
+        draws = [random.random(), np.random.rand(), torch.rand(()).item()]
+        return {"A": torch.tensor([index, *draws], dtype=torch.float64), "A_paths": str(index)}
+
+
+class Failing(torch_data.Dataset):
+    """Its third sample cannot be read."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> dict:
+        if index == 2:
+            raise UserError("photos/p2.png: cannot be read as a picture; repair or remove it")
+        return {"A": torch.zeros(3, 4, 4)}
+
+
+class Sized(torch_data.Dataset):
+    """Pictures of which one has another size, under the key `odd`."""
+
+    def __init__(self, odd: str):
+        self.odd = odd
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> dict:
+        sample = {"A": torch.zeros(3, 32, 32), "B": torch.zeros(3, 32, 32)}
+        if index == 1:
+            sample[self.odd] = torch.zeros(3, 32, 64)
+        return sample
+
+
+def loader(dataset, num_workers: int = 0, **changes) -> Loader:
+    settings = {"batch_size": 2, "shuffle": True, "seed": 1, **changes}
+    return Loader(dataset, num_workers=num_workers, **settings)
+
+
+def epoch(batches: Loader, number: int) -> torch.Tensor:
+    """All samples of an epoch, one per row."""
+    batches.set_epoch(number)
+    return torch.cat([batch["A"] for batch in batches])
+
+
+@pytest.fixture(scope="module")
+def in_main_process() -> dict[int, torch.Tensor]:
+    batches = loader(Noise())
+    return {number: epoch(batches, number) for number in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 9])
+def test_nothing_depends_on_the_number_of_workers(num_workers, in_main_process):
+    batches = loader(Noise(), num_workers)
+    for number in (1, 2, 3):  # the workers live on from epoch to epoch
+        assert torch.equal(epoch(batches, number), in_main_process[number])
+
+
+def test_augmentation_depends_on_seed_epoch_and_index_alone(in_main_process):
+    """Not on order, on what was drawn before, or on the batch."""
+    other_order = loader(Noise(), shuffle=False, batch_size=3)
+    for number in (3, 1):
+        samples = in_main_process[number]
+        assert torch.equal(epoch(other_order, number), samples[samples[:, 0].argsort()])
+
+
+def test_epochs_and_seeds_differ(in_main_process):
+    by_index = [samples[samples[:, 0].argsort()] for samples in in_main_process.values()]
+    by_index.append(epoch(loader(Noise(), shuffle=False, seed=2), 1))
+    draws = torch.stack(by_index)[..., 1:]
+    assert len(draws.flatten().unique()) == draws.numel()  # no number comes twice
+    orders = {tuple(samples[:, 0].tolist()) for samples in in_main_process.values()}
+    assert len(orders) == 3
+    assert tuple(epoch(loader(Noise(), seed=2), 1)[:, 0].tolist()) not in orders
+
+
+def test_every_sample_comes_once(in_main_process):
+    for samples in in_main_process.values():
+        assert Counter(samples[:, 0].tolist()) == Counter(range(7))
+
+
+def test_without_shuffling_samples_come_in_order():
+    batches = loader(Noise(), shuffle=False)
+    assert epoch(batches, 1)[:, 0].tolist() == epoch(batches, 5)[:, 0].tolist() == [*range(7)]
+
+
+def test_an_epoch_that_was_left_early_can_be_repeated(in_main_process):
+    for num_workers in (0, 2):
+        batches = loader(Noise(), num_workers)
+        batches.set_epoch(1)
+        next(iter(batches))
+        assert torch.equal(epoch(batches, 2), in_main_process[2])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_random_sources_of_the_program_are_left_alone(num_workers):
+    def state() -> tuple:
+        return random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state()
+
+    batches = loader(Noise(), num_workers)
+    before = state()
+    epoch(batches, 1)
+    for was, now in zip(before, state(), strict=True):
+        assert torch.equal(was, now) if isinstance(was, torch.Tensor) else was == now
+
+
+def test_length_counts_images():
+    assert len(loader(Noise())) == 7
+    assert len(loader(Noise(), max_images=3)) == 3
+    assert len(loader(Noise(), max_images=30)) == 7
+    assert [len(batch["A"]) for batch in loader(Noise(), batch_size=3)] == [3, 3, 1]
+
+
+def test_first_images_only():
+    assert epoch(loader(Noise(), shuffle=False, max_images=3), 1)[:, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_users_error_keeps_its_one_line(num_workers):
+    with pytest.raises(UserError) as caught:
+        list(loader(Failing(), num_workers))
+    expected = "photos/p2.png: cannot be read as a picture; repair or remove it"
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("odd", ["A", "B"])
+def test_sizes_that_form_no_batch(odd):
+    with pytest.raises(UserError) as caught:
+        list(loader(Sized(odd)))
+    for part in ("32x32", "64x32", "--batch_size 1", "--preprocess"):
+        assert part in str(caught.value)
+    assert len(list(loader(Sized(odd), batch_size=1))) == 2
+
+
+# --- With the real datasets -----------------------------------------------------------------------
+
+
+def options(dataroot: str, *flags: str):
+    line = ["--dataroot", dataroot, "--model", "pix2pix", "--seed", "5", *SMALL, *flags]
+    return TrainOptions(models.registry, data.registry).parse(line)
+
+
+def test_pictures_are_alike_for_any_number_of_workers(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataroot = pictures.two_folders(4)
+    epochs = {}
+    for num_threads in (0, 2):
+        batches = data.create_dataset(options(dataroot, "--num_threads", str(num_threads)))
+        for number in (1, 2):
+            batches.set_epoch(number)
+            epochs[num_threads, number] = [
+                (Path(batch["A_paths"][0]).name, batch["A"], batch["B"]) for batch in batches
+            ]
+    for number in (1, 2):
+        for here, there in zip(epochs[0, number], epochs[2, number], strict=True):
+            assert here[0] == there[0]
+            assert torch.equal(here[1], there[1])
+            assert torch.equal(here[2], there[2])
+    first, second = (torch.cat([a for _, a, _ in sorted(epochs[0, number])]) for number in (1, 2))
+    assert not torch.equal(first, second)
+
+
+def test_workers_can_be_spawned(pictures, tmp_path, monkeypatch):
+    """As on Windows and macOS: dataset, sampler and collate go to the workers by pickle."""
+    monkeypatch.chdir(tmp_path)
+    batches = data.create_dataset(options(pictures.two_folders(2), "--num_threads", "1"))
+    samples = torch.cat([batch["A"] for batch in batches])
+    spawning = data.create_dataset(options(pictures.two_folders(2), "--num_threads", "1"))
+    spawning._batches.multiprocessing_context = "spawn"
+    assert torch.equal(torch.cat([batch["A"] for batch in spawning]), samples)
+    assert pickle.loads(pickle.dumps(spawning.dataset)).pairs == spawning.dataset.pairs

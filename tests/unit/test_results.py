@@ -1,0 +1,149 @@
+"""Result files: names that never meet, exact pixels, aspect ratio, means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from util.results import Results, UniqueNames
+from util.util import save_image, tensor2im
+
+PAGE = {"title": "run", "winsize_px": 64, "captions": {}, "compare": [], "options": ""}
+
+
+def names(*paths: str, label: str = "fake_B") -> list[str]:
+    unique = UniqueNames()
+    return [unique.of(path, label) for path in paths]
+
+
+def test_a_name_is_the_stem():
+    assert names("photos/a.png", "photos/b.c.JPG") == ["a", "b.c"]
+
+
+def test_same_stems_in_subfolders_keep_apart():
+    assert names("photos/x/1.png", "photos/y/1.png", "photos/z/1.png") == ["1", "y_1", "z_1"]
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ["a/1.png", "b/1.png", "b/1.jpg", "c/b/1.png", "d/b/1.png"],
+        ["photos/Face.png", "photos/face.png", "photos/FACE.jpg"],
+        ["x/1.png", "y/1.png", "z/y_1.png", "z/1.png", "w/z/1.png"],
+        [f"{letter}/same/1.png" for letter in "abcdefgh"],
+    ],
+)
+def test_names_differ_even_where_letter_case_does_not_count(paths):
+    assert len({name.lower() for name in names(*paths)}) == len(paths)
+
+
+def test_a_name_is_the_same_each_time():
+    assert names("x/1.png", "y/1.png", "x/1.png", "y/1.png") == ["1", "y_1", "1", "y_1"]
+
+
+def test_files_of_two_labels_do_not_meet():
+    """A CycleGAN folder has 1.png in A and in B: 1_real_A.png and 1_real_B.png."""
+    unique = UniqueNames()
+    assert unique.of("testA/1.png", "real_A") == unique.of("testB/1.png", "real_B") == "1"
+
+
+# --- Pixels ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value, pixel",
+    [(-1, 0), (1, 255), (0, 128), (-3, 0), (2.5, 255), (0.9999, 255), (-0.997, 0), (0.5, 191)],
+)
+def test_values_are_rounded_and_clamped(value, pixel):
+    assert tensor2im(torch.full((1, 3, 2, 2), float(value))).tolist() == [[[pixel] * 3] * 2] * 2
+
+
+def test_every_8_bit_value_comes_back():
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 * 2 - 1
+    assert np.array_equal(tensor2im(tensor), pixels)
+
+
+def test_grey_becomes_rgb_and_half_precision_is_fine():
+    grey = tensor2im(torch.zeros(1, 1, 4, 5, dtype=torch.float16))
+    assert (grey.shape, grey.dtype) == ((4, 5, 3), np.uint8)
+    assert (grey == 128).all()
+
+
+@pytest.mark.parametrize(
+    "ratio, size", [(1.0, (60, 40)), (1.5, (90, 40)), (0.5, (60, 80)), (2.0, (120, 40))]
+)
+def test_aspect_ratio_stretches_one_side(ratio, size, tmp_path):
+    save_image(np.zeros((40, 60, 3), np.uint8), tmp_path / "x.png", ratio)
+    assert Image.open(tmp_path / "x.png").size == size
+
+
+# --- A folder of results --------------------------------------------------------------------------
+
+
+def visuals(level: float, batch: int = 1) -> dict[str, torch.Tensor]:
+    return {
+        "real_A": torch.zeros(batch, 3, 8, 8),
+        "fake_B": torch.full((batch, 3, 8, 8), level),
+        "real_B": torch.zeros(batch, 3, 8, 8),
+    }
+
+
+def paths(*sources: str) -> dict[str, list[str]]:
+    return {label: list(sources) for label in ("real_A", "fake_B", "real_B")}
+
+
+def test_a_batch_is_written_picture_by_picture(tmp_path):
+    results = Results(tmp_path / "out" / "test_latest", measure=None, **PAGE)
+    results.add(visuals(1.0, batch=2), paths("x/1.png", "y/1.jpg"))
+    results.add(visuals(-1.0), paths("x/2.png"))
+    assert results.close() == {}
+    images = tmp_path / "out" / "test_latest" / "images"
+    labels = ("real_A", "fake_B", "real_B")
+    expected = {f"{stem}_{label}.png" for stem in ("1", "y_1", "2") for label in labels}
+    assert {file.name for file in images.iterdir()} == expected
+    assert np.asarray(Image.open(images / "y_1_fake_B.png")).min() == 255
+    assert np.asarray(Image.open(images / "2_fake_B.png")).max() == 0
+    assert (tmp_path / "out" / "test_latest" / "index.html").is_file()
+
+
+def test_the_page_names_every_result(tmp_path):
+    results = Results(tmp_path, measure=None, **PAGE)
+    results.add(visuals(0, batch=2), paths("x/1.png", "y/1.png"))
+    results.close()
+    told = "".join(file.read_text() for file in sorted((tmp_path / "data").glob("*.js")))
+    for name in ("1_fake_B.png", "y_1_fake_B.png", "x/1.png", "y/1.png"):
+        assert name in told
+
+
+def test_means_of_the_metrics(tmp_path):
+    results = Results(tmp_path, measure=("fake_B", "real_B"), **PAGE)
+    results.add(visuals(2 * 10 / 255), paths("1.png"))  # 10 grey levels from the target
+    results.add(visuals(2 * 30 / 255), paths("2.png"))
+    means = results.close()
+    assert means["L1"] == pytest.approx(20, abs=0.6)  # the target, 127.5, is rounded
+    assert set(means) == {"L1", "PSNR", "SSIM"}
+    assert means["PSNR"] == pytest.approx(
+        np.mean([20 * np.log10(255 / np.abs(x)) for x in (10, 30)]), abs=0.5
+    )
+
+
+def test_label_order_is_kept(tmp_path):
+    results = Results(tmp_path, measure=None, **PAGE)
+    results.add(visuals(0), paths("1.png"))
+    results.close()
+    told = (tmp_path / "data" / "0001.js").read_text()
+    places = [told.index(f"1_{label}.png") for label in ("real_A", "fake_B", "real_B")]
+    assert places == sorted(places)
+
+
+def test_results_of_a_folder_with_odd_characters(tmp_path):
+    results = Results(tmp_path, measure=None, **PAGE)
+    source = "photos/a b#%20'é.png"
+    results.add(visuals(0), paths(source))
+    results.close()
+    assert (tmp_path / "images" / (Path(source).stem + "_real_A.png")).is_file()

@@ -1,0 +1,82 @@
+"""Two sets without pairs: length, order, and which B meets which A."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import data
+import models
+from data.unaligned_dataset import UnalignedDataset
+from options.train_options import TrainOptions
+from util.errors import UserError
+from util.runtime import isolated_randomness
+
+PLAIN = ("--preprocess", "none", "--no_flip", "--netG", "resnet_6blocks", "--netD", "pixel")
+
+
+def unaligned(dataroot: str, *flags: str) -> UnalignedDataset:
+    line = ["--dataroot", dataroot, *PLAIN, *flags]
+    return UnalignedDataset(TrainOptions(models.registry, data.registry).parse(line))
+
+
+def names(dataset: UnalignedDataset, *seed: int) -> list[tuple[str, str]]:
+    """(A, B) of every sample, with B drawn from a seed."""
+    pairs = []
+    for index in range(len(dataset)):
+        with isolated_randomness(*seed, index):
+            sample = dataset[index]
+        pairs.append((Path(sample["A_paths"]).stem, Path(sample["B_paths"]).stem))
+    return pairs
+
+
+@pytest.mark.parametrize("num_a, num_b", [(3, 2), (2, 3), (2, 2)])
+def test_as_long_as_the_larger_side(num_a, num_b, pictures):
+    dataset = unaligned(pictures.unaligned(num_a, num_b))
+    assert len(dataset) == max(num_a, num_b)
+    a, b = zip(*names(dataset, 0), strict=True)
+    assert list(a) == [f"a{i % num_a}" for i in range(len(dataset))]
+    assert set(b) <= {f"b{i}" for i in range(num_b)}
+
+
+def test_serial_batches_take_b_by_index(pictures):
+    dataset = unaligned(pictures.unaligned(5, 2), "--serial_batches")
+    expected = [("a0", "b0"), ("a1", "b1"), ("a2", "b0"), ("a3", "b1"), ("a4", "b0")]
+    assert names(dataset, 0) == names(dataset, 1) == expected
+
+
+def test_otherwise_b_is_drawn_anew_in_each_epoch(pictures):
+    dataset = unaligned(pictures.unaligned(2, 4))
+    drawn = {tuple(names(dataset, epoch)) for epoch in range(12)}
+    assert len(drawn) > 6
+    assert {b for pairs in drawn for _, b in pairs} == {"b0", "b1", "b2", "b3"}
+    assert names(dataset, 3) == names(dataset, 3)
+
+
+def test_max_dataset_size_limits_each_side(pictures):
+    dataset = unaligned(pictures.unaligned(5, 4), "--max_dataset_size", "3")
+    assert (len(dataset), len(dataset.paths_a), len(dataset.paths_b)) == (3, 3, 3)
+
+
+def test_sides_are_cropped_apart(pictures):
+    """Even of equal pictures: there is no common crop to learn."""
+    dataroot = Path(pictures.unaligned(1, 1))
+    pictures.save(pictures.draw(0), "unpaired/trainB/b0.png")
+    dataset = unaligned(str(dataroot), "--preprocess", "crop", "--crop_size", "16")
+    same = 0
+    for seed in range(20):
+        with isolated_randomness(seed):
+            sample = dataset[0]
+        same += torch.equal(sample["A"], sample["B"])
+    assert same < 3
+
+
+@pytest.mark.parametrize("num_a, num_b", [(0, 2), (2, 0), (0, 0)])
+def test_a_missing_side_is_named(num_a, num_b, pictures, tmp_path):
+    (tmp_path / "unpaired").mkdir()
+    with pytest.raises(UserError) as caught:
+        unaligned(pictures.unaligned(num_a, num_b))
+    for part in ("trainA", "trainB", "--phase train"):
+        assert part in str(caught.value)
