@@ -53,8 +53,10 @@ class Loader:
     def __len__(self) -> int:
         return self.num_images
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch, and how many of its images to leave out at the beginning."""
         self._epoch.fill_(epoch)
+        self._sampler.start = start
 
     def __iter__(self) -> Iterator[dict]:
         for batch in self._batches:
@@ -64,19 +66,21 @@ class Loader:
 
 
 class EpochSampler(Sampler[int]):
-    """All indices, in an order that is a function of (seed, epoch)."""
+    """Indices in an order that is a function of (seed, epoch), from position `start` on."""
 
     def __init__(self, num_samples: int, shuffle: bool, seed: int, epoch: torch.Tensor):
         self.num_samples, self.shuffle, self.seed, self.epoch = num_samples, shuffle, seed, epoch
+        self.start = 0
 
     def __len__(self) -> int:
-        return self.num_samples
+        return self.num_samples - self.start
 
     def __iter__(self) -> Iterator[int]:
-        if not self.shuffle:
-            return iter(range(self.num_samples))
-        with isolated_randomness(self.seed, int(self.epoch)):
-            return iter(torch.randperm(self.num_samples).tolist())
+        order = list(range(self.num_samples))
+        if self.shuffle:
+            with isolated_randomness(self.seed, int(self.epoch)):
+                order = torch.randperm(self.num_samples).tolist()
+        return iter(order[self.start :])
 
 
 class SampleError:

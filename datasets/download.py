@@ -112,7 +112,7 @@ def main(argv: list[str]) -> None:
     collection = COLLECTIONS[opt.kind]
     if not (opt.name and (opt.url or opt.file)):
         check_name(opt.kind, opt.name)
-    if PureWindowsPath(opt.name).name != opt.name:
+    if PureWindowsPath(opt.name).name != opt.name or opt.name == "..":
         raise UserError(f"{opt.name!r} cannot be the name of a folder")
     target = opt.output_dir or ROOT / collection.folder.format(opt.name)
     if there := [entry for entry in collection.entries if (target / entry).exists()]:
@@ -125,12 +125,11 @@ def main(argv: list[str]) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
-            file, new = Path(temporary, "download"), Path(temporary, "new")
-            new.mkdir()
-            if opt.file:
-                file = opt.file
-            else:
+            file = opt.file or Path(temporary, "download")
+            if not opt.file:
                 fetch(source, file)
+            new = Path(temporary, "new")
+            new.mkdir()
             if opt.kind.endswith("_model"):
                 check_weights(file)
                 shutil.copyfile(file, new / collection.entries[0])

@@ -88,9 +88,10 @@ class BaseModel(ABC):
         """One training step: losses, gradients, weights."""
 
     def setup(self, opt: argparse.Namespace) -> None:
-        """Finish construction: devices, schedules, and the weights that the options ask for.
+        """Finish construction: devices, schedules, and weights to test or to start from.
 
-        Raises UserError where weights are missing or do not fit.
+        Raises UserError where weights are missing or do not fit. A run that goes on loads its
+        weights with the rest of its checkpoint (util.checkpoint).
         """
         for name, net in self.networks().items():
             net.to(self.device)
@@ -100,11 +101,15 @@ class BaseModel(ABC):
                 print(net)
         if self.isTrain:
             self.schedulers = [get_scheduler(optimizer, opt) for optimizer in self.optimizers]
-        label = f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch
-        if not self.isTrain or opt.continue_train:
+        label = self.label_to_load()
+        if not self.isTrain:
             self.load_networks(label)
         elif opt.load_pretrain:
             self.load_networks(label, Path(opt.load_pretrain), partial=opt.load_pretrain_partial)
+
+    def label_to_load(self) -> str:
+        """Which checkpoint the options ask for."""
+        return f"iter_{self.opt.load_iter}" if self.opt.load_iter > 0 else self.opt.epoch
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks by name."""
@@ -167,6 +172,44 @@ class BaseModel(ABC):
     @property
     def learning_rate(self) -> float:
         return self.optimizers[0].param_groups[0]["lr"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of training besides the networks: optimizers, schedules, image pools, ...
+
+        Any attribute that has state_dict and load_state_dict is part of it.
+        """
+        return {
+            "lr": self.opt.lr if self.isTrain else None,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "attributes": {name: part.state_dict() for name, part in self._stateful().items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict()`; options of this run win over those it was saved with."""
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            own = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+            optimizer.load_state_dict(saved)
+            for group, settings in zip(optimizer.param_groups, own, strict=True):
+                rate = group["lr"] * (self.opt.lr / state["lr"])  # plateau has lowered it
+                group.update({**settings, "lr": rate})
+        for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
+            scheduler.load_state_dict(saved)
+        for name, part in self._stateful().items():
+            part.load_state_dict(state["attributes"][name])
+
+    def start_at(self, epoch: int) -> None:
+        """Place the schedules at the beginning of an epoch, counted from 1."""
+        for scheduler in self.schedulers:
+            scheduler.load_state_dict({**scheduler.state_dict(), "last_epoch": epoch - 1})
+
+    def _stateful(self) -> dict[str, Any]:
+        kinds = (nn.Module, torch.optim.Optimizer)
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if hasattr(value, "load_state_dict") and not isinstance(value, kinds)
+        }
 
     def save_networks(self, label: str | int) -> None:
         """Write each network to LABEL_net_NAME.pth, a bare state_dict."""

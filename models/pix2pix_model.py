@@ -104,9 +104,13 @@ class Pix2PixModel(BaseModel):
         """Gradients of G's objective: fool D, and stay near the target."""
         prediction = self.netD(torch.cat((self.real_A, self.fake_B), 1))
         self.loss_G_GAN = self.criterionGAN(prediction, True)
-        self.loss_G_L1 = self.criterionL1(self.fake_B, self.real_B) * self.opt.lambda_L1
-        self.loss_G = self.loss_G_GAN + self.loss_G_L1
+        self.loss_G = self.loss_G_GAN + self.reconstruction_loss()
         self.loss_G.backward()
+
+    def reconstruction_loss(self) -> torch.Tensor:
+        """How far the result is from the target, weighted: the part of G's objective without D."""
+        self.loss_G_L1 = self.criterionL1(self.fake_B, self.real_B) * self.opt.lambda_L1
+        return self.loss_G_L1
 
     def optimize_parameters(self) -> None:
         """Algorithm of section 3.3: one step on D, then one on G with D frozen."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from options.parser import OptionParser, count_or_inf, device_name, number, whole
-from options.restore import restore_architecture, saved_options
+from options.restore import restore_architecture, saved_options, take_saved
 from util.errors import UserError
 from util.registry import Registry
 
@@ -24,8 +24,9 @@ class BaseOptions:
         models, datasets: the registries that --model and --dataset_mode choose from.
 
     `parse()` returns the options as a namespace that nothing changes afterwards: what is printed
-    (`text`) is what is used. Besides the flags it holds `isTrain` and `size_multiple` and
-    `size_minimum` (the model's word on which sides of pictures it takes, in pixels).
+    (`text`) is what is used; `given` names the flags that stood on the line. Besides the flags the
+    options hold `isTrain`, and `size_multiple` and `size_minimum`: the model's word on which sides
+    of pictures it takes, in pixels.
     """
 
     is_train: bool
@@ -40,9 +41,8 @@ class BaseOptions:
         parser.begin_section("Experiment")
         parser.add_argument(
             "--dataroot",
-            required=True,
             metavar="DIR",
-            help="folder with the pictures; the layout depends on --dataset_mode",
+            help="needed: folder with the pictures; the layout depends on --dataset_mode",
         )
         parser.add_argument(
             "--name",
@@ -260,10 +260,14 @@ class BaseOptions:
         that cannot work.
         """
         argv = sys.argv[1:] if argv is None else argv
-        parser, model, dataset = self._build_parser(argv)
-        opt, given = parser.parse(argv)
+        saved = self.saved(argv)
+        parser, model, dataset = self._build_parser(argv, saved)
+        opt, self.given = parser.parse(argv)
         opt.isTrain = self.is_train
-        self.resolve(opt, given, model, dataset)
+        take_saved(opt, self.given, saved)
+        if opt.dataroot is None:
+            raise UserError("--dataroot is needed: the folder with the pictures; see --help")
+        self.resolve(opt, self.given, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
         check_fit(opt, model, dataset)
         self.check(opt)
@@ -280,6 +284,10 @@ class BaseOptions:
             opt.netD = "n_layers"
         if opt.suffix:
             opt.name = f"{opt.name}_{expand_suffix(opt)}"
+
+    def saved(self, argv: list[str]) -> dict[str, Any]:
+        """Options of an earlier part of this run that hold unless given anew."""
+        return {}
 
     def restore(self, opt: argparse.Namespace, given: set[str], model: Any) -> None:
         """Take the architecture from the run's saved options, or else from its weights."""
@@ -314,7 +322,9 @@ class BaseOptions:
         file = folder / ("train_opt.txt" if self.is_train else "test_opt.txt")
         file.write_text(self.text + "\n", encoding="utf-8")
 
-    def _build_parser(self, argv: list[str]) -> tuple[OptionParser, Any, Any]:
+    def _build_parser(
+        self, argv: list[str], saved: dict[str, Any]
+    ) -> tuple[OptionParser, Any, Any]:
         parser = OptionParser(
             description=(sys.modules["__main__"].__doc__ or "").split("\n")[0],
             usage="%(prog)s --dataroot DIR [flags]",
@@ -323,8 +333,8 @@ class BaseOptions:
         )
         self.add_flags(parser)
         chosen = OptionParser(add_help=False)
-        chosen.add_argument("--model", default=self.default_model)
-        chosen.add_argument("--dataset_mode")
+        chosen.add_argument("--model", default=saved.get("model", self.default_model))
+        chosen.add_argument("--dataset_mode", default=saved.get("dataset_mode"))
         names, _ = chosen.parse_known_args(argv)
 
         model = self.models.find(names.model)

@@ -17,6 +17,14 @@ from util.errors import UserError
 
 GENERATOR = ("netG", "norm", "ngf", "no_dropout", "input_nc", "output_nc", "direction")
 DISCRIMINATOR = ("netD", "ndf", "n_layers_D", "spectral_norm")
+# Flags that say how to start, not what to train, and what is computed from others.
+PER_START = frozenset(
+    (
+        *("name", "checkpoints_dir", "suffix", "continue_train", "overwrite", "epoch", "load_iter"),
+        *("epoch_count", "load_pretrain", "load_pretrain_partial", "dry_run", "verbose", "device"),
+        *("isTrain", "size_multiple", "size_minimum"),
+    )
+)
 
 
 def saved_options(folder: Path) -> tuple[dict[str, Any], Path] | None:
@@ -37,6 +45,15 @@ def saved_options(folder: Path) -> tuple[dict[str, Any], Path] | None:
         lines = re.findall(r"^ *(\w+): (.*?) *(?:\t\[default: .*\])?$", text, re.MULTILINE)
         return {name: plain_value(value) for name, value in lines}, file
     return None
+
+
+def take_saved(opt: argparse.Namespace, given: set[str], saved: dict[str, Any]) -> None:
+    """Set the flags of `opt` that were not given to their saved values; say what was changed."""
+    for name in sorted((saved.keys() & vars(opt).keys()) - PER_START):
+        if name not in given:
+            setattr(opt, name, saved[name])
+        elif getattr(opt, name) != saved[name]:
+            print(f"{name} {saved[name]} -> {getattr(opt, name)}")
 
 
 def plain_value(text: str) -> Any:

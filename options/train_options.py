@@ -8,8 +8,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from options.base_options import BaseOptions, run_folder, runs_in
+from options.base_options import BaseOptions, expand_suffix, run_folder, runs_in
 from options.parser import OptionParser, number, on_off_auto, whole
+from options.restore import saved_options
 from util.checkpoint import remove_run
 from util.errors import UserError
 
@@ -167,6 +168,14 @@ class TrainOptions(BaseOptions):
             "--no_html", action="store_true", help="make no training page (web/index.html)"
         )
 
+    def saved(self, argv: list[str]) -> dict[str, Any]:
+        parser, _, _ = self._build_parser(argv, {})
+        opt, _ = parser.parse_known_args(argv)
+        if opt.suffix:
+            opt.name = f"{opt.name}_{expand_suffix(opt)}"
+        found = saved_options(run_folder(opt)) if opt.continue_train else None
+        return found[0] if found else {}
+
     def resolve(self, opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:
         super().resolve(opt, given, model, dataset)
         folder = run_folder(opt)
@@ -205,6 +214,12 @@ class TrainOptions(BaseOptions):
         if not opt.continue_train:
             remove_run(run_folder(opt))
         super().save(opt)
-        values = {k: "inf" if v == math.inf else v for k, v in vars(opt).items()}
-        values_text = json.dumps(values, indent=2, sort_keys=True, default=str)
+        values = {k: "inf" if v == math.inf else v for k, v in plain(opt).items()}
+        values_text = json.dumps(values, indent=2, sort_keys=True)
         (run_folder(opt) / "train_options.json").write_text(values_text + "\n", encoding="utf-8")
+
+
+def plain(opt: argparse.Namespace) -> dict[str, Any]:
+    """The options as plain values, for JSON and for checkpoints, which hold no other types."""
+    kinds = (bool, int, float, str, type(None))
+    return {k: v if isinstance(v, kinds) else str(v) for k, v in vars(opt).items()}

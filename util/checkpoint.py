@@ -1,32 +1,177 @@
-"""Weights on disk: bare state_dicts, written whole or not at all, read without running code."""
+"""Checkpoints on disk: what a run needs to go on as if nothing had happened.
+
+A checkpoint LABEL (latest, an epoch number, or iter_N) is one unit of files:
+
+    LABEL_net_NAME.pth    bare state_dict of a network, in the field's keys
+    LABEL_state.pth       all else, and the SHA-256 of each network file
+
+They are written to LABEL_....tmp, flushed to disk, and renamed, the state last. Whatever the moment
+a process is killed at, either the old files are still whole, or the new ones are complete under
+one name or the other and `recover` finishes the renaming.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import shutil
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from util.errors import UserError
 
+FORMAT = 1
+
+
+class Stateful(Protocol):
+    """Anything that can join a checkpoint."""
+
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: checkpoints_dir/name.
+        networks: by name; each has a file of its own.
+        parts: by name; together they are the state file.
+        options: flags of the run, kept in the state file for the record.
+        keep: how many numbered checkpoints to keep; 0: all.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        networks: Mapping[str, nn.Module],
+        parts: Mapping[str, Stateful],
+        options: Mapping[str, Any],
+        keep: int = 0,
+    ):
+        self.folder, self.networks, self.parts = folder, networks, parts
+        self.options, self.keep = dict(options), keep
+
+    def save(self, *labels: str) -> None:
+        """Write the present state under each label; serialised once, then linked or copied.
+
+        Raises UserError where the disk is full or cannot be written; older checkpoints stay whole.
+        """
+        first, *others = labels
+        try:
+            names = self._write(first)
+            rename_all(self.folder, first, names)
+            for label in others:
+                self._link(first, label, names)
+                rename_all(self.folder, label, names)
+        except (OSError, RuntimeError) as error:  # torch.save turns a full disk into the latter
+            raise UserError(
+                f"{self.folder}: checkpoint {first} cannot be written: {error}; the one before it "
+                "is whole: make room or mend the rights, and go on with --continue_train"
+            ) from error
+        self._prune()
+
+    def _write(self, label: str) -> list[str]:
+        """Write the temporary files of a label, or none; returns the names of the networks."""
+        paths = {name: weights_path(self.folder, label, name) for name in self.networks}
+        try:
+            digests = {}
+            for name, net in self.networks.items():
+                weights = {key: value.detach().cpu() for key, value in net.state_dict().items()}
+                digests[name] = write_flushed(weights, temporary_path(paths[name]))
+            state = {name: part.state_dict() for name, part in self.parts.items()}
+            state |= {"format": FORMAT, "options": self.options, "digests": digests}
+            write_flushed(state, temporary_path(state_path(self.folder, label)))
+        except BaseException:
+            for path in [*paths.values(), state_path(self.folder, label)]:
+                temporary_path(path).unlink(missing_ok=True)
+            raise
+        return list(digests)
+
+    def _link(self, first: str, label: str, names: list[str]) -> None:
+        """Give the files of one label temporary names of another, the state last."""
+        for name in names:
+            link(weights_path(self.folder, first, name), weights_path(self.folder, label, name))
+        link(state_path(self.folder, first), state_path(self.folder, label))
+
+    def resume(self, label: str, load_networks: Callable[[str], None]) -> str | None:
+        """Put networks and parts in the state of a checkpoint; returns a line that says which.
+
+        If the files of the label do not belong together, the last whole checkpoint is taken.
+        Returns None, with nothing loaded, where no state belongs to the weights of the label.
+        `load_networks` loads the networks of a label, or raises UserError.
+        """
+        recover(self.folder)
+        state, note = self._whole_state(label), ""
+        if state is None and state_path(self.folder, label).is_file():
+            files = sorted(self.folder.glob("*_state.pth"), key=os.path.getmtime, reverse=True)
+            labels = [file.name.removesuffix("_state.pth") for file in files]
+            whole = ((other, s) for other in labels if (s := self._whole_state(other)) is not None)
+            note = f"the files of checkpoint {label} do not belong together; "
+            label, state = next(whole, (label, None))
+        if state is None:
+            return None
+        load_networks(label)
+        try:
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+        except (KeyError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{state_path(self.folder, label)} is not the state of this model ({error}); pass "
+                "the flags of the run that wrote it, or remove it to go on from the weights alone"
+            ) from error
+        return f"{note}resumed from checkpoint {label} in {self.folder}"
+
+    def _whole_state(self, label: str) -> dict[str, Any] | None:
+        """The state of a label, if it can be read and its networks are those it was saved with."""
+        path = state_path(self.folder, label)
+        if not path.is_file():
+            return None
+        try:
+            state = load_file(path)
+        except UserError:
+            return None
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            return None
+        whole = set(state["digests"]) == set(self.networks) and all(
+            digest_of(weights_path(self.folder, label, name)) == digest
+            for name, digest in state["digests"].items()
+        )
+        return state if whole else None
+
+    def _prune(self) -> None:
+        numbered = [f.name.removesuffix("_state.pth") for f in self.folder.glob("*_state.pth")]
+        numbered = sorted((label for label in numbered if label.isdigit()), key=int)
+        for label in numbered[: -self.keep] if self.keep else []:
+            state_path(self.folder, label).unlink()  # first: weights without a state are no harm
+            for file in self.folder.glob(f"{label}_net_*.pth"):
+                file.unlink()
+
+
+def weights_path(folder: Path, label: str | int, name: str) -> Path:
+    return folder / f"{label}_net_{name}.pth"
+
+
+def state_path(folder: Path, label: str | int) -> Path:
+    return folder / f"{label}_state.pth"
+
+
+def temporary_path(path: Path) -> Path:
+    return path.with_name(path.name + ".tmp")
+
 
 def save_weights(net: nn.Module, path: Path) -> None:
     """Write a network's state_dict, on the CPU, so that `path` is never half a file."""
-    state = {key: value.detach().cpu() for key, value in net.state_dict().items()}
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error}; free space or fix rights") from error
+    weights = {key: value.detach().cpu() for key, value in net.state_dict().items()}
+    write_flushed(weights, temporary_path(path))
+    os.replace(temporary_path(path), path)
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -37,17 +182,7 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such checkpoint{available(path)}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what a foreign pickle makes torch say, we say below
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} holds more than tensors and was not loaded, since it could run code; save a "
-            "bare state_dict instead"
-        ) from error
-    except Exception as error:  # torch's unpickler raises any type on bytes that are no checkpoint
-        raise UserError(f"{path} is damaged or no checkpoint ({first_line(error)})") from error
+    state = load_file(path)
     if not isinstance(state, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
     ):
@@ -55,6 +190,82 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     for prefix in ("module.", "_orig_mod."):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def load_file(path: Path) -> Any:
+    """What torch.save has written, on the CPU; UserError where it is damaged or holds code."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a foreign pickle makes torch say, we say below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} holds more than tensors and was not loaded, since it could run code; save a "
+            "bare state_dict instead"
+        ) from error
+    except Exception as error:  # torch's unpickler raises any type on bytes that are no checkpoint
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} is damaged or no checkpoint ({reason})") from error
+
+
+def write_flushed(content: Any, path: Path) -> str:
+    """torch.save to a file that is on the disk when this returns; returns its SHA-256."""
+    with open(path, "w+b") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest_of(path)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal; '' where there is none."""
+    if not path.is_file():
+        return ""
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def link(source: Path, target: Path) -> None:
+    """The same file under the temporary name of a second; a copy where the disk has no links."""
+    temporary_path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, temporary_path(target))
+    except OSError:
+        shutil.copyfile(source, temporary_path(target))
+
+
+def rename_all(folder: Path, label: str, names: list[str]) -> None:
+    """Give the temporary files of a label their names, the state last."""
+    for path in [weights_path(folder, label, n) for n in names] + [state_path(folder, label)]:
+        if temporary_path(path).exists():
+            os.replace(temporary_path(path), path)
+    if os.name == "posix":  # makes the new names themselves survive a power cut
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def recover(folder: Path) -> None:
+    """Finish or undo a save that was cut off: complete new files get their names, others go."""
+    for temporary in folder.glob("*_state.pth.tmp"):
+        label = temporary.name.removesuffix("_state.pth.tmp")
+        try:
+            digests = load_file(temporary)["digests"]
+        except (UserError, KeyError, TypeError):
+            continue
+        paths = {name: weights_path(folder, label, name) for name in digests}
+        if all(
+            digest in (digest_of(temporary_path(paths[name])), digest_of(paths[name]))
+            for name, digest in digests.items()
+        ):
+            rename_all(folder, label, list(digests))
+    for leftover in folder.glob("*.pth.tmp"):
+        leftover.unlink()
 
 
 def available(path: Path) -> str:
@@ -70,13 +281,9 @@ def available(path: Path) -> str:
     return f"; {path.parent} has no checkpoints"
 
 
-def first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def remove_run(folder: Path) -> None:
     """Delete what a run has written: its checkpoints, logs and page, and nothing else."""
-    for pattern in ("*_net_*.pth", "loss_log.txt", "metrics.jsonl"):
+    for pattern in ("*_net_*.pth*", "*_state.pth*", "loss_log.txt", "metrics.jsonl"):
         for file in folder.glob(pattern):
             file.unlink()
     shutil.rmtree(folder / "web", ignore_errors=True)

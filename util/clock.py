@@ -20,6 +20,9 @@ class Loader(Protocol):
 class Clock:
     """Counts epochs and images; all frequencies are in images.
 
+    A run that is cut and resumed goes on at the very image: the state of the clock is where in the
+    epoch it was.
+
     Attributes:
         epoch: the current epoch, from 1.
         epoch_images: images seen in this epoch.
@@ -28,29 +31,36 @@ class Clock:
         epoch_done: whether this step is the last of its epoch.
     """
 
-    def __init__(self, first_epoch: int, last_epoch: int):
-        self.epoch, self.last_epoch = first_epoch, last_epoch
-        self.epoch_images = self.total_images = self.step_images = self._previous_total = 0
-        self.epoch_done = False
+    def __init__(self, first_epoch: int, last_epoch: int, images_per_epoch: int):
+        self.last_epoch, self.images_per_epoch = last_epoch, images_per_epoch
+        self.start_at(first_epoch)
+        self.step_images, self.epoch_done = 0, False
         self._pace = Pace()
 
+    def start_at(self, epoch: int) -> None:
+        """Go to the beginning of an epoch, as if all before it had been run."""
+        self.epoch, self.epoch_images = epoch, 0
+        self.total_images = self._previous_total = (epoch - 1) * self.images_per_epoch
+
     def epochs(self) -> Iterator[int]:
-        """Each epoch that is left to run."""
+        """Each epoch that is left to run; `end_epoch` must be called in each."""
         self._pace = Pace()
-        for epoch in range(self.epoch, self.last_epoch + 1):
-            self.epoch, self.epoch_images = epoch, 0
-            yield epoch
+        while self.epoch <= self.last_epoch:
+            yield self.epoch
+
+    def end_epoch(self) -> None:
+        """Go to the beginning of the next epoch."""
+        self.epoch, self.epoch_images = self.epoch + 1, 0
 
     def iterations(self, loader: Loader) -> Iterator[dict]:
         """Each batch of an epoch, counted before its step, with the wait for it measured."""
         started = time.perf_counter()
         for batch in loader:
-            num_images = batch_length(batch)
-            self._pace.add(num_images, time.perf_counter() - started)
+            self.step_images = batch_length(batch)
+            self._pace.add(self.step_images, time.perf_counter() - started)
             self._previous_total = self.total_images
-            self.step_images = num_images
-            self.total_images += num_images
-            self.epoch_images += num_images
+            self.total_images += self.step_images
+            self.epoch_images += self.step_images
             self.epoch_done = self.epoch_images >= len(loader)
             yield batch
             started = time.perf_counter()
@@ -66,6 +76,14 @@ class Clock:
         """(seconds per image, of which seconds waited for data), means since the last lap."""
         lap, self._pace = self._pace.means(), Pace()
         return lap
+
+    def state_dict(self) -> dict[str, int]:
+        counts = ("epoch", "epoch_images", "total_images")
+        return {name: getattr(self, name) for name in counts}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        vars(self).update(state)
+        self._previous_total = self.total_images
 
 
 class Pace:
@@ -100,6 +118,12 @@ class RunningMean:
         mean = float(self.total) / max(1, self.num_images)
         self.total, self.num_images = 0.0, 0
         return mean
+
+    def state_dict(self) -> dict[str, float]:
+        return {"total": float(self.total), "num_images": self.num_images}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.total, self.num_images = state["total"], state["num_images"]
 
 
 def batch_length(batch: dict) -> int:

@@ -29,7 +29,8 @@ class ImagePool:
                 self.images.append(image.clone())
             elif torch.rand((), generator=self.generator) < 0.5:
                 slot = int(torch.randint(self.pool_size, (), generator=self.generator))
-                image, self.images[slot] = self.images[slot], image.clone()
+                old = self.images[slot].to(image.device)  # a resumed pool is on the CPU
+                image, self.images[slot] = old, image.clone()
             chosen.append(image)
         return torch.cat(chosen)
 

@@ -68,6 +68,33 @@ def isolated_randomness(*key: int) -> Iterator[None]:
             np.random.set_state(before[1])
 
 
+class RandomState:
+    """The random sources that training draws from, as a part of a checkpoint.
+
+    Where a run is resumed with another number of GPUs, those keep the states of their seed.
+    """
+
+    def state_dict(self) -> dict:
+        version, words, gauss = random.getstate()
+        name, keys, *rest = np.random.get_state(legacy=True)
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {
+            "python": [version, list(words), gauss],
+            "numpy": [name, torch.tensor(np.asarray(keys, dtype=np.int64)), *rest],
+            "torch": torch.get_rng_state(),
+            "cuda": cuda,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        version, words, gauss = state["python"]
+        random.setstate((version, tuple(words), gauss))
+        name, keys, *rest = state["numpy"]
+        np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda"])
+
+
 def run(main: Callable[[], None]) -> int:
     """Run a command and return its exit status.
 

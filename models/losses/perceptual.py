@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from util.checkpoint import first_line, load_weights
+from util.checkpoint import load_weights
 from util.errors import UserError, unknown_choice
 from util.torchvision_compat import import_torchvision
 
@@ -56,7 +56,10 @@ class PerceptualLoss(nn.Module):
             raise unknown_choice("--vgg", vgg, VGGS)
         self.layers = dict(layers)
         self.names, self.features = _architecture(vgg, layers)
-        state = _torchvision_weights(vgg) if weights_file is None else _read(weights_file, vgg, layers)
+        if weights_file is None:
+            state = _torchvision_weights(vgg)
+        else:
+            state = _weights_of_file(Path(weights_file), vgg, layers)
         wanted = self.features.to_empty(device="cpu").state_dict()
         self.features.load_state_dict({key: state[f"features.{key}"] for key in wanted})
         self.requires_grad_(False)
@@ -140,10 +143,11 @@ class _MeanAbsolute(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, target: torch.Tensor):
         difference = x - target
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(difference.sign().to(torch.int8))
+        distance = difference.abs().mean(dtype=torch.float32)  # half precision has too few digits
         ctx.dtype = x.dtype
-        return difference.abs_().mean(dtype=torch.float32)  # half precision has too few digits
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(difference.sign_().to(torch.int8))
+        return distance
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor):
@@ -152,29 +156,60 @@ class _MeanAbsolute(torch.autograd.Function):
 
 
 def _architecture(vgg: str, layers: Iterable[str]) -> tuple[list[str], nn.Sequential]:
-    """torchvision's VGG up to the last of the layers, without weights, and its layers' names."""
-    with torch.device("meta"):  # takes no memory for the classifier, and no random numbers
+    """torchvision's VGG up to the last of `layers`: the names of its layers, and these, empty."""
+    with torch.device("meta"):  # draws no random numbers, and has no memory for the classifier
         features = getattr(import_torchvision("torchvision.models"), vgg)().features
     names, block, convolution = [], 1, 0
     for layer in features:
         if isinstance(layer, nn.MaxPool2d):
             names.append(f"pool{block}")
             block, convolution = block + 1, 0
-            continue
-        convolution += isinstance(layer, nn.Conv2d)
-        names.append(f"{'conv' if isinstance(layer, nn.Conv2d) else 'relu'}{block}_{convolution}")
-    end = max(names.index(layer) for layer in layers) + 1
+        elif isinstance(layer, nn.Conv2d):
+            convolution += 1
+            names.append(f"conv{block}_{convolution}")
+        else:
+            names.append(f"relu{block}_{convolution}")
+    end = max(names.index(name) for name in layers) + 1
     return names[:end], features[:end]
 
 
 def _torchvision_weights(vgg: str) -> dict[str, torch.Tensor]:
-    """torchvision's ImageNet weights, from its cache or else from the network."""
+    """Trained on ImageNet: out of torchvision's cache, where they are downloaded to once."""
     weights = import_torchvision("torchvision.models").get_model_weights(vgg)["IMAGENET1K_V1"]
-    file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
     try:
-        return weights.get_state_dict(check_hash=True, weights_only=True, map_location="cpu")
-    except (OSError, http.client.HTTPException) as error:
-        problem = f"could not be downloaded ({first_line(error)})"
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        problem = f"are damaged ({first_line(error)})"
-    raise UserError("...")
+        return weights.get_state_dict(check_hash=True, map_location="cpu", weights_only=True)
+    except (
+        *(OSError, http.client.HTTPException),  # of the download
+        *(RuntimeError, EOFError, pickle.UnpicklingError),  # of a damaged file
+    ) as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
+        raise UserError(
+            f"--vgg {vgg}: torchvision could not get its weights ({reason}); connect to the "
+            f"network, so that it downloads them once to {file} (delete that file if it is "
+            f"there but damaged), or pass --vgg_weights FILE, a state_dict of torchvision's {vgg}"
+        ) from error
+
+
+def _weights_of_file(path: Path, vgg: str, layers: Iterable[str]) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise UserError(
+            f"--vgg_weights {path}: there is no such file; give a state_dict of torchvision's "
+            f"{vgg}, or leave the flag out and connect to the network, so that torchvision "
+            "downloads it once"
+        )
+    state = load_weights(path)
+    unfit = {name: _unfit(state, _architecture(name, layers)[1]) for name in VGGS}
+    if unfit[vgg]:
+        fitting = [name for name in VGGS if not unfit[name]]
+        advice = f"pass --vgg {fitting[0]}" if fitting else f"give one of torchvision's {vgg}"
+        raise UserError(
+            f"--vgg_weights {path} is no state_dict for --vgg {vgg}: {unfit[vgg][0]} is missing or "
+            f"of another shape; {advice}"
+        )
+    return state
+
+
+def _unfit(state: dict[str, torch.Tensor], features: nn.Sequential) -> list[str]:
+    wanted = features.state_dict(prefix="features.")
+    return [k for k, v in wanted.items() if k not in state or state[k].shape != v.shape]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
 import time
 
@@ -27,12 +29,24 @@ class Batches:
             yield {"A_paths": ["x"] * length, "A": torch.zeros(length, 3, 1, 1)}
 
 
+class Rest(Batches):
+    """The batches of an epoch from an image on; the length is still the whole epoch's."""
+
+    def __init__(self, batches: Batches, start: int):
+        super().__init__(batches.num_images, batches.batch_size)
+        self.start = start
+
+    def __iter__(self):
+        return itertools.islice(super().__iter__(), self.start // self.batch_size, None)
+
+
 def steps(batch_size: int, num_images: int = 10, num_epochs: int = 3, first_epoch: int = 1):
     """The clock at each step of a run."""
-    clock = Clock(first_epoch, first_epoch + num_epochs - 1)
+    clock = Clock(first_epoch, first_epoch + num_epochs - 1, num_images)
     for _ in clock.epochs():
         for _ in clock.iterations(Batches(num_images, batch_size)):
             yield clock
+        clock.end_epoch()
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 16])
@@ -71,18 +85,49 @@ def test_counts(batch_size):
 
 
 def test_a_run_may_begin_at_a_later_epoch():
+    """As if all before it had been run."""
     clocks = [(clock.epoch, clock.total_images) for clock in steps(10, first_epoch=6)]
-    assert clocks == [(6, 10), (7, 20), (8, 30)]
+    assert clocks == [(6, 60), (7, 70), (8, 80)]
+
+
+@pytest.mark.parametrize("cut_after", [1, 3, 4, 5, 9])
+def test_a_clock_that_is_restored_goes_on_at_the_very_image(cut_after):
+    straight = list(
+        (c.epoch, c.epoch_images, c.total_images, c.epoch_done, c.due(4)) for c in steps(3)
+    )
+    clock = Clock(1, 3, 10)
+    seen = []
+
+    def run(clock: Clock):
+        for _ in clock.epochs():
+            for _ in clock.iterations(Rest(Batches(10, 3), clock.epoch_images)):
+                seen.append(
+                    (clock.epoch, clock.epoch_images, clock.total_images, clock.epoch_done)
+                    + (clock.due(4),)
+                )
+                if len(seen) == cut_after:
+                    return
+            clock.end_epoch()
+
+    run(clock)
+    state = json.loads(json.dumps(clock.state_dict()))  # plain enough for any file
+    other = Clock(1, 3, 10)
+    other.load_state_dict(state)
+    if other.epoch_images == 10:  # cut between the last step and the end of its epoch
+        other.end_epoch()
+    run(other)
+    assert seen == straight
 
 
 def test_pace_is_per_image_since_the_last_lap():
-    clock = Clock(1, 1)
+    clock = Clock(1, 1, 8)
     laps = []
     for _ in clock.epochs():
         for _ in clock.iterations(Batches(8, batch_size=2, wait_s=0.02)):
             time.sleep(0.04)  # the training step
             if clock.due(4):
                 laps.append(clock.lap())
+        clock.end_epoch()
     assert len(laps) == 2
     for time_s, data_s in laps:  # two steps of two images each
         assert 0.010 <= data_s < time_s
@@ -95,10 +140,11 @@ def test_pace_is_per_image_since_the_last_lap():
 
 def test_wait_for_data_is_told_apart_from_the_step():
     for wait_s, step_s in ((0.05, 0.0), (0.0, 0.05)):
-        clock = Clock(1, 1)
+        clock = Clock(1, 1, 4)
         for _ in clock.epochs():
             for _ in clock.iterations(Batches(4, batch_size=1, wait_s=wait_s)):
                 time.sleep(step_s)
+            clock.end_epoch()
         time_s, data_s = clock.lap()
         assert data_s / time_s > 0.8 if wait_s else data_s / time_s < 0.2
 

@@ -61,8 +61,8 @@ class Loggers:
 def create_loggers(
     opt: argparse.Namespace,
     options_text: str,
+    clock: Clock,
     *,
-    num_images: int,
     captions: Mapping[str, str],
     compare: list[tuple[str, str]],
 ) -> Loggers:
@@ -70,15 +70,14 @@ def create_loggers(
 
     Args:
         options_text: the options as they were printed.
-        num_images: images per epoch, for the progress bar.
+        clock: where the run stands; what logs hold from beyond is dropped.
         captions, compare: see BaseModel.
     """
     folder = Path(opt.checkpoints_dir) / opt.name
-    num_epochs = opt.n_epochs + opt.n_epochs_decay
-    console = ConsoleLogger(opt.epoch_count, num_epochs, num_images)
+    console = ConsoleLogger(clock)
     wanted: list[tuple[bool, Callable[[], Logger]]] = [
-        (True, lambda: FileLogger(folder)),
-        (not opt.no_html, lambda: PageLogger(opt, options_text, folder, captions, compare)),
+        (True, lambda: FileLogger(folder, clock.total_images)),
+        (not opt.no_html, lambda: PageLogger(opt, options_text, folder, clock, captions, compare)),
         (opt.use_wandb, lambda: WandbLogger(opt, folder)),
     ]
     others = []

@@ -18,10 +18,10 @@ class ConsoleLogger(Logger):
 
     name = "the console"
 
-    def __init__(self, first_epoch: int, last_epoch: int, images_per_epoch: int):
-        self.last_epoch = last_epoch
+    def __init__(self, clock: Clock):
         self.bar = tqdm(
-            total=max(0, last_epoch - first_epoch + 1) * images_per_epoch,
+            total=clock.last_epoch * clock.images_per_epoch,
+            initial=clock.total_images,
             unit="image",
             dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
@@ -29,7 +29,7 @@ class ConsoleLogger(Logger):
 
     def step(self, clock: Clock) -> None:
         """Move the bar to where the clock is."""
-        self.bar.set_description(f"epoch {clock.epoch}/{self.last_epoch}", refresh=False)
+        self.bar.set_description(f"epoch {clock.epoch}/{clock.last_epoch}", refresh=False)
         self.bar.update(clock.total_images - self.bar.n)
 
     def losses(self, losses: Losses) -> None:

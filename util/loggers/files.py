@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from pathlib import Path
 
@@ -14,13 +15,16 @@ class FileLogger(Logger):
     """Appends to loss_log.txt, after a dated header per start, and to metrics.jsonl.
 
     A line of the latter: {"epoch", "epoch_images", "total_images", "time_s", "data_s", "lr",
-    "losses": {name: value}}; a value that is not finite is null.
+    "losses": {name: value}}; a value that is not finite is null. Lines of metrics.jsonl from beyond
+    `total_images` are dropped: a resumed run writes them anew.
     """
 
     name = "loss_log.txt and metrics.jsonl"
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, total_images: int):
         self.log, self.metrics = folder / "loss_log.txt", folder / "metrics.jsonl"
+        if self.metrics.exists():
+            rewind_metrics(self.metrics, total_images)
         self._append(self.log, f"================ Training Loss ({time.ctime()}) ================")
 
     def losses(self, losses: Losses) -> None:
@@ -40,3 +44,17 @@ class FileLogger(Logger):
     def _append(self, path: Path, line: str) -> None:
         with open(path, "a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+def rewind_metrics(path: Path, total_images: int) -> None:
+    """Keep the lines up to an image count; a line torn by a crash goes too."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["total_images"] <= total_images:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    os.replace(temporary, path)

@@ -25,11 +25,11 @@ class PageLogger(Logger):
         opt: argparse.Namespace,
         options_text: str,
         folder: Path,
+        clock: Clock,
         captions: Mapping[str, str],
         compare: list[tuple[str, str]],
     ):
         self.frequency = opt.update_html_freq
-        self.first_epoch, self.last_epoch = opt.epoch_count, opt.n_epochs + opt.n_epochs_decay
         self.images_folder = folder / "web" / "images"
         mkdirs(self.images_folder)
         self.page = TrainingPage(
@@ -41,6 +41,7 @@ class PageLogger(Logger):
             options=options_text,
             resume_hint=repeat_command("--continue_train"),
         )
+        self.page.rewind(clock.total_images)
 
     def losses(self, losses: Losses) -> None:
         self.page.add_losses(
@@ -51,7 +52,7 @@ class PageLogger(Logger):
         )
 
     def images_due(self, clock: Clock) -> bool:
-        ends = clock.epoch_done and clock.epoch in (self.first_epoch, self.last_epoch)
+        ends = clock.epoch_done and clock.epoch in (1, clock.last_epoch)
         return ends or clock.due(self.frequency)
 
     def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:

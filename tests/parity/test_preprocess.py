@@ -1,0 +1,179 @@
+"""Preprocessed pixels, against Pillow and NumPy alone, and against torchvision bit for bit.
+
+The expected pixels are computed here in plain words: resize with Pillow, cut and mirror with
+NumPy, scale. Of the program only the random numbers are taken, by seeding as it does.
+"""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import data
+import models
+from data.transforms import Augment, Resize, to_channels, to_tensor
+from options.test_options import TestOptions
+from options.train_options import TrainOptions
+from util.errors import UserError
+from util.runtime import isolated_randomness
+from util.torchvision_compat import import_torchvision
+
+LOAD, CROP = 48, 32
+SIZES = [(64, 64), (100, 60), (60, 100), (160, 40), (48, 33), (33, 90)]  # width, height
+
+# What each mode resizes a picture of these sizes to, by hand. Where the width is scaled to 48,
+# heights are 48, 28.8, 80, 12, 33, 130.9; those below 32 are scaled by height instead.
+RESIZED = {
+    "resize_and_crop": [(48, 48)] * 6,
+    "crop": SIZES,
+    "scale_width": [(48, 48), (52, 32), (48, 80), (128, 32), (48, 32), (48, 132)],  # 4 divides all
+    "scale_width_and_crop": [(48, 48), (53, 32), (48, 80), (128, 32), (48, 33), (48, 131)],
+    "none": [(64, 64), (100, 60), (60, 100), (160, 40), (48, 32), (32, 88)],  # 4 divides all
+}
+CASES = [
+    (mode, size, target)
+    for mode, targets in RESIZED.items()
+    for size, target in zip(SIZES, targets, strict=True)
+]
+
+
+def resized(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(picture.resize(size, Image.BICUBIC))
+
+
+def scaled(pixels: np.ndarray) -> torch.Tensor:
+    """(H, W) or (H, W, C) in 0..255 to (C, H, W) in [-1, 1]."""
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    return torch.from_numpy(pixels.astype(np.float64).transpose(2, 0, 1) / 127.5 - 1)
+
+
+def single(dataroot: str, mode: str, *flags: str, testing: bool):
+    """A sample of the first picture, at load size 48 and crop size 32, with its options."""
+    line = ["--dataroot", dataroot, "--preprocess", mode, "--netG", "resnet_6blocks", *flags]
+    line += ["--load_size", str(LOAD), "--crop_size", str(CROP)]
+    line += ["--model", "test"] if testing else ["--model", "pix2pix"]
+    options = TestOptions if testing else TrainOptions
+    opt = options(models.registry, data.registry).parse(line)
+    return data.registry.find(opt.dataset_mode)(opt)
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints" / "experiment_name").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("mode, size, target", CASES)
+def test_testing_resizes_and_cuts_the_centre(mode, size, target, pictures):
+    picture = pictures.draw(3, *size)
+    pictures.save(picture, "photos/x.png")
+    sample = single("photos", mode, testing=True)[0]["A"]
+
+    pixels = resized(picture, target)
+    if mode.endswith("crop"):
+        top, left = (pixels.shape[0] - CROP) // 2, (pixels.shape[1] - CROP) // 2
+        pixels = pixels[top : top + CROP, left : left + CROP]
+    assert sample.dtype == torch.float32
+    assert sample.shape == (3, *pixels.shape[:2])
+    torch.testing.assert_close(sample.double(), scaled(pixels), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode, size, target", CASES)
+def test_training_cuts_and_mirrors_at_random(mode, size, target, pictures):
+    """Among all cuts and mirror images of the resized picture is what the dataset gave."""
+    pair = pictures.pair(3, *size)
+    for side, picture in zip("AB", pair, strict=True):
+        pictures.save(picture, f"photos/train{side}/x.png")
+    with isolated_randomness(7):
+        dataset = single("photos", mode, testing=False)
+        sample = dataset[0]
+
+    a, b = (resized(picture, target) for picture in pair)
+    height, width = (CROP, CROP) if mode.endswith("crop") else a.shape[:2]
+    cuts = {
+        np.ascontiguousarray(a[top : top + height, left : left + width][:, ::step]).tobytes(): (
+            top,
+            left,
+            step,
+        )
+        for top in range(a.shape[0] - height + 1)
+        for left in range(a.shape[1] - width + 1)
+        for step in (1, -1)
+    }
+    given = ((sample["A"].double() + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0)
+    top, left, step = cuts[given.contiguous().numpy().tobytes()]
+    same_of_b = b[top : top + height, left : left + width][:, ::step]
+    torch.testing.assert_close(sample["B"].double(), scaled(same_of_b), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode, size, target", CASES)
+def test_aspect_ratio_is_kept(mode, size, target):
+    """All modes but resize_and_crop show round things round: sides err by half a multiple."""
+    if mode == "resize_and_crop":
+        return
+    multiple = 4 if mode in ("scale_width", "none") else 1
+    assert Resize(mode, LOAD, CROP, multiple).target(size) == target
+    scale = max(target[0] / size[0], target[1] / size[1])
+    for side, original in zip(target, size, strict=True):
+        assert abs(side - original * scale) <= multiple
+    assert mode not in ("scale_width", "scale_width_and_crop") or min(target) >= CROP
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ["colour", "grey"])
+def test_grey_and_colour_pictures_for_1_and_3_channels(channels, kind, pictures):
+    picture = pictures.draw(4, 64, 64)
+    stored = picture.convert("L") if kind == "grey" else picture
+    pictures.save(stored, "photos/x.png")
+    sample = single("photos", "none", "--input_nc", str(channels), testing=True)[0]["A"]
+    if channels == 1:
+        red, green, blue = np.moveaxis(np.asarray(picture).astype(float), 2, 0)
+        luma = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R BT.601
+        assert sample.shape == (1, 64, 64)
+        assert (sample[0].double() - torch.from_numpy(luma / 127.5 - 1)).abs().max() <= 1 / 127.5
+    else:
+        expected = np.asarray(stored.convert("RGB"))
+        torch.testing.assert_close(sample.double(), scaled(expected), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_scaling_is_torchvisions_bit_for_bit(mode):
+    transforms = import_torchvision("torchvision.transforms")
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    picture = Image.fromarray(levels)
+    if mode == "RGB":
+        picture = Image.merge("RGB", [picture, picture.rotate(90), picture.rotate(180)])
+    half = (0.5,) * len(mode)
+    both = transforms.Compose([transforms.ToTensor(), transforms.Normalize(half, half)])
+    ours = to_tensor(to_channels(picture.convert("RGB"), len(mode)))
+    assert torch.equal(ours, both(picture))
+    assert (ours.min(), ours.max()) == (-1, 1)
+    assert ours.is_contiguous()
+
+
+def test_resizing_is_torchvisions_bicubic(pictures):
+    transforms = import_torchvision("torchvision.transforms")
+    picture = pictures.draw(5, 100, 70)
+    theirs = transforms.Resize((48, 48), transforms.InterpolationMode.BICUBIC)(picture)
+    assert np.array_equal(Resize("resize_and_crop", LOAD, CROP)(picture), theirs)
+
+
+def test_crop_may_lie_anywhere_with_equal_chances():
+    random.seed(0)
+    drawn = [Augment.draw((35, 34), 32, at_random=True, flips=True) for _ in range(4800)]
+    counts = {
+        (left, top, flip): 0 for left in range(4) for top in range(3) for flip in (False, True)
+    }
+    for augment in drawn:
+        counts[augment.left, augment.top, augment.flip] += 1
+    assert all(140 < count < 270 for count in counts.values())  # 200 each, and 5 sigma
+
+
+@pytest.mark.parametrize("size", [(31, 40), (40, 31)])
+def test_a_picture_below_the_crop_is_refused(size):
+    with pytest.raises(UserError, match=f"{size[0]}x{size[1]}.*--crop_size 32"):
+        Augment.draw(size, 32, at_random=True, flips=False)

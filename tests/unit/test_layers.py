@@ -1,0 +1,53 @@
+"""Imports point one way: util < options, data, models < train.py, test.py, scripts."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MAY_IMPORT = {"util": set(), "options": {"util"}, "data": {"util"}, "models": {"util"}}
+OURS = {*MAY_IMPORT, "train", "test", "scripts", "datasets", "tests"}
+FILES = [file for package in MAY_IMPORT for file in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported(file: Path) -> Iterator[tuple[int, str]]:
+    """(line, top-level package) of every import of a file, also those inside functions."""
+    package = file.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - (node.level - 1)] if node.level else ()
+            yield node.lineno, (*above, *(node.module or "").split("."))[0]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_imports_point_one_way(file):
+    package = file.relative_to(ROOT).parts[0]
+    allowed = MAY_IMPORT[package] | {package}
+    wrong = [f"line {line}: {name}" for line, name in imported(file) if name in OURS - allowed]
+    assert wrong == []
+
+
+def test_the_walk_sees_imports_of_every_form(tmp_path):
+    file = ROOT / "models" / "networks" / "x.py"
+    source = "import os.path, data\nfrom ..schedules import x\nfrom . import y\ndef f():\n"
+    source += "    from util.errors import UserError\n    import options.parser as p\n"
+
+    class Text:
+        """A file that is not there."""
+
+        relative_to = staticmethod(file.relative_to)
+        read_text = staticmethod(lambda encoding: source)
+
+    found = [name for _, name in imported(Text())]
+    assert sorted(found) == ["data", "models", "models", "options", "os", "util"]
+
+
+def test_there_is_something_to_walk():
+    assert {file.relative_to(ROOT).parts[0] for file in FILES} == set(MAY_IMPORT)
+    assert len(FILES) > 30
