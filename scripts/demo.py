@@ -21,23 +21,13 @@ RUN = ROOT / "checkpoints" / "demo_portrait_retouch"
 RESULTS = ROOT / "results" / RUN.name
 LAMBDA_L1 = 100.0
 
-# Half the usual width, at 256 px, and no dropout or flips, since the pairs are to be learnt by heart:
-# two CPU cores do it in two minutes.
-MODEL = ["--dataroot", "datasets/portrait_retouch", "--name", RUN.name, "--model", "pix2pix"]
-MODEL += ["--load_size", "256", "--crop_size", "256", "--num_threads", "2"]
-TRAINING = ["--ndf", "16", "--lambda_L1", str(LAMBDA_L1), "--lr", "0.001", "--seed", "1"]
-TRAINING += [
-    "--ngf",
-    "32",
-    "--no_dropout",
-    "--no_flip",
-    "--n_epochs",
-    "60",
-    "--n_epochs_decay",
-    "60",
-]
-TRAINING += ["--save_epoch_freq", "1000"]
-TRAINING += ["--print_freq", "20", "--update_html_freq", "60"]
+# Half the usual width, at 256 px, without dropout and flips, since the pairs are to be learnt by
+# heart: two CPU cores do it in two minutes.
+MODEL = f"--dataroot datasets/portrait_retouch --name {RUN.name} --model pix2pix".split()
+MODEL += "--load_size 256 --crop_size 256 --num_threads 2".split()
+TRAINING = f"--ngf 32 --ndf 16 --no_dropout --no_flip --lambda_L1 {LAMBDA_L1} --lr 0.001".split()
+TRAINING += "--n_epochs 60 --n_epochs_decay 60 --save_epoch_freq 1000 --seed 1".split()
+TRAINING += "--print_freq 20 --update_html_freq 60".split()
 
 
 def main() -> int:

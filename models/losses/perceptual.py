@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -56,10 +55,7 @@ class PerceptualLoss(nn.Module):
             raise unknown_choice("--vgg", vgg, VGGS)
         self.layers = dict(layers)
         self.names, self.features = _architecture(vgg, layers)
-        if weights_file is None:
-            state = _torchvision_weights(vgg)
-        else:
-            state = _weights_of_file(Path(weights_file), vgg, layers)
+        state = _read(Path(weights_file or _download(vgg)), vgg, layers)
         wanted = self.features.to_empty(device="cpu").state_dict()
         self.features.load_state_dict({key: state[f"features.{key}"] for key in wanted})
         self.requires_grad_(False)
@@ -173,39 +169,41 @@ def _architecture(vgg: str, layers: Iterable[str]) -> tuple[list[str], nn.Sequen
     return names[:end], features[:end]
 
 
-def _torchvision_weights(vgg: str) -> dict[str, torch.Tensor]:
-    """Trained on ImageNet: out of torchvision's cache, where they are downloaded to once."""
+def _download(vgg: str) -> Path:
+    """torchvision's ImageNet weights in torchvision's cache, where they stay once downloaded."""
     weights = import_torchvision("torchvision.models").get_model_weights(vgg)["IMAGENET1K_V1"]
-    try:
-        return weights.get_state_dict(check_hash=True, map_location="cpu", weights_only=True)
-    except (
-        *(OSError, http.client.HTTPException),  # of the download
-        *(RuntimeError, EOFError, pickle.UnpicklingError),  # of a damaged file
-    ) as error:
-        reason = (str(error) or repr(error)).splitlines()[0]
-        file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
-        raise UserError(
-            f"--vgg {vgg}: torchvision could not get its weights ({reason}); connect to the "
-            f"network, so that it downloads them once to {file} (delete that file if it is "
-            f"there but damaged), or pass --vgg_weights FILE, a state_dict of torchvision's {vgg}"
-        ) from error
+    file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
+    if not file.is_file():
+        print(f"downloading {weights.url} to {file}")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            digest = file.stem.rpartition("-")[2]  # torch's convention: NAME-SHA256.pth
+            torch.hub.download_url_to_file(weights.url, str(file), digest)
+        except (OSError, http.client.HTTPException, RuntimeError) as error:
+            raise UserError(
+                f"--vgg {vgg}: its ImageNet weights could not be downloaded ({error}); connect to "
+                f"the network once, so that they stay in {file}, or pass --vgg_weights FILE, a "
+                f"state_dict of torchvision's {vgg}"
+            ) from error
+    return file
 
 
-def _weights_of_file(path: Path, vgg: str, layers: Iterable[str]) -> dict[str, torch.Tensor]:
-    if not path.is_file():
+def _read(file: Path, vgg: str, layers: Iterable[str]) -> dict[str, torch.Tensor]:
+    """The weights of a VGG in a file, with at least what `layers` need."""
+    if not file.is_file():
         raise UserError(
-            f"--vgg_weights {path}: there is no such file; give a state_dict of torchvision's "
-            f"{vgg}, or leave the flag out and connect to the network, so that torchvision "
-            "downloads it once"
+            f"--vgg_weights {file}: there is no such file; give a state_dict of torchvision's "
+            f"{vgg}, or connect to the network and leave the flag out, so that it is downloaded "
+            "once"
         )
-    state = load_weights(path)
+    state = load_weights(file)
     unfit = {name: _unfit(state, _architecture(name, layers)[1]) for name in VGGS}
     if unfit[vgg]:
         fitting = [name for name in VGGS if not unfit[name]]
-        advice = f"pass --vgg {fitting[0]}" if fitting else f"give one of torchvision's {vgg}"
+        advice = f"pass --vgg {fitting[0]}" if fitting else "pass another --vgg_weights FILE"
         raise UserError(
-            f"--vgg_weights {path} is no state_dict for --vgg {vgg}: {unfit[vgg][0]} is missing or "
-            f"of another shape; {advice}"
+            f"{file} is no state_dict of torchvision's {vgg}: {unfit[vgg][0]} is missing or of "
+            f"another shape; {advice}"
         )
     return state
 

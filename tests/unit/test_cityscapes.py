@@ -92,7 +92,7 @@ def test_a_photograph_without_a_label_map_stops_it_before_anything_is_written(ci
 
 def test_a_missing_part_is_named(cityscapes) -> None:
     (cityscapes.root / "leftImg8bit" / "val").rename(cityscapes.root / "leftImg8bit" / "other")
-    with pytest.raises(UserError, match="val/CITY.*other"):
+    with pytest.raises(UserError, match=r"val/CITY.*other"):
         prepare(cityscapes.root)
 
 

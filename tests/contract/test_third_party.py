@@ -1,0 +1,176 @@
+"""Model and dataset files written for the well-known code base, dropped in unchanged, run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# In the style of that code base, old and new: gpu_ids passed on, BaseModel.__init__ called by
+# name, store_true flags, torchvision transforms, an image pool, os.path.
+MODEL = '''
+import itertools
+import torch
+from util.image_pool import ImagePool
+import util.util as util
+from .base_model import BaseModel
+from . import networks
+
+
+class TwoStepModel(BaseModel):
+    @staticmethod
+    def modify_commandline_options(parser, is_train=True):
+        parser.set_defaults(norm='batch', netG='unet_128', dataset_mode='listed')
+        if is_train:
+            parser.set_defaults(gan_mode='lsgan')
+            parser.add_argument('--lambda_pix', type=float, default=5.0, help='weight of L1')
+            parser.add_argument('--double_step', action='store_true', help='two D steps')
+        return parser
+
+    def __init__(self, opt):
+        BaseModel.__init__(self, opt)
+        self.loss_names = ['G_GAN', 'G_pix', 'D']
+        self.visual_names = ['real_A', 'fake_B', 'real_B']
+        if self.isTrain:
+            self.model_names = ['G', 'D']
+        else:
+            self.model_names = ['G']
+        self.netG = networks.define_G(opt.input_nc, opt.output_nc, opt.ngf, opt.netG, opt.norm,
+                                      not opt.no_dropout, opt.init_type, opt.init_gain, self.gpu_ids)
+        if self.isTrain:
+            self.netD = networks.define_D(opt.output_nc, opt.ndf, opt.netD, opt.n_layers_D, opt.norm,
+                                          opt.init_type, opt.init_gain, self.gpu_ids)
+            self.extra = networks.init_net(torch.nn.Conv2d(3, 3, 1), 'xavier', 1.0, self.gpu_ids)
+            self.pool = ImagePool(opt.pool_size)
+            self.criterionGAN = networks.GANLoss(opt.gan_mode).to(self.device)
+            self.criterionPix = torch.nn.L1Loss()
+            self.optimizer_G = torch.optim.Adam(
+                itertools.chain(self.netG.parameters(), self.extra.parameters()), lr=opt.lr)
+            self.optimizer_D = torch.optim.Adam(self.netD.parameters(), lr=opt.lr)
+            self.optimizers.append(self.optimizer_G)
+            self.optimizers.append(self.optimizer_D)
+
+    def set_input(self, input):
+        AtoB = self.opt.direction == 'AtoB'
+        self.real_A = input['A' if AtoB else 'B'].to(self.device)
+        self.real_B = input['B' if AtoB else 'A'].to(self.device)
+        self.image_paths = input['A_paths' if AtoB else 'B_paths']
+
+    def forward(self):
+        self.fake_B = self.netG(self.real_A)
+
+    def optimize_parameters(self):
+        self.forward()
+        self.set_requires_grad(self.netD, True)
+        for _ in range(2 if self.opt.double_step else 1):
+            self.optimizer_D.zero_grad()
+            fake = self.pool.query(self.fake_B.detach())
+            self.loss_D = 0.5 * (self.criterionGAN(self.netD(fake), False)
+                                 + self.criterionGAN(self.netD(self.real_B), True))
+            self.loss_D.backward()
+            self.optimizer_D.step()
+        self.set_requires_grad([self.netD], False)
+        self.optimizer_G.zero_grad()
+        self.loss_G_GAN = self.criterionGAN(self.netD(self.fake_B), True)
+        self.loss_G_pix = self.criterionPix(self.extra(self.fake_B), self.real_B) * self.opt.lambda_pix
+        (self.loss_G_GAN + self.loss_G_pix).backward()
+        self.optimizer_G.step()
+'''
+
+DATASET = '''
+import os
+import random
+from data.base_dataset import BaseDataset, get_params, get_transform
+from data.image_folder import make_dataset
+from PIL import Image
+import torchvision.transforms as transforms
+
+
+class ListedDataset(BaseDataset):
+    @staticmethod
+    def modify_commandline_options(parser, is_train):
+        parser.add_argument('--jitter', action='store_true')
+        return parser
+
+    def __init__(self, opt):
+        BaseDataset.__init__(self, opt)
+        self.dir_AB = os.path.join(opt.dataroot, opt.phase)
+        self.AB_paths = sorted(make_dataset(self.dir_AB, opt.max_dataset_size))
+        self.to_gray = transforms.Grayscale(3)
+
+    def __getitem__(self, index):
+        path = self.AB_paths[index % len(self.AB_paths)]
+        AB = Image.open(path).convert('RGB')
+        w, h = AB.size
+        A, B = AB.crop((0, 0, w // 2, h)), AB.crop((w // 2, 0, w, h))
+        params = get_params(self.opt, A.size)
+        A = get_transform(self.opt, params, grayscale=False)(self.to_gray(A))
+        B = get_transform(self.opt, params)(B)
+        if self.opt.jitter:
+            B = B + random.uniform(-0.1, 0.1)
+        return {'A': A, 'B': B, 'A_paths': path, 'B_paths': path}
+
+    def __len__(self):
+        return len(self.AB_paths)
+'''
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the program with the two files dropped in, and a folder of pictures."""
+    root = tmp_path_factory.mktemp("third_party")
+    for folder in ("data", "models", "options", "util"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for script in ("train.py", "test.py"):
+        shutil.copy(ROOT / script, root / script)
+    (root / "models" / "two_step_model.py").write_text(MODEL)
+    (root / "data" / "listed_dataset.py").write_text(DATASET)
+    for phase, count in (("train", 3), ("test", 2)):
+        (root / "pictures" / phase).mkdir(parents=True)
+        for i in range(count):
+            noise = np.random.default_rng(i).integers(0, 255, (8, 16, 3), dtype=np.uint8)
+            picture = Image.fromarray(noise).resize((288, 144), Image.Resampling.BICUBIC)
+            picture.save(root / "pictures" / phase / f"{i}.png")
+    return root
+
+
+def run(checkout, *command):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True
+    )
+
+
+SIZE = ("--dataroot", "pictures", "--ngf", "4", "--load_size", "128", "--crop_size", "128")
+
+
+def test_an_unchanged_model_and_dataset_train_resume_and_test(checkout):
+    train = ("train.py", *SIZE, "--name", "theirs", "--model", "two_step", "--ndf", "4")
+    train += ("--n_epochs", "1", "--n_epochs_decay", "0", "--print_freq", "1", "--double_step")
+    trained = run(checkout, *train, "--jitter", "--pool_size", "2", "--num_threads", "2")
+    assert trained.returncode == 0, trained.stderr
+    assert "G_GAN: " in trained.stdout and "G_pix: " in trained.stdout
+
+    more = run(checkout, "train.py", "--name", "theirs", "--continue_train", "--n_epochs", "2")
+    assert more.returncode == 0, more.stderr
+    assert "resumed from checkpoint latest" in more.stdout
+    assert (checkout / "checkpoints/theirs/2_net_G.pth").is_file()
+
+    tested = run(checkout, "test.py", *SIZE, "--name", "theirs", "--model", "two_step")
+    assert tested.returncode == 0, tested.stderr
+    names = {file.name for file in (checkout / "results/theirs/test_latest/images").iterdir()}
+    assert names == {f"{i}_{label}.png" for i in (0, 1) for label in ("real_A", "fake_B", "real_B")}
+
+
+def test_their_flags_and_defaults_are_in_help(checkout):
+    text = run(checkout, "train.py", "--help", "--model", "two_step").stdout
+    words = " ".join(text.split())
+    assert "--lambda_pix" in words and "--double_step" in words and "--jitter" in words
+    assert "dataset_mode=listed" in words and "netG=unet_128" in words
+    assert "two_step" in run(checkout, "train.py", "--help").stdout
