@@ -5,16 +5,24 @@
 Weights go to checkpoints/NAME, the training page to checkpoints/NAME/web/index.html.
 """
 
+import argparse
 import sys
 import time
 
 import data
 import models
+from data.loader import DataError, Loader
+from models.base_model import BaseModel
 from options.train_options import TrainOptions, plain
 from util import runtime
 from util.checkpoint import Checkpoints
 from util.clock import Clock, RunningMean
-from util.loggers import create_loggers
+from util.command import resume_command
+from util.errors import UserError
+from util.finite import FiniteGuard
+from util.interrupt import Interrupt, Stopped
+from util.lock import RunLock
+from util.loggers import Loggers, create_loggers
 from util.loggers.base import Losses
 
 
@@ -31,57 +39,105 @@ def main() -> None:
 
     clock = Clock(opt.epoch_count, opt.n_epochs + opt.n_epochs_decay, len(dataset))
     generator_loss = RunningMean()
-    parts = {
-        "clock": clock,
-        "model": model,
-        "generator_loss": generator_loss,
-        "random": runtime.RandomState(),
-    }
-    checkpoints = Checkpoints(model.save_dir, model.networks(), parts, plain(opt))
-    if opt.continue_train:
-        resume(options, opt, checkpoints, model, clock)
-    if clock.epoch > clock.last_epoch:
-        print(
-            f"{opt.name} is finished: {clock.last_epoch} epochs are done; to train on, raise "
-            f"--n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
+    checkpoints = Checkpoints(
+        model.save_dir,
+        model.networks(),
+        {
+            "clock": clock,
+            "model": model,
+            "generator_loss": generator_loss,
+            "random": runtime.RandomState(),
+        },
+        plain(opt),
+        keep=opt.keep_checkpoints,
+    )
+    with RunLock(model.save_dir):
+        if opt.continue_train:
+            resume(model, checkpoints, clock, opt.epoch_count if options.gave("epoch_count") else 0)
+        if clock.epoch > clock.last_epoch:
+            print(
+                f"{opt.name} is finished: {clock.last_epoch} epochs are done; to train on, raise "
+                f"--n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
+            )
+            return
+        options.save(opt)
+        log = create_loggers(
+            opt, options.text, clock, captions=model.captions, compare=model.compare
         )
-        return
-    options.save(opt)
-    log = create_loggers(opt, options.text, clock, captions=model.captions, compare=model.compare)
+        try:
+            train(opt, dataset, model, clock, generator_loss, checkpoints, log)
+        except UserError:
+            log.close(f"stopped by an error; to go on: {resume_command(opt)}")
+            raise
 
-    for epoch in clock.epochs():
-        started = time.perf_counter()
-        dataset.set_epoch(epoch, start=clock.epoch_images)
-        for batch in clock.iterations(dataset):
-            model.set_input(batch)
-            model.optimize_parameters()
-            log.step(clock)
-            if opt.lr_policy == "plateau":
-                generator_loss.add(model.generator_loss, clock.step_images)
-            if clock.due(opt.print_freq):
-                log.losses(Losses.now(clock, model.get_current_losses(), model.learning_rate))
-            if log.images_due(clock):
-                model.compute_visuals()
-                log.images(clock, model.get_current_visuals())
-            if clock.due(opt.save_latest_freq):
-                label = f"iter_{clock.total_images}" if opt.save_by_iter else "latest"
-                checkpoints.save(label)
-                log.say(f"saved {label} (epoch {epoch}, {clock.total_images} images)")
 
-        old_lr, new_lr = model.update_learning_rate(generator_loss.take())
-        clock.end_epoch()
-        if epoch % opt.save_epoch_freq == 0 or epoch == clock.last_epoch:
-            checkpoints.save("latest", str(epoch))
-            log.say(f"saved latest and {epoch} ({clock.total_images} images)")
-        log.say(
-            f"End of epoch {epoch} / {clock.last_epoch} \t Time Taken: "
-            f"{time.perf_counter() - started:.0f} sec \t learning rate {old_lr:.7f} -> {new_lr:.7f}"
-        )
+def train(
+    opt: argparse.Namespace,
+    dataset: Loader,
+    model: BaseModel,
+    clock: Clock,
+    generator_loss: RunningMean,
+    checkpoints: Checkpoints,
+    log: Loggers,
+) -> None:
+    """All epochs that are left. Raises Stopped after Ctrl-C or SIGTERM, with `latest` saved."""
+    guard = FiniteGuard(
+        model.networks().values(), model.optimizers, opt.skip_nonfinite, checkpoints.last_good
+    )
+
+    def save(*labels: str) -> None:
+        guard.check_weights()
+        checkpoints.save(*labels)
+        log.say(f"saved {' and '.join(labels)} ({clock.total_images} images)")
+
+    with Interrupt() as interrupt:
+        for epoch in clock.epochs():
+            started = time.perf_counter()
+            dataset.set_epoch(epoch, start=clock.epoch_images)
+            try:
+                for batch in clock.iterations(dataset):
+                    model.set_input(batch)
+                    guard.begin(model.get_image_paths())
+                    model.optimize_parameters()
+                    guard.end(model.losses())
+                    log.step(clock)
+                    if opt.lr_policy == "plateau":
+                        generator_loss.add(model.generator_loss, clock.step_images)
+                    if clock.due(opt.print_freq):
+                        losses = model.get_current_losses()
+                        log.losses(Losses.now(clock, losses, model.learning_rate))
+                    if log.images_due(clock):
+                        model.compute_visuals()
+                        log.images(clock, model.get_current_visuals())
+                    if clock.due(opt.save_latest_freq):
+                        save(f"iter_{clock.total_images}" if opt.save_by_iter else "latest")
+                    elif checkpoints.is_due(opt.save_latest_minutes):
+                        save("latest")
+                    if interrupt.received:
+                        save("latest")
+                        log.close(f"stopped; to go on: {resume_command(opt)}")
+                        raise Stopped(interrupt.received)
+            except DataError:
+                save("latest")
+                raise
+
+            old_lr, new_lr = model.update_learning_rate(generator_loss.take())
+            clock.end_epoch()
+            if epoch % opt.save_epoch_freq == 0 or epoch == clock.last_epoch:
+                save("latest", str(epoch))
+            log.say(
+                f"End of epoch {epoch} / {clock.last_epoch} \t "
+                f"Time Taken: {time.perf_counter() - started:.0f} sec \t "
+                f"learning rate {old_lr:.7f} -> {new_lr:.7f}"
+            )
     log.close(f"finished after epoch {clock.last_epoch}: {model.save_dir}")
 
 
-def resume(options, opt, checkpoints: Checkpoints, model, clock: Clock) -> None:
-    """Go on where the checkpoint was saved; from bare weights, with all else starting anew."""
+def resume(model: BaseModel, checkpoints: Checkpoints, clock: Clock, epoch: int) -> None:
+    """Go on where the checkpoint was saved, or with it at the beginning of `epoch` if above 0.
+
+    From bare weights all else starts anew.
+    """
     label = model.label_to_load()
     resumed = checkpoints.resume(label, model.load_networks)
     if resumed is None:
@@ -91,9 +147,9 @@ def resume(options, opt, checkpoints: Checkpoints, model, clock: Clock) -> None:
             f"start anew at epoch {clock.epoch} (--epoch_count sets another)"
         )
         return
-    if "epoch_count" in options.given:
-        clock.start_at(opt.epoch_count)
-        model.start_at(opt.epoch_count)
+    if epoch:
+        clock.start_at(epoch)
+        model.start_at(epoch)
     print(f"{resumed}: epoch {clock.epoch}, {clock.epoch_images} of its images seen")
 
 

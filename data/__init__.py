@@ -23,6 +23,7 @@ def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loa
         shuffle=not opt.serial_batches,
         num_workers=opt.num_threads,
         max_images=max_images,
+        skip_bad=opt.isTrain and opt.skip_bad_images,
         seed=opt.seed,
     )
     print(f"dataset [{opt.dataset_mode}]: {len(loader)} images")

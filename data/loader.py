@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from util.errors import UserError
+from util.errors import UserError, first_line
+from util.interrupt import ignore_signals
 from util.runtime import isolated_randomness
 
 
@@ -29,8 +30,10 @@ class Loader:
         num_workers: int,
         seed: int,
         max_images: float = math.inf,
+        skip_bad: bool = False,
     ):
         self.dataset = dataset
+        self.skipped: set[str] = set()
         self.num_images = int(min(max_images, len(dataset)))
         # In shared memory, because the worker processes outlive an epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -40,12 +43,13 @@ class Loader:
         # PyTorch advises against more workers than cores; --num_threads is the user's to choose.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         self._batches = DataLoader(
-            SeededDataset(dataset, seed, self._epoch),
+            SeededDataset(dataset, seed, self._epoch, skip_bad),
             batch_size=batch_size,
             sampler=self._sampler,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             collate_fn=collate,
+            worker_init_fn=ignore_signals,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(seed),  # leaves the global source alone
         )
@@ -59,10 +63,26 @@ class Loader:
         self._sampler.start = start
 
     def __iter__(self) -> Iterator[dict]:
-        for batch in self._batches:
-            if isinstance(batch, SampleError):
-                raise UserError(batch.message)
-            yield batch
+        try:
+            for batch in self._batches:
+                if isinstance(batch, SampleError):
+                    raise DataError(batch.message)
+                self._report(batch.pop("skipped", []))
+                yield batch
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError(
+                f"a process that loads pictures has died ({first_line(error)}); if memory ran out, "
+                "lower --num_threads"
+            ) from error
+
+    def _report(self, messages: list[str]) -> None:
+        """Say once of each bad picture that another was taken for it."""
+        for message in filter(None, messages):
+            if message not in self.skipped:
+                self.skipped.add(message)
+                print(f"skipped, {len(self.skipped)} so far: {message}", flush=True)
 
 
 class EpochSampler(Sampler[int]):
@@ -83,6 +103,10 @@ class EpochSampler(Sampler[int]):
         return iter(order[self.start :])
 
 
+class DataError(UserError):
+    """A sample could not be had; the run itself is sound and can be saved."""
+
+
 class SampleError:
     """Carries a UserError's message out of a worker, where an exception would lose its form."""
 
@@ -91,20 +115,35 @@ class SampleError:
 
 
 class SeededDataset(Dataset):
-    """A dataset whose every sample is drawn with sources seeded from (seed, epoch, index)."""
+    """A dataset whose every sample is drawn with sources seeded from (seed, epoch, index).
 
-    def __init__(self, dataset: Any, seed: int, epoch: torch.Tensor):
-        self.dataset, self.seed, self.epoch = dataset, seed, epoch
+    With `skip_bad` the next sample that can be had stands in for a bad one, whose message goes
+    along under the key "skipped".
+    """
+
+    def __init__(self, dataset: Any, seed: int, epoch: torch.Tensor, skip_bad: bool):
+        self.dataset, self.seed, self.epoch, self.skip_bad = dataset, seed, epoch, skip_bad
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
         with isolated_randomness(self.seed, int(self.epoch), index):
-            try:
-                return self.dataset[index]
-            except UserError as error:
-                return SampleError(str(error))
+            if not self.skip_bad:
+                return self._sample(index)
+            message = ""
+            for i in range(len(self)):
+                sample = self._sample((index + i) % len(self))
+                if not isinstance(sample, SampleError):
+                    return {**sample, "skipped": message}
+                message = message or sample.message
+            return SampleError(f"no picture is left: {message}")
+
+    def _sample(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except UserError as error:
+            return SampleError(str(error))
 
 
 def collate(samples: list[Any]) -> Any:

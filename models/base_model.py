@@ -143,8 +143,12 @@ class BaseModel(ABC):
 
     def get_current_losses(self) -> OrderedDict[str, float]:
         """The losses of the last step, in the order of `loss_names`; waits for the device."""
-        losses = ((n, self._declared("loss_names", f"loss_{n}")) for n in self.loss_names)
-        return OrderedDict((n, float(torch.as_tensor(loss).detach())) for n, loss in losses)
+        losses = self.losses().items()
+        return OrderedDict((name, float(torch.as_tensor(loss).detach())) for name, loss in losses)
+
+    def losses(self) -> dict[str, torch.Tensor]:
+        """The losses of the last step as they are, scalars on the device."""
+        return {name: self._declared("loss_names", f"loss_{name}") for name in self.loss_names}
 
     def update_learning_rate(self, metric: float = 0.0) -> tuple[float, float]:
         """End an epoch of the schedules; returns the rate before and after.

@@ -285,6 +285,10 @@ class BaseOptions:
         if opt.suffix:
             opt.name = f"{opt.name}_{expand_suffix(opt)}"
 
+    def gave(self, flag: str) -> bool:
+        """Whether a flag, by its name without dashes, stood on the command line."""
+        return flag in self.given
+
     def saved(self, argv: list[str]) -> dict[str, Any]:
         """Options of an earlier part of this run that hold unless given anew."""
         return {}

@@ -108,6 +108,33 @@ class TrainOptions(BaseOptions):
             help="keep a numbered checkpoint each so many epochs, and of the last one",
         )
         parser.add_argument(
+            "--save_latest_minutes",
+            type=number(0),
+            default=0.0,
+            metavar="M",
+            help="save `latest` also each time so many minutes have passed; 0: not by time",
+        )
+        parser.add_argument(
+            "--keep_checkpoints",
+            type=whole(0),
+            default=0,
+            metavar="K",
+            help="keep only the last K numbered checkpoints; 0: all",
+        )
+        parser.add_argument(
+            "--skip_nonfinite",
+            type=whole(0),
+            default=0,
+            metavar="N",
+            help="leave out up to N steps whose gradients are not finite; 0: stop at the first",
+        )
+        parser.add_argument(
+            "--skip_bad_images",
+            action="store_true",
+            help="take another picture for one that cannot be read, and count it, instead of "
+            "stopping",
+        )
+        parser.add_argument(
             "--continue_train",
             type=on_off_auto,
             nargs="?",

@@ -16,6 +16,7 @@ import hashlib
 import os
 import pickle
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from util.errors import UserError
+from util.errors import UserError, first_line
 
 FORMAT = 1
 
@@ -58,6 +59,7 @@ class Checkpoints:
     ):
         self.folder, self.networks, self.parts = folder, networks, parts
         self.options, self.keep = dict(options), keep
+        self._saved_s = time.monotonic()
 
     def save(self, *labels: str) -> None:
         """Write the present state under each label; serialised once, then linked or copied.
@@ -77,6 +79,11 @@ class Checkpoints:
                 "is whole: make room or mend the rights, and go on with --continue_train"
             ) from error
         self._prune()
+        self._saved_s = time.monotonic()
+
+    def is_due(self, every_minutes: float) -> bool:
+        """Whether so many minutes, if above 0, have passed since the last save or the start."""
+        return 0 < every_minutes <= (time.monotonic() - self._saved_s) / 60
 
     def _write(self, label: str) -> list[str]:
         """Write the temporary files of a label, or none; returns the names of the networks."""
@@ -100,6 +107,13 @@ class Checkpoints:
         for name in names:
             link(weights_path(self.folder, first, name), weights_path(self.folder, label, name))
         link(state_path(self.folder, first), state_path(self.folder, label))
+
+    def last_good(self) -> str:
+        """Which checkpoint is there to go on from, in words."""
+        files = sorted(self.folder.glob("*_state.pth"), key=os.path.getmtime)
+        if not files:
+            return "no checkpoint was saved yet"
+        return f"the last good checkpoint is {files[-1].name.removesuffix('_state.pth')}"
 
     def resume(self, label: str, load_networks: Callable[[str], None]) -> str | None:
         """Put networks and parts in the state of a checkpoint; returns a line that says which.
@@ -204,8 +218,7 @@ def load_file(path: Path) -> Any:
             "bare state_dict instead"
         ) from error
     except Exception as error:  # torch's unpickler raises any type on bytes that are no checkpoint
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is damaged or no checkpoint ({reason})") from error
+        raise UserError(f"{path} is damaged or no checkpoint ({first_line(error)})") from error
 
 
 def write_flushed(content: Any, path: Path) -> str:

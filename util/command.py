@@ -1,15 +1,18 @@
-"""The command line of this process, to be shown and copied."""
+"""The command that goes on with a run, to be shown and copied."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import subprocess
 import sys
 
 
-def repeat_command(*flags: str) -> str:
-    """This process's command with flags added that it does not have, quoted for this system."""
-    words = ["python", *sys.argv]
-    words += [flag for flag in flags if flag not in sys.argv]
+def resume_command(opt: argparse.Namespace) -> str:
+    """`python train.py --name NAME --continue_train`, quoted for this system's shell."""
+    words = ["python", sys.argv[0], "--name", opt.name]
+    if opt.checkpoints_dir != "./checkpoints":
+        words += ["--checkpoints_dir", opt.checkpoints_dir]
+    words.append("--continue_train")
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

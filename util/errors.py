@@ -25,3 +25,8 @@ def unknown_choice(flag: str, received: str, allowed: Iterable[str]) -> UserErro
     return UserError(
         f"{flag} {received}: unknown{did_you_mean(received, names)}; available: {', '.join(names)}"
     )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from util.errors import UserError
+from util.errors import UserError, first_line
+from util.interrupt import Stopped
 
 show_tracebacks = False  # set by --verbose
 
@@ -95,6 +96,14 @@ class RandomState:
             torch.cuda.set_rng_state_all(state["cuda"])
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU or this machine had no memory left."""
+    wanting = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
+        words in str(error) for words in wanting
+    )
+
+
 def run(main: Callable[[], None]) -> int:
     """Run a command and return its exit status.
 
@@ -111,6 +120,17 @@ def run(main: Callable[[], None]) -> int:
         if show_tracebacks:
             traceback.print_exc()
         print(f"{program}: error: {error}", file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        return stopped.status
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(
+            f"{program}: error: out of memory ({first_line(error)}); what helps, in this order: "
+            "--batch_size 1, a smaller --crop_size, a smaller --ngf and --ndf, fewer --num_threads",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print(f"\n{program}: stopped by Ctrl-C", file=sys.stderr)

@@ -29,7 +29,7 @@ class PerceptualLoss(nn.Module):
     Layers: relu1_2, relu2_2, relu3_3 and relu4_3, the four at which that paper reads VGG16: from
         edges and texture, which make a picture sharp, to parts of things.
     Distance: absolute, where eq. 2 squares. Squared, relu3_3 would weigh some ten times as much as
-        relu1_2 and decide alone; absolute, all four are within a factor of three.
+        relu1_2 and decide alone; absolute, the four are within a factor of about three.
     Weights: hence the same for each, 1/4.
     Normalisation: each layer by its number of elements C_j H_j W_j, as in eq. 2, and by the batch.
 

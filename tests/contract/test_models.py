@@ -236,7 +236,7 @@ def test_saved_weights_give_identical_outputs(name, build, tmp_path):
     other.load_networks("7")
     assert_equal(weights(model), weights(other))
     outputs = []
-    for each in (model, other):
+    for each in (other, model):
         each.eval()
         each.set_input(batch)
         each.test()

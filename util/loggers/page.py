@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from util.clock import Clock
-from util.command import repeat_command
+from util.command import resume_command
 from util.html import TrainingPage
 from util.loggers.base import Logger, Losses
 from util.util import mkdirs, save_image, tensor2im
@@ -39,7 +39,7 @@ class PageLogger(Logger):
             captions=dict(captions),
             compare=compare,
             options=options_text,
-            resume_hint=repeat_command("--continue_train"),
+            resume_hint=resume_command(opt),
         )
         self.page.rewind(clock.total_images)
 

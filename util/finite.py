@@ -1,0 +1,96 @@
+"""Stops a run whose losses or weights are no longer numbers, before a checkpoint holds them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from util.errors import UserError
+
+READ_EVERY = 32  # steps between two looks at a GPU, each of which waits for it
+
+
+class FiniteGuard:
+    """Watches losses each step, and weights before each save.
+
+    On the CPU a bad loss is seen at once, on a GPU within READ_EVERY steps, and always before a
+    save. A gradient that is not finite shows in the weights, and in the losses of the next step.
+
+    Args:
+        networks: whose weights are checked.
+        optimizers: with `tolerated` above 0, their steps on gradients that are not finite are left
+            out, so many at most; that waits for the device at every step.
+        last_good: says which checkpoint is left to go on from, for the message.
+    """
+
+    def __init__(
+        self,
+        networks: Iterable[nn.Module],
+        optimizers: Iterable[torch.optim.Optimizer],
+        tolerated: int,
+        last_good: Callable[[], str],
+    ):
+        self.networks, self.tolerated, self.last_good = list(networks), tolerated, last_good
+        self.skipped = 0
+        self._images: list[Sequence[str]] = []  # of each step since the last look, and one before
+        self._names: list[str] = []
+        self._losses: list[torch.Tensor] = []  # (number of losses,) for each of these steps
+        if tolerated:
+            for optimizer in optimizers:
+                optimizer.register_step_pre_hook(self._drop_bad_gradients)
+
+    def begin(self, images: Sequence[str]) -> None:
+        """Note the files of the batch of the step that begins."""
+        self._images.append(images)
+
+    def end(self, losses: Mapping[str, torch.Tensor]) -> None:
+        """Note the losses of the step."""
+        self._names = list(losses)
+        scalars = [torch.as_tensor(loss).detach().float().reshape(()) for loss in losses.values()]
+        self._losses.append(torch.stack(scalars))
+        if not self._losses[0].is_cuda or len(self._losses) >= READ_EVERY:
+            self.check_losses()
+
+    def check_losses(self) -> None:
+        """Look at what was noted; UserError naming losses and images of the first bad step."""
+        steps = torch.stack(self._losses).tolist() if self._losses else []
+        images, self._images = self._images, self._images[-1:]
+        self._losses = []
+        for i, values in enumerate(steps):
+            if not all(map(math.isfinite, values)) and not self.tolerated:
+                text = ", ".join(f"{n} {v:g}" for n, v in zip(self._names, values, strict=True))
+                first = len(images) - len(steps) + i
+                self._stop(f"the losses are {text}", images[max(0, first - 1) : first + 1])
+
+    def check_weights(self) -> None:
+        """Before a save: UserError if a loss so far or a weight now is not finite."""
+        self.check_losses()
+        for net in self.networks:
+            floats = [p.detach() for p in net.parameters() if p.is_floating_point()]
+            if floats and not all_finite(floats):
+                self._stop("a weight is not finite", self._images)
+
+    def _drop_bad_gradients(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        parameters = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+        if not parameters or all_finite([p.grad for p in parameters]):
+            return
+        self.skipped += 1
+        if self.skipped > self.tolerated:
+            self._stop(f"a gradient is not finite, time {self.skipped}", self._images[-1:])
+        for parameter in parameters:
+            parameter.grad = None  # which optimizers pass over
+
+    def _stop(self, what: str, batches: Sequence[Sequence[str]]) -> None:
+        images = ", ".join(dict.fromkeys(path for batch in batches for path in batch))
+        raise UserError(
+            f"{what}, with the images {images} or the ones before; {self.last_good()}; look at the "
+            "images, lower --lr, or pass --skip_nonfinite N to leave out up to N such steps"
+        )
+
+
+def all_finite(tensors: list[torch.Tensor]) -> bool:
+    """Whether all values of all tensors are finite; waits for the device."""
+    return bool(torch.stack(torch._foreach_norm(tensors)).isfinite().all())

@@ -1,0 +1,55 @@
+"""One writer per run: a lock on its folder that a dead process does not hold."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from util.errors import UserError
+
+
+class RunLock:
+    """Holds folder/.lock until it is left or the process ends, however it ends.
+
+    Raises UserError where another process holds it.
+    """
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / ".lock"
+        self.file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - open is what holds it
+        try:
+            lock_exclusively(self.file.fileno())
+        except OSError as error:
+            self.file.seek(0)
+            holder = self.file.read().strip() or "unknown"
+            self.file.close()
+            raise UserError(
+                f"{folder} is being written by another process ({holder}); wait for it, stop it, "
+                "or choose another --name"
+            ) from error
+        self.file.truncate(0)
+        self.file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        self.file.flush()
+
+    def __enter__(self) -> RunLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+if os.name == "nt":
+    import msvcrt
+
+    def lock_exclusively(handle: int) -> None:
+        """Lock a byte far behind the text, so that others can read who holds it."""
+        os.lseek(handle, 1 << 20, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+
+else:
+    import fcntl
+
+    def lock_exclusively(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
