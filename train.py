@@ -18,6 +18,7 @@ from util import runtime
 from util.checkpoint import Checkpoints
 from util.clock import Clock, RunningMean
 from util.command import resume_command
+from util.deterministic import be_deterministic, replace_reflection_padding
 from util.errors import UserError
 from util.finite import FiniteGuard
 from util.interrupt import Interrupt, Stopped
@@ -31,9 +32,14 @@ def main() -> None:
     opt = options.parse()
     runtime.show_tracebacks = opt.verbose
     runtime.seed_everything(opt.seed)
+    if opt.deterministic:
+        be_deterministic()
     dataset = data.create_dataset(opt)
     model = models.create_model(opt)
     model.setup(opt)
+    if opt.deterministic and model.device.type == "cuda":
+        for net in model.networks().values():
+            replace_reflection_padding(net)
     if opt.dry_run:
         return
 

@@ -10,7 +10,6 @@ from PIL import Image
 
 from data.base_dataset import BaseDataset, channels, missing_phase
 from data.image_folder import has_pictures, make_dataset
-from data.image_io import open_picture
 from data.transforms import to_channels, to_tensor
 from util.errors import UserError
 
@@ -63,9 +62,9 @@ class AlignedDataset(BaseDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         path_a, path_b = self.pairs[index]
         pictures = (
-            split_halves(open_picture(path_a))
+            split_halves(self.open(path_a))
             if self.side_by_side
-            else (open_picture(path_a), open_picture(path_b))
+            else (self.open(path_a), self.open(path_b))
         )
         try:
             target = self._common_size(pictures[0].size, pictures[1].size)

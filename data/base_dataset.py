@@ -59,13 +59,17 @@ class BaseDataset(data.Dataset, ABC):
             size, self.crop_size, at_random=self.opt.isTrain, flips=not self.opt.no_flip
         )
 
+    def open(self, path: str) -> Image.Image:
+        """A picture as RGB, upright; UserError where it is bad or too large."""
+        return open_picture(path, self.opt.max_megapixels)
+
     def load(self, path: str, num_channels: int) -> torch.Tensor:
         """A picture, resized, cropped and flipped: (C, H, W) in [-1, 1]."""
         return to_tensor(self.load_picture(path, num_channels))
 
     def load_picture(self, path: str, num_channels: int = 3) -> Image.Image:
         """A picture, resized, cropped and flipped, in RGB or, for one channel, in grey."""
-        picture = to_channels(open_picture(path), num_channels)
+        picture = to_channels(self.open(path), num_channels)
         try:
             picture = self.resize(picture)
             return self.draw_augment(picture.size)(picture)

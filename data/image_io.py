@@ -9,8 +9,11 @@ from PIL import Image, ImageOps
 
 from util.errors import UserError
 
+# The limit is ours (--max_megapixels), with a message of ours.
+Image.MAX_IMAGE_PIXELS = None
 
-def open_picture(path: str | Path) -> Image.Image:
+
+def open_picture(path: str | Path, max_megapixels: float = 179.0) -> Image.Image:
     """The picture as an RGB image, turned upright by its EXIF orientation.
 
     Grey, palette, CMYK and 16-bit pictures are converted; transparency is laid on white; of an
@@ -18,7 +21,15 @@ def open_picture(path: str | Path) -> Image.Image:
     """
     try:
         with Image.open(path) as picture:
+            width, height = picture.size
+            if width * height > max_megapixels * 1e6:
+                raise UserError(
+                    f"{path}: {width}x{height} pixels are more than --max_megapixels "
+                    f"{max_megapixels:g}; raise it if you trust the file"
+                )
             return to_rgb(ImageOps.exif_transpose(picture))
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such picture") from None
     except PermissionError:

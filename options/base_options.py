@@ -164,6 +164,13 @@ class BaseOptions:
             help="use at most this many pictures of a folder; inf: all",
         )
         parser.add_argument(
+            "--max_megapixels",
+            type=number(above=0),
+            default=179.0,
+            metavar="MP",
+            help="refuse larger pictures, which may be files made to exhaust the memory",
+        )
+        parser.add_argument(
             "--display_winsize",
             type=whole(1),
             default=256,
@@ -265,8 +272,6 @@ class BaseOptions:
         opt, self.given = parser.parse(argv)
         opt.isTrain = self.is_train
         take_saved(opt, self.given, saved)
-        if opt.dataroot is None:
-            raise UserError("--dataroot is needed: the folder with the pictures; see --help")
         self.resolve(opt, self.given, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
         check_fit(opt, model, dataset)
@@ -307,6 +312,13 @@ class BaseOptions:
                 f"--name {opt.name!r} leaves --checkpoints_dir {opt.checkpoints_dir}; use a plain "
                 "name"
             )
+        for flag in ("epoch", "phase"):
+            if ".." in Path(getattr(opt, flag)).parts or Path(getattr(opt, flag)).is_absolute():
+                raise UserError(f"--{flag} {getattr(opt, flag)!r} leads out of its folder")
+        if len(Path(opt.epoch).parts) != 1:
+            raise UserError(f"--epoch {opt.epoch!r} is no label: latest or an epoch number")
+        if opt.dataroot is None:
+            raise UserError("--dataroot is needed: the folder with the pictures; see --help")
         if not Path(opt.dataroot).exists():
             raise UserError(f"--dataroot {opt.dataroot}: there is no such folder{siblings(opt)}")
         crops = opt.preprocess in ("resize_and_crop", "crop", "scale_width_and_crop")

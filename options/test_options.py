@@ -54,7 +54,11 @@ class TestOptions(BaseOptions):
     def resolve(self, opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:
         if "load_size" not in given:
             opt.load_size = opt.crop_size
-        if "phase" not in given and not dataset.has_phase(opt, opt.phase):
+        if (
+            "phase" not in given
+            and opt.dataroot is not None
+            and not dataset.has_phase(opt, opt.phase)
+        ):
             for phase in ("val", "train"):
                 if dataset.has_phase(opt, phase):
                     print(f"{opt.dataroot} has no {opt.phase} pictures: using --phase {phase}")

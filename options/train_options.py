@@ -82,6 +82,11 @@ class TrainOptions(BaseOptions):
         )
 
         parser.add_argument(
+            "--deterministic",
+            action="store_true",
+            help="the same bits each time on a GPU too, at some cost in speed",
+        )
+        parser.add_argument(
             "--spectral_norm",
             action="store_true",
             help="spectral normalisation in the discriminators, which steadies them",

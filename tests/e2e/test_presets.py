@@ -196,26 +196,38 @@ def test_a_mistake_ends_as_the_program_ends_it(tmp_path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_every_recipe_has_a_file_for_each_system_and_a_place_in_the_guide() -> None:
-    listed = subprocess.run(
-        [sys.executable, SCRIPTS / "preset.py"], capture_output=True, text=True, check=True
-    ).stdout
-    names = set(re.findall(r"^(\w+)\n    (?:train|test)\.py ", listed, re.MULTILINE))
-    assert names > set(OPTIONS)
-    guide = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
-    for name in names:
-        assert f"`{name}`" in guide or f"scripts/{name}.sh" in guide, name
+@pytest.fixture(scope="module")
+def listed() -> dict[str, list[str]]:
+    """The words of each recipe, by its name, as preset.py lists them."""
+    command = [sys.executable, SCRIPTS / "preset.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = re.findall(r"^(\w+)\n    (t(?:rain|est)\.py .*)$", done.stdout, re.MULTILINE)
+    return {name: shlex.split(line) for name, line in lines}
+
+
+def test_every_recipe_has_one_file_for_each_system_which_do_the_same(listed) -> None:
+    assert set(OPTIONS) < set(listed)
+    form = re.compile(r'#!/bin/sh\nexec python3 "\$\(dirname -- "\$0"\)/(\S+)" (\w+) "\$@"\n')
+    recipes = []
     for shell in SCRIPTS.glob("*.sh"):
-        *_, words = shell.read_text(encoding="utf-8").splitlines()
-        script, *arguments = shlex.split(words.removeprefix("exec python3 "))
-        script = script.removeprefix("$(dirname -- $0)/").removeprefix("$(dirname -- ")
-        windows = shell.with_suffix(".cmd").read_text(encoding="utf-8").split()
-        assert windows[0] == "@python"
-        assert windows[2:-1] == arguments[:-1]
-        assert (windows[-1], arguments[-1]) == ("%*", "$@")
-        assert Path(windows[1].strip('"').replace("\\", "/")).name == Path(script).name
+        script, name = form.fullmatch(shell.read_text(encoding="utf-8")).groups()
+        windows = shell.with_suffix(".cmd").read_text(encoding="utf-8")
+        assert windows == f'@python "%~dp0{script}" {name} %*\n'.replace("/", "\\")
         assert os.access(shell, os.X_OK)
-        if not shell.stem.startswith("download_"):
-            assert arguments == [shell.stem, "$@"]
-            names.remove(shell.stem)
-    assert not names
+        if script == "preset.py":
+            assert name == shell.stem
+            recipes.append(name)
+    assert sorted(recipes) == sorted(listed)
+
+
+def test_the_guide_has_every_recipe_and_its_commands_are_theirs(listed) -> None:
+    guide = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    for language, go_on in (("bash", "\\"), ("bat", "^")):
+        blocks = re.findall(rf"^```{language}\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+        commands = "".join(blocks).replace(f"{go_on}\n", " ").splitlines()
+        commands = [shlex.split(c)[1:] for c in commands if "train.py" in c or "test.py" in c]
+        shown = [command for command in commands if "_pretrained" not in " ".join(command)]
+        assert len(shown) >= 12
+        for command in shown:
+            assert command in listed.values()
+    assert set(listed) <= set(re.findall(r"`(\w+)`", guide))

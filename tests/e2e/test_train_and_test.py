@@ -1,0 +1,888 @@
+"""train.py and test.py as users run them: what they print, write and refuse, flag by flag."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import data
+import models
+from options.train_options import TrainOptions
+
+TINY = "--model pix2pix --netG resnet_6blocks --ngf 2 --ndf 2 --load_size 36 --crop_size 32"
+TINY += " --device cpu --seed 1 --name run"
+SHORT = f"{TINY} --num_threads 0 --n_epochs 1 --n_epochs_decay 1"
+NUM_PAIRS, SIZE = 5, (48, 40)
+
+# Five images in batches of 2, 2 and 1, twice: the counts go 2, 4, 5, 7, 9, 10.
+FULL = f"{TINY} --n_epochs 1 --n_epochs_decay 1 --batch_size 2 --print_freq 2"
+FULL += " --save_latest_freq 4 --save_by_iter --update_html_freq 3"
+
+LINE = re.compile(
+    r"\(epoch: (?P<epoch>\d+), iters: (?P<iters>\d+), time: (?P<time>\d+\.\d{3}), "
+    r"data: (?P<data>\d+\.\d{3})\) , (?P<losses>\w+: -?\d+\.\d{3}(, \w+: -?\d+\.\d{3})*)"
+)
+
+
+class Done:
+    """A run of train.py that several tests look at."""
+
+    def __init__(self, folder: Path, dataroot: str, stdout: str):
+        self.folder, self.dataroot, self.stdout = folder, dataroot, stdout
+        self.run = folder / "checkpoints" / "run"
+
+    def weights(self, name: str = "G", label: str = "latest") -> dict[str, torch.Tensor]:
+        return torch.load(self.run / f"{label}_net_{name}.pth", weights_only=True)
+
+    def loss_lines(self) -> list[re.Match]:
+        lines = (self.run / "loss_log.txt").read_text().splitlines()
+        return [m for line in lines if (m := LINE.fullmatch(line))]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, pictures_in) -> str:
+    """Five pairs for training, three others for val, no test."""
+    pictures = pictures_in(tmp_path_factory.mktemp("photos"))
+    pictures.two_folders(NUM_PAIRS, SIZE)
+    for index in range(3):
+        for side, picture in zip("AB", pictures.pair(50 + index, *SIZE), strict=True):
+            pictures.save(picture, f"pairs/val{side}/v{index}.png")
+    return str(pictures.root / "pairs")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, photos, run_in) -> Done:
+    """A run of two epochs, by two loader processes."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = run_in(folder, "train.py", "--dataroot", photos, *FULL.split(), "--num_threads", "2")
+    assert (done.status, done.stderr) == (0, "")
+    return Done(folder, photos, done.stdout)
+
+
+@pytest.fixture(scope="module")
+def tested(trained, run_in) -> tuple[Path, str]:
+    """The folder of results of the run on its val pictures, and what was printed."""
+    line = "--name run --model pix2pix --load_size 32 --crop_size 32 --num_test 2 --num_threads 2"
+    done = run_in(trained.folder, "test.py", "--dataroot", trained.dataroot, *line.split())
+    assert (done.status, done.stderr) == (0, "")
+    return trained.folder / "results" / "run" / "val_latest", done.stdout
+
+
+@pytest.fixture
+def train(tmp_path, photos, run_here) -> Callable[..., Done]:
+    """`train("--lr 1")`: two short epochs, in this process."""
+
+    def run(flags: str = "", dataroot: str = photos, base: str = SHORT) -> Done:
+        done = run_here("train.py", "--dataroot", dataroot, *base.split(), *flags.split())
+        assert done.status == 0, done.stderr
+        return Done(tmp_path, dataroot, done.stdout)
+
+    return run
+
+
+@pytest.fixture
+def results(trained, tmp_path, run_here) -> Callable[..., dict[str, np.ndarray]]:
+    """`results("--eval")`: the pictures that test.py makes, by path below results/run."""
+
+    def run(flags: str = "", dataroot: str = trained.dataroot) -> dict[str, np.ndarray]:
+        shutil.rmtree(tmp_path / "results", ignore_errors=True)
+        line = f"--name run --model pix2pix --load_size 32 --crop_size 32 --seed 1 {flags}"
+        line += f" --num_threads 0 --checkpoints_dir {trained.folder / 'checkpoints'}"
+        done = run_here("test.py", "--dataroot", dataroot, *line.split())
+        assert done.status == 0, done.stderr
+        folder = tmp_path / "results" / "run"
+        return {
+            file.relative_to(folder).as_posix(): np.asarray(Image.open(file))
+            for file in sorted(folder.rglob("*.png"))
+        }
+
+    return run
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
+
+
+def options_block(text: str) -> str:
+    start = text.index("----------------- Options ---------------\n")
+    end = "----------------- End -------------------\n"
+    return text[start : text.index(end) + len(end)]
+
+
+# --- What a training run leaves behind ------------------------------------------------------------
+
+
+def test_options_file_is_the_printed_block(trained):
+    block = options_block(trained.stdout)
+    assert (trained.run / "train_opt.txt").read_text() == block
+    assert "                    model: pix2pix\t[default: cycle_gan]\n" in block
+
+
+def test_options_for_programs(trained):
+    values = json.loads((trained.run / "train_options.json").read_text())
+    printed = re.findall(r"^ *(\w+): (.*?)(?:\t.*)?$", options_block(trained.stdout), re.MULTILINE)
+    assert {name: str(value) for name, value in values.items()} == dict(printed)
+    assert (values["ngf"], values["netG"], values["save_by_iter"]) == (2, "resnet_6blocks", True)
+
+
+def test_loss_log(trained):
+    first, *lines = (trained.run / "loss_log.txt").read_text().splitlines()
+    assert time.strftime("%Y") in first  # a dated header
+    assert not LINE.fullmatch(first)
+    # Multiples of 2 are crossed at 2, 4, 7, 9 and 10 images in all; `iters` counts in the epoch.
+    assert len(lines) == 5
+    matches = [LINE.fullmatch(line) for line in lines]
+    counts = [(int(m["epoch"]), int(m["iters"])) for m in matches]
+    assert counts == [(1, 2), (1, 4), (2, 2), (2, 4), (2, 5)]
+    for m in matches:
+        names = [part.split(":")[0] for part in m["losses"].split(", ")]
+        assert names == ["G_GAN", "G_L1", "D_real", "D_fake"]
+        assert 0 <= float(m["data"]) <= float(m["time"]) < 60
+    assert all(line in trained.stdout.splitlines() for line in lines)
+
+
+def test_metrics_for_programs(trained):
+    records = [
+        json.loads(line) for line in (trained.run / "metrics.jsonl").read_text().split("\n")[:-1]
+    ]
+    assert [r["total_images"] for r in records] == [2, 4, 7, 9, 10]
+    assert [r["lr"] for r in records] == pytest.approx([0.0002] * 2 + [0.0001] * 3)
+    for record, line in zip(records, trained.loss_lines(), strict=True):
+        assert (record["epoch"], record["epoch_images"]) == (int(line["epoch"]), int(line["iters"]))
+        told = ", ".join(f"{name}: {value:.3f}" for name, value in record["losses"].items())
+        assert told == line["losses"]
+        assert f"{record['time_s']:.3f}" == line["time"]
+
+
+def test_checkpoints(trained):
+    """Each 4 images by their number (8 is crossed at 9), the last epoch, and latest."""
+    labels = ("iter_4", "iter_9", "2", "latest")
+    expected = sorted(f"{label}_net_{net}.pth" for label in labels for net in "GD")
+    assert [name for name in files(trained.run) if "_net_" in name] == expected
+    assert not [name for name in files(trained.run) if "tmp" in name]
+    assert_equal(trained.weights(label="2"), trained.weights(label="latest"))
+    assert digest(trained.weights(label="iter_4")) != digest(trained.weights(label="iter_9"))
+    assert digest(trained.weights(label="iter_9")) != digest(trained.weights(label="latest"))
+
+
+def test_training_page(trained):
+    images = trained.run / "web" / "images"
+    assert (trained.run / "web" / "index.html").is_file()
+    names = [f"epoch{e:03d}_{n}.png" for e in (1, 2) for n in ("fake_B", "real_A", "real_B")]
+    assert sorted(file.name for file in images.iterdir()) == sorted(names)
+    for file in images.iterdir():
+        assert Image.open(file).size == (32, 32)
+    told = (trained.run / "web" / "data" / "0001.js").read_text()
+    assert sorted(set(re.findall(r"epoch\d+_\w+\.png", told))) == sorted(names)  # no broken links
+    assert "lambda_L1" in (trained.run / "web" / "index.html").read_text()  # the options
+
+
+def test_pictures_on_the_page_belong_together(trained):
+    """The input is the negative of the target in these pictures."""
+    images = trained.run / "web" / "images"
+    real_A, real_B = (
+        np.asarray(Image.open(images / f"epoch002_{n}.png")).astype(int)
+        for n in ("real_A", "real_B")
+    )
+    assert np.abs(real_A + real_B - 255).max() <= 2
+
+
+def test_learning_rates_are_told(trained):
+    rates = re.findall(r"learning rate (\S+) -> (\S+)", trained.stdout)
+    assert [(float(old), float(new)) for old, new in rates] == [(0.0002, 0.0001), (0.0001, 0)]
+
+
+def test_nothing_is_written_elsewhere(trained):
+    top = {name.split("/")[0] for name in files(trained.folder)}
+    assert top - {"results"} == {"checkpoints"}
+
+
+def test_number_of_loader_processes_changes_nothing(trained, tmp_path, photos, run_in):
+    done = run_in(tmp_path, "train.py", "--dataroot", photos, *FULL.split(), "--num_threads", "0")
+    assert done.status == 0
+    alone = Done(tmp_path, photos, done.stdout)
+    for net in "GD":
+        for label in ("iter_4", "latest"):
+            assert_equal(trained.weights(net, label), alone.weights(net, label))
+    losses = [line["losses"] for line in alone.loss_lines()]
+    assert losses == [line["losses"] for line in trained.loss_lines()]
+
+
+# --- Flags ----------------------------------------------------------------------------------------
+
+
+def digest(weights: dict[str, torch.Tensor]) -> str:
+    text = b"".join(key.encode() + value.numpy().tobytes() for key, value in weights.items())
+    return hashlib.sha256(text).hexdigest()
+
+
+def assert_equal(these: dict[str, torch.Tensor], those: dict[str, torch.Tensor]) -> None:
+    assert list(these) == list(those)
+    assert [key for key in these if not torch.equal(these[key], those[key])] == []
+
+
+SEEN: dict[tuple[str, str], str] = {}  # weights of the runs that rows below start from
+
+
+# Flags that must lead to other weights; the second column is what both runs have besides.
+CHANGES_WEIGHTS = [
+    ("--direction BtoA", ""),
+    ("--dataset_mode unaligned", ""),
+    ("--serial_batches", ""),
+    ("--batch_size 2", ""),
+    ("--preprocess crop", ""),
+    ("--preprocess scale_width", ""),
+    ("--preprocess scale_width_and_crop", ""),
+    ("--preprocess none", ""),
+    ("--load_size 44", ""),
+    ("--crop_size 28", ""),
+    ("--no_flip", ""),
+    ("--max_dataset_size 3", ""),
+    ("--phase val", ""),
+    ("--input_nc 1", ""),
+    ("--output_nc 1", ""),
+    ("--ngf 3", ""),
+    ("--ndf 3", ""),
+    ("--netG resnet_9blocks", ""),
+    ("--netG unet_128", "--load_size 128 --crop_size 128 --max_dataset_size 1"),
+    ("--netD pixel", ""),
+    ("--netD n_layers --n_layers_D 2", ""),
+    ("--netD basic --n_layers_D 2", ""),
+    ("--n_layers_D 1", "--netD n_layers"),
+    ("--norm instance", ""),
+    ("--norm none", ""),
+    ("--spectral_norm", ""),
+    ("--init_type xavier", ""),
+    ("--init_type kaiming", ""),
+    ("--init_type orthogonal", ""),
+    ("--init_gain 0.1", ""),
+    ("--no_dropout", ""),
+    ("--seed 2", ""),
+    ("--n_epochs 2", ""),
+    ("--n_epochs_decay 2", ""),
+    ("--epoch_count 2", ""),
+    ("--lr 0.001", ""),
+    ("--beta1 0.9", ""),
+    ("--lr_policy step", ""),
+    ("--lr_policy cosine", ""),
+    ("--lr_decay_iters 1", "--lr_policy step"),
+    ("--gan_mode lsgan", ""),
+    ("--gan_mode wgangp", ""),
+    ("--pool_size 1", ""),
+    ("--lambda_L1 1", ""),
+]
+# Flags that must not change what is learnt, and what else they do: each has a test below.
+KEEPS_WEIGHTS = [
+    "--num_threads 1",
+    "--print_freq 1",
+    "--display_freq 1",
+    "--display_winsize 100",
+    "--update_html_freq 1",
+    "--no_html",
+    "--save_latest_freq 1",
+    "--save_by_iter",
+    "--save_epoch_freq 1",
+    "--verbose",
+    "--suffix other",
+    "--checkpoints_dir ./elsewhere",
+    "--norm syncbatch",  # the same as batch in one process
+    "--continue_train auto",
+    "--overwrite",
+    "--skip_unmatched",
+]
+
+
+@pytest.mark.parametrize("flags, base", CHANGES_WEIGHTS, ids=[row[0] for row in CHANGES_WEIGHTS])
+def test_flag_changes_what_is_learnt(flags, base, train, tmp_path):
+    if base not in SEEN:
+        SEEN[base] = digest(train(base).weights())
+        shutil.rmtree(tmp_path / "checkpoints")
+    assert digest(train(f"{base} {flags}").weights()) != SEEN[base]
+
+
+@pytest.mark.parametrize("flags", KEEPS_WEIGHTS)
+def test_flag_changes_nothing_that_is_learnt(flags, train, tmp_path):
+    if "" not in SEEN:
+        SEEN[""] = digest(train().weights())
+        shutil.rmtree(tmp_path / "checkpoints")
+    train(flags)
+    (file,) = tmp_path.glob("*/*/latest_net_G.pth")
+    assert digest(torch.load(file, weights_only=True)) == SEEN[""]
+
+
+def test_verbose_prints_the_layers(train):
+    assert "Conv2d(" in train("--verbose").stdout
+    assert "Conv2d(" not in train("--overwrite").stdout
+
+
+def test_no_html(train):
+    assert not (train("--no_html").run / "web").exists()
+
+
+def test_update_html_freq(train):
+    """5 images per epoch: by default pictures after the first and last epoch only."""
+
+    def times(done: Done) -> list[int]:
+        told = (done.run / "web" / "data" / "0001.js").read_text()
+        return [int(n) for n in re.findall(r"page\.pictures\(\d+,\d+,(\d+),", told)]
+
+    assert times(train()) == [5, 10]
+    assert times(train("--update_html_freq 4 --overwrite")) == [4, 5, 8, 10]
+
+
+def test_display_winsize(train):
+    assert "123px" in (train("--display_winsize 123").run / "web" / "index.html").read_text()
+
+
+def test_print_freq(train):
+    assert train().loss_lines() == []
+    counts = [int(m["iters"]) for m in train("--print_freq 3 --overwrite").loss_lines()]
+    assert counts == [3, 1, 4]  # at 3, 6 and 9 images in all
+
+
+def labels(done: Done) -> set[str]:
+    return {file.name.split("_net_")[0] for file in done.run.glob("*_net_G.pth")}
+
+
+def test_save_epoch_freq_and_the_last_epoch(train):
+    assert labels(train()) == {"latest", "2"}
+    assert labels(train("--save_epoch_freq 1 --overwrite")) == {"latest", "1", "2"}
+    flags = "--save_epoch_freq 2 --n_epochs 4 --overwrite"
+    assert labels(train(flags)) == {"latest", "2", "4", "5"}
+
+
+def test_save_latest_freq_and_save_by_iter(train):
+    done = train("--save_latest_freq 4 --save_by_iter")
+    assert labels(done) == {"latest", "2", "iter_4", "iter_8"}
+    assert re.search(r"saved iter_4\b", done.stdout)
+    done = train("--save_latest_freq 4 --overwrite")
+    assert labels(done) == {"latest", "2"}
+    assert len(re.findall(r"saved latest\b", done.stdout)) == 3  # at 4 and 8 images, and the end
+
+
+def test_suffix_and_checkpoints_dir(train, tmp_path):
+    train("--suffix {model}_{netG}_size{load_size} --checkpoints_dir ./mine")
+    assert (tmp_path / "mine" / "run_pix2pix_resnet_6blocks_size36" / "latest_net_G.pth").is_file()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_lr_policy_plateau_watches_the_generator(train):
+    done = train("--lr_policy plateau --n_epochs 9 --lr 1e-20 --no_flip --crop_size 36")
+    rates = [float(new) for new in re.findall(r"learning rate \S+ -> (\S+)", done.stdout)]
+    assert len(rates) == 10
+    assert json.loads((done.run / "train_options.json").read_text())["lr_policy"] == "plateau"
+
+
+def test_plateau_lowers_the_rate_where_nothing_improves(train):
+    """Weights that hardly move cannot improve: after 1 + 6 epochs the rate falls to a fifth."""
+    flags = "--lr_policy plateau --n_epochs 8 --n_epochs_decay 0 --lr 1e-6 --lambda_L1 100"
+    flags += " --no_flip --load_size 32 --no_dropout --max_dataset_size 1 --print_freq 1"
+    done = train(flags)
+    records = map(json.loads, (done.run / "metrics.jsonl").read_text().splitlines())
+    assert [r["lr"] for r in records] == pytest.approx([1e-6] * 7 + [2e-7])
+
+
+def test_netD_basic_with_layers_says_what_is_used(train):
+    done = train("--netD basic --n_layers_D 2")
+    said = [line for line in done.stdout.splitlines() if line.startswith("--netD")]
+    assert len(said) == 1
+    assert "--n_layers_D 2" in said[0]
+    convolutions = [k for k, v in done.weights("D").items() if v.ndim == 4]
+    assert len(convolutions) == 4  # two layers between the first and the last, one of stride 1
+
+
+@pytest.mark.parametrize("gan_mode", ["vanilla", "lsgan", "wgangp"])
+def test_gan_modes_train(gan_mode, train):
+    done = train(f"--gan_mode {gan_mode} --print_freq 1")
+    lines = done.loss_lines()
+    assert len(lines) == 10
+    assert ("D_GP" in lines[0]["losses"]) == (gan_mode == "wgangp")
+    assert all(torch.isfinite(value).all() for value in done.weights().values())
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["--load_size 24 --crop_size 24", "--load_size 8 --crop_size 8 --netD pixel",
+     "--load_size 96 --crop_size 96 --n_layers_D 5", "--load_size 12 --crop_size 12 --n_layers_D 1"],
+)  # fmt: skip
+def test_smallest_sizes_that_are_not_refused(flags, train):
+    for norm in ("batch", "instance"):
+        train(f"{flags} --norm {norm} --overwrite")
+
+
+def test_learning_happens(train):
+    """One pair, learnt by heart."""
+    flags = "--max_dataset_size 1 --n_epochs 60 --n_epochs_decay 0 --print_freq 1 --no_flip"
+    flags += " --load_size 32 --ngf 8 --ndf 8 --lr 0.002 --no_dropout"
+    lines = train(flags).loss_lines()
+    l1 = [float(re.search(r"G_L1: (\S+),", m["losses"])[1]) for m in lines]
+    assert len(l1) == 60
+    assert np.mean(l1[-5:]) < 0.4 * np.mean(l1[:3])
+
+
+def test_every_flag_has_a_row_above_or_a_test_of_its_own(photos, tmp_path, monkeypatch):
+    """No flag that does nothing: whoever adds one says here what it does, or where that is told."""
+    elsewhere = {
+        "dataroot", "name", "model",  # every test here
+        "device", "dry_run", "use_wandb", "wandb_project_name", "epoch", "load_iter",  # below
+        "load_pretrain", "load_pretrain_partial",  # resuming
+        "skip_nonfinite", "skip_bad_images", "save_latest_minutes", "keep_checkpoints",
+        "num_test", "results_dir", "aspect_ratio", "eval",  # of test.py, below
+    }  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    options = TrainOptions(models.registry, data.registry)
+    rows = " ".join([flags for flags, _ in CHANGES_WEIGHTS] + KEEPS_WEIGHTS)
+    told = elsewhere | {word[2:] for word in rows.split() if word.startswith("--")}
+    parsed = options.parse(["--dataroot", photos, "--model", "pix2pix"])
+    facts = {"isTrain", "size_multiple", "size_minimum"}  # no flags
+    assert set(vars(parsed)) - facts - told == set()
+
+
+# --- Continuing -----------------------------------------------------------------------------------
+
+
+def test_continue_train_goes_on_from_the_weights(train, tmp_path):
+    """With a rate of almost nothing, what is learnt stays what was loaded."""
+    first = train("--n_epochs_decay 0 --print_freq 5")
+    log = (first.run / "loss_log.txt").read_text()
+    before = first.weights()
+    second = train("--print_freq 5 --continue_train --epoch_count 2 --lr 1e-12")
+    assert labels(second) == {"latest", "1", "2"}
+    after = second.weights()
+    learnt = [key for key in before if key.endswith("weight") and before[key].ndim == 4]
+    assert learnt
+    for key in learnt:
+        torch.testing.assert_close(after[key], before[key], rtol=0, atol=1e-8)
+    assert [int(m["epoch"]) for m in second.loss_lines()] == [1, 2]
+    assert (second.run / "loss_log.txt").read_text().startswith(log)  # appended
+    images = {file.name for file in (second.run / "web" / "images").iterdir()}
+    assert {"epoch001_fake_B.png", "epoch002_fake_B.png"} <= images
+
+
+@pytest.mark.parametrize("flags, label", [("--epoch 1", "1"), ("--load_iter 5", "iter_5")])
+def test_continue_train_from_another_label(flags, label, train):
+    done = train("--save_epoch_freq 1 --save_latest_freq 5 --save_by_iter")
+    before = done.weights(label=label)
+    train(f"{flags} --continue_train --epoch_count 2 --lr 1e-12")
+    for key, value in done.weights().items():
+        if value.ndim == 4:
+            torch.testing.assert_close(value, before[key], rtol=0, atol=1e-8)
+
+
+# --- Dry runs -------------------------------------------------------------------------------------
+
+
+def test_dry_run_of_training_prints_and_writes_nothing(photos, tmp_path, run_in):
+    done = run_in(tmp_path, "train.py", "--dataroot", photos, *SHORT.split(), "--dry_run")
+    assert (done.status, done.stderr) == (0, "")
+    assert "dry_run: True\t[default: False]" in options_block(done.stdout)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_of_testing_writes_nothing(trained, tmp_path, run_here):
+    line = f"--name run --model pix2pix --dry_run --checkpoints_dir {trained.folder}/checkpoints"
+    before = files(trained.run)
+    done = run_here("test.py", "--dataroot", trained.dataroot, *line.split())
+    assert done.status == 0
+    assert options_block(done.stdout)
+    assert list(tmp_path.iterdir()) == []
+    assert files(trained.run) == before
+
+
+def test_dry_run_leaves_an_existing_run_alone(train):
+    done = train()
+    before = {name: (done.run / name).read_bytes() for name in files(done.run)}
+    train("--overwrite --dry_run --ngf 3")
+    assert {name: (done.run / name).read_bytes() for name in files(done.run)} == before
+
+
+@pytest.mark.parametrize("flags", ["--phase nowhere", "--crop_size 30", "--input_nc 5"])
+def test_dry_run_checks(flags, photos, tmp_path, run_here):
+    line = [*SHORT.split(), "--dry_run", *flags.split()]
+    done = run_here("train.py", "--dataroot", photos, *line)
+    assert done.status == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- Testing --------------------------------------------------------------------------------------
+
+
+def test_results(tested):
+    folder, stdout = tested
+    names = [f"v{i}_{label}.png" for i in (0, 1) for label in ("fake_B", "real_A", "real_B")]
+    assert sorted(file.name for file in (folder / "images").iterdir()) == names
+    assert (folder / "index.html").is_file()
+    assert str(Path("results") / "run" / "val_latest" / "index.html") in stdout
+
+
+def test_results_page_names_every_picture(tested):
+    folder, _ = tested
+    told = "".join(file.read_text() for file in (folder / "data").glob("*.js"))
+    assert set(re.findall(r'"(v\d_\w+\.png)"', told)) == {
+        f.name for f in (folder / "images").iterdir()
+    }
+
+
+def test_phase_without_test_pictures_falls_back_to_val(tested):
+    _, stdout = tested
+    said = stdout.split("----------------- Options")[0]
+    assert "val" in said
+    assert "phase: val\t[default: test]" in stdout
+
+
+def test_options_of_the_test_are_kept(tested, trained):
+    _, stdout = tested
+    assert (trained.run / "test_opt.txt").read_text() == options_block(stdout)
+    assert "ngf: 2\t[default: 64]" in stdout  # the architecture is that of the run
+
+
+def test_metrics_are_told(tested):
+    _, stdout = tested
+    folder = tested[0] / "images"
+    l1 = [
+        np.abs(
+            np.asarray(Image.open(folder / f"v{i}_fake_B.png")).astype(float)
+            - np.asarray(Image.open(folder / f"v{i}_real_B.png"))
+        ).mean()
+        for i in (0, 1)
+    ]
+    assert float(re.search(r"L1: (\S+)", stdout)[1]) == pytest.approx(np.mean(l1), rel=1e-3)
+
+
+def test_pictures_come_back_pixel_for_pixel(results, photos):
+    made = results("--preprocess none")
+    for index in range(3):
+        for side in "AB":
+            source = np.asarray(Image.open(Path(photos) / f"val{side}" / f"v{index}.png"))
+            assert np.array_equal(made[f"val_latest/images/v{index}_real_{side}.png"], source)
+        assert made[f"val_latest/images/v{index}_fake_B.png"].shape == (SIZE[1], SIZE[0], 3)
+
+
+def test_crops_are_centred(results, photos):
+    made = results("--preprocess crop")
+    source = np.asarray(Image.open(Path(photos) / "valB" / "v0.png"))
+    assert np.array_equal(made["val_latest/images/v0_real_B.png"], source[4:36, 8:40])
+
+
+def test_generator_result_is_rounded(results, trained, photos):
+    """The network, applied by hand, gives the picture that was written."""
+    from models import networks
+
+    net = networks.define_G(3, 3, 2, "resnet_6blocks", "batch", use_dropout=True)
+    net.load_state_dict(trained.weights())
+    net.eval()
+    picture = Image.open(Path(photos) / "valA" / "v0.png")
+    x = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        y = net(x)[0].permute(1, 2, 0).numpy()
+    expected = np.clip(np.round((y.astype(float) + 1) * 127.5), 0, 255)
+    made = results("--preprocess none --eval")["val_latest/images/v0_fake_B.png"]
+    assert np.abs(made - expected).max() <= 1  # a value at the border may round either way
+    assert (made == expected).mean() > 0.99
+
+
+TEST_FLAGS = {  # what changes against the plain results: names of files, or pixels
+    "--num_test 1": "names",
+    "--max_dataset_size 2": "names",
+    "--phase train": "names",
+    "--epoch 2": "names",
+    "--load_iter 4": "names",
+    "--direction BtoA": "pixels",
+    "--aspect_ratio 2.0": "pixels",
+    "--preprocess none": "pixels",
+    "--load_size 40": "pixels",
+    "--eval": "pixels",
+    "--no_dropout": "pixels",
+    "--no_flip off": "pixels",
+    "--seed 5": "pixels",  # of dropout, which acts in testing by default
+    "--batch_size 3": "pixels",  # norm acts as in training by default
+}
+
+
+@pytest.mark.parametrize("flags", TEST_FLAGS)
+def test_flags_of_testing(flags, results):
+    plain, changed = results(), results(flags)
+    assert (list(plain) != list(changed)) == (TEST_FLAGS[flags] == "names")
+    if TEST_FLAGS[flags] == "pixels":
+        assert any(not np.array_equal(plain[name], changed[name]) for name in plain)
+    repeated = results()
+    assert all(np.array_equal(plain[name], repeated[name]) for name in plain)
+
+
+def test_folders_of_results(results, tmp_path):
+    assert {n.split("/")[0] for n in results("--epoch 2 --phase train")} == {"train_2"}
+    assert {n.split("/")[0] for n in results("--load_iter 4")} == {"val_iter_4"}
+    results(f"--results_dir {tmp_path}/shown")
+    assert (tmp_path / "shown" / "run" / "val_latest" / "index.html").is_file()
+
+
+def test_checkpoints_of_other_labels_are_really_loaded(results):
+    makes = [
+        next(p for n, p in results(f"{flags} --eval").items() if n.endswith("v0_fake_B.png"))
+        for flags in ("--load_iter 4", "--load_iter 9", "--epoch latest", "--epoch 2")
+    ]
+    assert not np.array_equal(makes[0], makes[1])
+    assert np.array_equal(makes[2], makes[3])
+
+
+def test_eval_makes_results_repeatable_whatever_the_seed(results):
+    plain, other = results("--eval --seed 1"), results("--eval --seed 9")
+    assert all(np.array_equal(plain[name], other[name]) for name in plain)
+
+
+def test_aspect_ratio_stretches_results(results):
+    assert {p.shape for p in results("--aspect_ratio 1.5").values()} == {(32, 48, 3)}
+    assert {p.shape for p in results("--aspect_ratio 0.5").values()} == {(64, 32, 3)}
+
+
+def test_batches_keep_names_and_pictures_together(results):
+    single, batched = results("--eval"), results("--eval --batch_size 2")
+    assert list(single) == list(batched)
+    for name in single:
+        assert np.abs(single[name].astype(int) - batched[name]).max() <= 1
+
+
+def test_model_test_runs_a_folder_with_subfolders(trained, pictures, run_here, tmp_path):
+    for folder in ("", "x/", "y/", "y/deep/"):
+        pictures.save(pictures.draw(len(folder), *SIZE), f"photos/{folder}1.png")
+    line = f"--name run --checkpoints_dir {trained.folder / 'checkpoints'} --num_threads 0"
+    line += " --load_size 32 --crop_size 32"
+    done = run_here("test.py", "--dataroot", str(tmp_path / "photos"), *line.split())
+    assert done.status == 0, done.stderr
+    images = tmp_path / "results" / "run" / "test_latest" / "images"
+    assert len(list(images.glob("*_real.png"))) == len(list(images.glob("*_fake.png"))) == 4
+    assert (images / "1_real.png").is_file()
+    contents = {file.read_bytes() for file in images.glob("*_real.png")}
+    assert len(contents) == 4
+
+
+def test_model_test_runs_a_single_picture(trained, photos, run_here, tmp_path):
+    picture = str(Path(photos) / "valA" / "v1.png")
+    line = f"--name run --checkpoints_dir {trained.folder / 'checkpoints'} --num_threads 0"
+    done = run_here("test.py", "--dataroot", picture, "--preprocess", "none", *line.split())
+    assert done.status == 0, done.stderr
+    images = tmp_path / "results" / "run" / "test_latest" / "images"
+    assert {file.name for file in images.iterdir()} == {"v1_real.png", "v1_fake.png"}
+
+
+def test_names_that_are_hard_to_show(pictures, run_here, tmp_path):
+    """A run and pictures whose names mean something in HTML, in URLs and to a shell."""
+    odd = "ü <b>&'#%20"
+    for side, picture in zip("AB", pictures.pair(0, *SIZE), strict=True):
+        pictures.save(picture, f"pairs/train{side}/{odd}.png")
+    line = [*SHORT.replace("--name run", "").split(), "--name", odd]
+    done = run_here("train.py", "--dataroot", str(tmp_path / "pairs"), *line)
+    assert done.status == 0, done.stderr
+    line = ["--model", "pix2pix", "--name", odd, "--num_threads", "0", "--crop_size", "32"]
+    done = run_here("test.py", "--dataroot", str(tmp_path / "pairs"), *line)
+    assert done.status == 0, done.stderr
+    results = tmp_path / "results" / odd / "train_latest"
+    assert (results / "images" / f"{odd}_fake_B.png").is_file()
+    for page in (tmp_path / "checkpoints" / odd / "web", results):
+        text = (page / "index.html").read_text(encoding="utf-8")
+        assert "<b>" not in text
+        assert "ü &lt;b&gt;&amp;" in text
+
+
+# --- Weights & Biases -----------------------------------------------------------------------------
+
+
+def wandb_records(file: Path) -> Iterator:
+    """The records of a .wandb file: LevelDB's log format with a header of 7 bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    raw, place, whole = file.read_bytes(), 7, b""
+    while place + 7 <= len(raw):
+        left = 32768 - place % 32768
+        if left < 7:
+            place += left
+            continue
+        length, kind = int.from_bytes(raw[place + 4 : place + 6], "little"), raw[place + 6]
+        whole += raw[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            record = Record()
+            record.ParseFromString(whole)
+            yield record
+            whole = b""
+
+
+def test_wandb_gets_options_losses_and_pictures(photos, tmp_path, run_in):
+    pytest.importorskip("wandb")
+    line = f"{SHORT} --use_wandb --wandb_project_name retouch --print_freq 5 --display_freq 10"
+    folders = {f"WANDB_{kind}_DIR": str(tmp_path / "home") for kind in ("CACHE", "CONFIG", "DATA")}
+    done = run_in(
+        tmp_path, "train.py", "--dataroot", photos, *line.split(), WANDB_MODE="offline", **folders
+    )
+    assert done.status == 0, done.stderr
+    assert "switched off" not in done.stdout
+    run = Done(tmp_path, photos, done.stdout)
+    (file,) = (run.run / "wandb").glob("offline-run-*/*.wandb")
+    records = list(wandb_records(file))
+
+    (start,) = [r.run for r in records if r.WhichOneof("record_type") == "run"]
+    assert (start.project, start.display_name) == ("retouch", "run")
+    config = {item.key: item.value_json for item in start.config.update}
+    assert (config["ngf"], config["model"]) == ("2", '"pix2pix"')
+
+    history: dict[int, dict[str, str]] = {}
+    for record in records:
+        if record.WhichOneof("record_type") == "history":
+            items = {"/".join(i.nested_key) or i.key: i.value_json for i in record.history.item}
+            history.setdefault(int(items["_step"]), {}).update(items)
+    assert list(history) == [5, 10]
+    logged = [json.loads(line) for line in (run.run / "metrics.jsonl").read_text().splitlines()]
+    for step, told in zip((5, 10), logged, strict=True):
+        for name, value in told["losses"].items():
+            assert float(history[step][name]) == pytest.approx(value, rel=1e-5)
+        assert float(history[step]["learning_rate"]) == pytest.approx(told["lr"])
+        assert int(history[step]["epoch"]) == told["epoch"]
+    assert [step for step in history if "real_B/path" in history[step]] == [10]
+    pictures = list(file.parent.glob("files/media/images/*.png"))
+    assert {p.name.split("_10_")[0] for p in pictures} == {"real_A", "fake_B", "real_B"}
+
+
+# --- Mistakes -------------------------------------------------------------------------------------
+
+
+def assert_one_line(done, script: str) -> str:
+    """The program ended with status 2 and one line that says why; returns the line."""
+    assert done.status == 2
+    assert "Traceback" not in done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{script}: error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    "flags, parts",
+    [
+        ("--load_siez 3", ["--load_siez", "did you mean --load_size?"]),
+        ("--dataroot nowhere", ["--dataroot nowhere", "no such folder"]),
+    ],
+)
+def test_mistakes_in_a_process_of_its_own(flags, parts, photos, run_cli):
+    line = assert_one_line(
+        run_cli("train.py", "--dataroot", photos, *SHORT.split(), *flags.split()), "train.py"
+    )
+    assert all(part in line for part in parts), line
+
+
+def test_a_picture_that_a_worker_cannot_read(photos, tmp_path, run_cli):
+    shutil.copytree(photos, tmp_path / "photos")
+    bad = tmp_path / "photos" / "trainB" / "p3.png"
+    bad.write_bytes(bad.read_bytes()[:700])
+    line = [*SHORT.split(), "--num_threads", "2"]
+    done = run_cli("train.py", "--dataroot", str(tmp_path / "photos"), *line)
+    assert str(bad) in assert_one_line(done, "train.py")
+
+
+@pytest.mark.parametrize(
+    "flags, parts",
+    [
+        ("--phase holiday", ["--phase holiday", "holidayA", "trainA, trainB, valA, valB"]),
+        ("--model dream", ["--model dream", "pix2pix", "cycle_gan"]),
+        ("--dataset_mode dream", ["--dataset_mode dream", "aligned"]),
+        ("--dataset_mode single", ["--dataset_mode single", "pix2pix"]),
+        ("--netG unet256", ["'unet256'", "did you mean unet_256?"]),
+        ("--crop_size 34", ["--crop_size 34", "32", "36"]),
+        ("--crop_size 4 --load_size 4", ["--crop_size 4"]),
+        ("--crop_size 40", ["--crop_size 40", "--load_size"]),
+        ("--preprocess crop --crop_size 64", ["p", "48x40", "--crop_size 64"]),
+        ("--input_nc 2", ["--input_nc 2"]),
+        ("--device cuda:77", ["--device cuda:77"]),
+        ("--continue_train", ["--continue_train", "checkpoint"]),
+        ("--checkpoints_dir taken", ["taken"]),
+        ("--name ../../away", ["--name", "--checkpoints_dir"]),
+        ("--suffix {foo}", ["--suffix", "{foo}"]),
+        ("--seed 99999999999", ["--seed"]),
+        ("--n_epochs 0 --n_epochs_decay 0", ["--n_epochs"]),
+    ],
+)
+def test_mistakes_in_training(flags, parts, photos, run_here, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    done = run_here("train.py", "--dataroot", photos, *SHORT.split(), *flags.split())
+    line = assert_one_line(done, "train.py")
+    assert all(part in line for part in parts), line
+
+
+@pytest.mark.parametrize(
+    "flags, parts",
+    [
+        ("--name other", ["other", "run"]),
+        ("--epoch 77", ["77_net_G.pth", "latest", "2"]),
+        ("--load_iter 5", ["iter_5_net_G.pth", "iter_4"]),
+        ("--ngf 4", ["ngf 4", "2"]),
+        ("--netG unet_128", ["netG", "resnet_6blocks"]),
+        ("--phase holiday", ["--phase holiday"]),
+        ("--results_dir taken", ["taken"]),
+        ("--model cycle_gan", ["net_G_A.pth"]),
+        ("--num_test 0", ["--num_test"]),
+        ("--lambda_L1 3", ["--lambda_L1"]),
+    ],
+)
+def test_mistakes_in_testing(flags, parts, trained, run_here, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    line = f"--name run --model pix2pix --checkpoints_dir {trained.folder / 'checkpoints'}"
+    line = [*line.split(), "--num_threads", "0", "--crop_size", "32", *flags.split()]
+    done = run_here("test.py", "--dataroot", trained.dataroot, *line)
+    line = assert_one_line(done, "test.py")
+    assert all(part in line for part in parts), line
+
+
+def test_verbose_adds_the_traceback_to_the_line(photos, run_here):
+    line = [*SHORT.split(), "--verbose", "--preprocess", "crop", "--crop_size", "64"]
+    done = run_here("train.py", "--dataroot", photos, *line)
+    assert done.status == 2
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("train.py: error: ")
+
+
+def test_no_arguments_at_all(run_here):
+    for script in ("train.py", "test.py"):
+        assert "--dataroot" in assert_one_line(run_here(script), script)
+
+
+@pytest.mark.parametrize("script", ["train.py", "test.py"])
+def test_help(script, run_here):
+    done = run_here(script, "--help")
+    assert (done.status, done.stderr) == (0, "")
+    assert "--dataroot" in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for other processes")
+def test_ctrl_c_ends_without_a_traceback(photos, tmp_path):
+    line = [*TINY.split(), "--num_threads", "2", "--print_freq", "1", "--n_epochs", "5000"]
+    command = [sys.executable, str(Path(__file__).parents[2] / "train.py"), "--dataroot", photos]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [*command, *line],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while not process.stdout.readline().startswith("(epoch: 1"):
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers as well
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert math.isfinite(len(stderr)) and len(stderr.splitlines()) <= 3
