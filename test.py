@@ -14,6 +14,7 @@ import data
 import models
 from options.test_options import TestOptions
 from util import runtime
+from util.loggers.wandb import WandbResults
 from util.results import Results
 
 
@@ -37,6 +38,7 @@ def main() -> None:
         folder,
         measure=model.measure,
         aspect_ratio=opt.aspect_ratio,
+        also=WandbResults(opt, model.save_dir) if opt.use_wandb else None,
         title=f"{opt.name}: {opt.phase}, checkpoint {label}",
         winsize_px=opt.display_winsize,
         captions=model.captions,

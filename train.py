@@ -93,6 +93,7 @@ def train(
 
     def save(*labels: str) -> None:
         guard.check_weights()
+        log.flush()
         checkpoints.save(*labels)
         log.say(f"saved {' and '.join(labels)} ({clock.total_images} images)")
 

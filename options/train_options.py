@@ -187,7 +187,7 @@ class TrainOptions(BaseOptions):
             type=whole(1),
             default=400,
             metavar="IMAGES",
-            help="send pictures to live viewers (Weights & Biases) as often",
+            help="send pictures to the live viewers below as often",
         )
         parser.add_argument(
             "--update_html_freq",
@@ -198,6 +198,46 @@ class TrainOptions(BaseOptions):
         )
         parser.add_argument(
             "--no_html", action="store_true", help="make no training page (web/index.html)"
+        )
+        parser.add_argument(
+            "--use_tensorboard",
+            action="store_true",
+            help="write losses and pictures for TensorBoard, to NAME/tensorboard",
+        )
+        parser.add_argument(
+            "--use_visdom",
+            action="store_true",
+            help="show losses and pictures on a visdom server, which is started if none answers",
+        )
+        parser.add_argument(
+            "--display_server",
+            default="http://localhost",
+            metavar="URL",
+            help="where the visdom server is",
+        )
+        parser.add_argument(
+            "--display_port",
+            type=whole(1, 65535),
+            default=8097,
+            metavar="N",
+            help="port of the visdom server",
+        )
+        parser.add_argument(
+            "--display_env", default="main", metavar="NAME", help="visdom environment to draw in"
+        )
+        parser.add_argument(
+            "--display_id",
+            type=whole(0),
+            default=1,
+            metavar="N",
+            help="number of the first visdom window; 0: no visdom",
+        )
+        parser.add_argument(
+            "--display_ncols",
+            type=whole(1),
+            default=4,
+            metavar="N",
+            help="pictures per row in visdom",
         )
 
     def saved(self, argv: list[str]) -> dict[str, Any]:

@@ -146,6 +146,7 @@ def run_here(
     def run(script: str, *arguments: str) -> Run:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", [script, *arguments])
+        monkeypatch.setattr("util.runtime.show_tracebacks", False)  # as in a new process
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             runpy.run_path(str(ROOT / script), run_name="__main__")

@@ -296,7 +296,14 @@ def available(path: Path) -> str:
 
 def remove_run(folder: Path) -> None:
     """Delete what a run has written: its checkpoints, logs and page, and nothing else."""
-    for pattern in ("*_net_*.pth*", "*_state.pth*", "loss_log.txt", "metrics.jsonl"):
+    for pattern in (
+        "*_net_*.pth*",
+        "*_state.pth*",
+        "loss_log.txt",
+        "metrics.jsonl",
+        "wandb_id.txt",
+    ):
         for file in folder.glob(pattern):
             file.unlink()
-    shutil.rmtree(folder / "web", ignore_errors=True)
+    for part in ("web", "tensorboard"):
+        shutil.rmtree(folder / part, ignore_errors=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from util.html import ResultsPage
+from util.loggers.wandb import WandbResults
 from util.metrics import image_metrics
 from util.util import mkdirs, save_image, tensor2im
 
@@ -19,6 +21,7 @@ class Results:
         folder: results/NAME/PHASE_EPOCH.
         measure: labels of a result and of its target, for L1, PSNR and SSIM; None: no metrics.
         aspect_ratio: width over height by which pictures are stretched.
+        also: receives the same pictures and metrics.
         page: further arguments of ResultsPage.
     """
 
@@ -28,9 +31,11 @@ class Results:
         *,
         measure: tuple[str, str] | None,
         aspect_ratio: float = 1.0,
-        **page,
+        also: WandbResults | None = None,
+        **page: Any,
     ):
         self.folder, self.measure, self.aspect_ratio = folder, measure, aspect_ratio
+        self.also = also
         self.metrics: list[dict[str, float]] = []
         self._names = UniqueNames()
         mkdirs(folder / "images")
@@ -45,7 +50,7 @@ class Results:
             for label, picture in pictures.items():
                 files[label] = f"{self._names.of(paths[label][i], label)}_{label}.png"
                 save_image(picture, self.folder / "images" / files[label], self.aspect_ratio)
-            metrics = None
+            metrics: dict[str, float] = {}
             if self.measure is not None:
                 result, target = self.measure
                 metrics = image_metrics(pictures[result], pictures[target])
@@ -53,12 +58,17 @@ class Results:
             label, sources = next(iter(paths.items()))
             source, name = sources[i], self._names.of(sources[i], label)
             self.page.add_result(name=name, source=source, files=files, metrics=metrics)
+            if self.also is not None:
+                self.also.add(pictures, metrics)
 
     def close(self) -> dict[str, float]:
         """Finish the page; returns the mean of each metric."""
         self.page.end()
         names = self.metrics[0] if self.metrics else {}
-        return {n: sum(m[n] for m in self.metrics) / len(self.metrics) for n in names}
+        means = {n: sum(m[n] for m in self.metrics) / len(self.metrics) for n in names}
+        if self.also is not None:
+            self.also.close(means)
+        return means
 
 
 class UniqueNames:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
@@ -31,7 +30,7 @@ NUM_PAIRS, SIZE = 5, (48, 40)
 
 # Five images in batches of 2, 2 and 1, twice: the counts go 2, 4, 5, 7, 9, 10.
 FULL = f"{TINY} --n_epochs 1 --n_epochs_decay 1 --batch_size 2 --print_freq 2"
-FULL += " --save_latest_freq 4 --save_by_iter --update_html_freq 3"
+FULL += " --save_latest_freq 4 --save_by_iter --update_html_freq 3 --lr 0.01"
 
 LINE = re.compile(
     r"\(epoch: (?P<epoch>\d+), iters: (?P<iters>\d+), time: (?P<time>\d+\.\d{3}), "
@@ -161,7 +160,7 @@ def test_metrics_for_programs(trained):
         json.loads(line) for line in (trained.run / "metrics.jsonl").read_text().split("\n")[:-1]
     ]
     assert [r["total_images"] for r in records] == [2, 4, 7, 9, 10]
-    assert [r["lr"] for r in records] == pytest.approx([0.0002] * 2 + [0.0001] * 3)
+    assert [r["lr"] for r in records] == pytest.approx([0.01] * 2 + [0.005] * 3)
     for record, line in zip(records, trained.loss_lines(), strict=True):
         assert (record["epoch"], record["epoch_images"]) == (int(line["epoch"]), int(line["iters"]))
         told = ", ".join(f"{name}: {value:.3f}" for name, value in record["losses"].items())
@@ -204,7 +203,7 @@ def test_pictures_on_the_page_belong_together(trained):
 
 def test_learning_rates_are_told(trained):
     rates = re.findall(r"learning rate (\S+) -> (\S+)", trained.stdout)
-    assert [(float(old), float(new)) for old, new in rates] == [(0.0002, 0.0001), (0.0001, 0)]
+    assert [(float(old), float(new)) for old, new in rates] == [(0.01, 0.005), (0.005, 0)]
 
 
 def test_nothing_is_written_elsewhere(trained):
@@ -236,7 +235,8 @@ def assert_equal(these: dict[str, torch.Tensor], those: dict[str, torch.Tensor])
     assert [key for key in these if not torch.equal(these[key], those[key])] == []
 
 
-SEEN: dict[tuple[str, str], str] = {}  # weights of the runs that rows below start from
+SEEN: dict[str, str] = {}  # flags to the digest of the weights that they train
+SEEN_RESULTS: dict[str, dict[str, np.ndarray]] = {}
 
 
 # Flags that must lead to other weights; the second column is what both runs have besides.
@@ -279,7 +279,7 @@ CHANGES_WEIGHTS = [
     ("--lr 0.001", ""),
     ("--beta1 0.9", ""),
     ("--lr_policy step", ""),
-    ("--lr_policy cosine", ""),
+    ("--lr_policy cosine", "--n_epochs 2"),
     ("--lr_decay_iters 1", "--lr_policy step"),
     ("--gan_mode lsgan", ""),
     ("--gan_mode wgangp", ""),
@@ -381,13 +381,6 @@ def test_suffix_and_checkpoints_dir(train, tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_lr_policy_plateau_watches_the_generator(train):
-    done = train("--lr_policy plateau --n_epochs 9 --lr 1e-20 --no_flip --crop_size 36")
-    rates = [float(new) for new in re.findall(r"learning rate \S+ -> (\S+)", done.stdout)]
-    assert len(rates) == 10
-    assert json.loads((done.run / "train_options.json").read_text())["lr_policy"] == "plateau"
-
-
 def test_plateau_lowers_the_rate_where_nothing_improves(train):
     """Weights that hardly move cannot improve: after 1 + 6 epochs the rate falls to a fifth."""
     flags = "--lr_policy plateau --n_epochs 8 --n_epochs_decay 0 --lr 1e-6 --lambda_L1 100"
@@ -416,13 +409,12 @@ def test_gan_modes_train(gan_mode, train):
 
 
 @pytest.mark.parametrize(
-    "flags",
-    ["--load_size 24 --crop_size 24", "--load_size 8 --crop_size 8 --netD pixel",
-     "--load_size 96 --crop_size 96 --n_layers_D 5", "--load_size 12 --crop_size 12 --n_layers_D 1"],
-)  # fmt: skip
-def test_smallest_sizes_that_are_not_refused(flags, train):
+    "size, flags",
+    [(24, ""), (8, "--netD pixel"), (96, "--n_layers_D 5"), (12, "--n_layers_D 2")],
+)
+def test_smallest_sizes_that_are_not_refused(size, flags, train):
     for norm in ("batch", "instance"):
-        train(f"{flags} --norm {norm} --overwrite")
+        train(f"{flags} --load_size {size} --crop_size {size} --norm {norm} --overwrite")
 
 
 def test_learning_happens(train):
@@ -442,7 +434,7 @@ def test_every_flag_has_a_row_above_or_a_test_of_its_own(photos, tmp_path, monke
         "device", "dry_run", "use_wandb", "wandb_project_name", "epoch", "load_iter",  # below
         "load_pretrain", "load_pretrain_partial",  # resuming
         "skip_nonfinite", "skip_bad_images", "save_latest_minutes", "keep_checkpoints",
-        "num_test", "results_dir", "aspect_ratio", "eval",  # of test.py, below
+        "deterministic", "max_megapixels",
     }  # fmt: skip
     monkeypatch.chdir(tmp_path)
     options = TrainOptions(models.registry, data.registry)
@@ -607,21 +599,27 @@ TEST_FLAGS = {  # what changes against the plain results: names of files, or pix
     "--preprocess none": "pixels",
     "--load_size 40": "pixels",
     "--eval": "pixels",
-    "--no_dropout": "pixels",
     "--no_flip off": "pixels",
     "--seed 5": "pixels",  # of dropout, which acts in testing by default
     "--batch_size 3": "pixels",  # norm acts as in training by default
+    "": "nothing",
+    "--num_threads 1": "nothing",
+    "--display_winsize 99": "nothing",
+    "--verbose": "nothing",
 }
 
 
 @pytest.mark.parametrize("flags", TEST_FLAGS)
-def test_flags_of_testing(flags, results):
-    plain, changed = results(), results(flags)
-    assert (list(plain) != list(changed)) == (TEST_FLAGS[flags] == "names")
-    if TEST_FLAGS[flags] == "pixels":
-        assert any(not np.array_equal(plain[name], changed[name]) for name in plain)
-    repeated = results()
-    assert all(np.array_equal(plain[name], repeated[name]) for name in plain)
+def test_flag_of_testing(flags, results):
+    if "plain" not in SEEN_RESULTS:
+        SEEN_RESULTS["plain"] = results()
+    plain, changed = SEEN_RESULTS["plain"], results(flags)
+    if TEST_FLAGS[flags] == "names":
+        assert list(plain) != list(changed)
+    else:
+        assert list(plain) == list(changed)
+        same = all(np.array_equal(plain[name], changed[name]) for name in plain)
+        assert same == (TEST_FLAGS[flags] == "nothing")
 
 
 def test_folders_of_results(results, tmp_path):
@@ -658,8 +656,8 @@ def test_batches_keep_names_and_pictures_together(results):
 
 
 def test_model_test_runs_a_folder_with_subfolders(trained, pictures, run_here, tmp_path):
-    for folder in ("", "x/", "y/", "y/deep/"):
-        pictures.save(pictures.draw(len(folder), *SIZE), f"photos/{folder}1.png")
+    for index, folder in enumerate(("", "x/", "y/", "y/deep/")):
+        pictures.save(pictures.draw(index, *SIZE), f"photos/{folder}1.png")
     line = f"--name run --checkpoints_dir {trained.folder / 'checkpoints'} --num_threads 0"
     line += " --load_size 32 --crop_size 32"
     done = run_here("test.py", "--dataroot", str(tmp_path / "photos"), *line.split())
@@ -752,7 +750,7 @@ def test_wandb_gets_options_losses_and_pictures(photos, tmp_path, run_in):
             assert float(history[step][name]) == pytest.approx(value, rel=1e-5)
         assert float(history[step]["learning_rate"]) == pytest.approx(told["lr"])
         assert int(history[step]["epoch"]) == told["epoch"]
-    assert [step for step in history if "real_B/path" in history[step]] == [10]
+    assert [step for step in history if "real_B/path" in history[step]] == [10]  # each 10 images
     pictures = list(file.parent.glob("files/media/images/*.png"))
     assert {p.name.split("_10_")[0] for p in pictures} == {"real_A", "fake_B", "real_B"}
 
@@ -885,4 +883,4 @@ def test_ctrl_c_ends_without_a_traceback(photos, tmp_path):
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in stderr
-    assert math.isfinite(len(stderr)) and len(stderr.splitlines()) <= 3
+    assert len(stderr.splitlines()) <= 3

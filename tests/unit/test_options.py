@@ -11,6 +11,7 @@ import pytest
 
 import data
 import models
+from options.parser import OptionParser
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
 from util.errors import UserError
@@ -359,8 +360,15 @@ def test_help_groups_every_flag_and_says_what_it_does(capsys):
 @pytest.mark.parametrize("options_class", [TrainOptions, TestOptions])
 def test_every_flag_has_a_help_text(options_class):
     options = options_class(models.registry, data.registry)
-    parser, *_ = options._build_parser(["--model", "pix2pix"])
-    assert [a.dest for a in parser._actions if not a.help or len(a.help) < 10] == []
+    plugins = [models.registry.find(name) for name in models.registry.names()]
+    plugins += [data.registry.find(name) for name in data.registry.names()]
+    for plugin in plugins:
+        if options.is_train and plugin is models.registry.find("test"):
+            continue  # which is for testing alone
+        parser = OptionParser()
+        options.add_flags(parser)
+        plugin.modify_commandline_options(parser, options.is_train)
+        assert [a.dest for a in parser._actions if len(a.help or "") < 10] == []
 
 
 def test_help_shows_what_a_model_adds_and_changes(capsys):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
 from util.clock import Clock
+from util.loggers.background import BackgroundLogger
 from util.loggers.base import Logger, Losses
 from util.loggers.console import ConsoleLogger
 from util.loggers.files import FileLogger
-from util.loggers.page import PageLogger
+from util.loggers.page import PageLogger, page_is_due
+from util.loggers.tensorboard import TensorBoardLogger
+from util.loggers.visdom import VisdomLogger
 from util.loggers.wandb import WandbLogger
 
 
@@ -40,6 +44,10 @@ class Loggers:
     def say(self, line: str) -> None:
         """Print a line without breaking the progress bar."""
         self.console.say(line)
+
+    def flush(self) -> None:
+        """Wait until what was told so far is on the disk, before a checkpoint that relies on it."""
+        self._tell(lambda logger: logger.flush())
 
     def close(self, message: str) -> None:
         """End all logs; `message` says how the run ended."""
@@ -75,15 +83,29 @@ def create_loggers(
     """
     folder = Path(opt.checkpoints_dir) / opt.name
     console = ConsoleLogger(clock)
-    wanted: list[tuple[bool, Callable[[], Logger]]] = [
-        (True, lambda: FileLogger(folder, clock.total_images)),
-        (not opt.no_html, lambda: PageLogger(opt, options_text, folder, clock, captions, compare)),
-        (opt.use_wandb, lambda: WandbLogger(opt, folder)),
-    ]
-    others = []
-    for is_wanted, make in wanted:
-        try:
-            others += [make()] if is_wanted else []
-        except Exception as error:  # as in _tell: a log that cannot start is no reason to stop
-            console.say(f"warning: a log is switched off: {type(error).__name__}: {error}")
-    return Loggers(console, others)
+    loggers: list[Logger] = [FileLogger(folder, clock.total_images)]
+
+    def live(name: str, make: Callable[[], Logger]) -> None:
+        def due(clock: Clock) -> bool:
+            return clock.due(opt.display_freq)
+
+        loggers.append(BackgroundLogger(name, make, due, lossless=False))
+
+    if not opt.no_html:
+        start = copy.copy(clock)
+        loggers.append(
+            BackgroundLogger(
+                PageLogger.name,
+                lambda: PageLogger(opt, options_text, folder, start, captions, compare),
+                lambda clock: page_is_due(clock, opt.update_html_freq),
+                lossless=True,
+            )
+        )
+    if opt.use_visdom and opt.display_id > 0:
+        live(VisdomLogger.name, lambda: VisdomLogger(opt, folder))
+    if opt.use_tensorboard:
+        total_images = clock.total_images
+        live(TensorBoardLogger.name, lambda: TensorBoardLogger(folder, total_images))
+    if opt.use_wandb:
+        live(WandbLogger.name, lambda: WandbLogger(opt, folder))
+    return Loggers(console, loggers)

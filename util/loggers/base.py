@@ -57,5 +57,8 @@ class Logger:
     def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
         """Current pictures, label to (N, C, H, W) in [-1, 1]."""
 
+    def flush(self) -> None:
+        """Before a checkpoint: what was told so far must not be lost if the process dies."""
+
     def close(self, message: str) -> None:
         """The run is over."""

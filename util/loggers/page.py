@@ -16,7 +16,7 @@ from util.util import mkdirs, save_image, tensor2im
 
 
 class PageLogger(Logger):
-    """Pictures at --update_html_freq and after the first and last epoch; every loss line."""
+    """Every loss line, and the pictures of the steps that `page_is_due` names."""
 
     name = "the training page"
 
@@ -29,7 +29,6 @@ class PageLogger(Logger):
         captions: Mapping[str, str],
         compare: list[tuple[str, str]],
     ):
-        self.frequency = opt.update_html_freq
         self.images_folder = folder / "web" / "images"
         mkdirs(self.images_folder)
         self.page = TrainingPage(
@@ -51,10 +50,6 @@ class PageLogger(Logger):
             lr=losses.learning_rate,
         )
 
-    def images_due(self, clock: Clock) -> bool:
-        ends = clock.epoch_done and clock.epoch in (1, clock.last_epoch)
-        return ends or clock.due(self.frequency)
-
     def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
         files = {}
         for label, tensor in visuals.items():
@@ -64,3 +59,9 @@ class PageLogger(Logger):
 
     def close(self, message: str) -> None:
         self.page.end(message)
+
+
+def page_is_due(clock: Clock, frequency_images: int) -> bool:
+    """Whether the page gets pictures of this step: each so many images, and to begin and end."""
+    ends = clock.epoch_done and clock.epoch in (1, clock.last_epoch)
+    return ends or clock.due(frequency_images)

@@ -1,0 +1,376 @@
+"""A run that is cut anywhere and continued is the same run: the same bits in every file.
+
+Each piece is a process of its own, which really gets the signal that ends it. They are forked from
+one that has imported the program already, since importing takes longer than the runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+IMPORTED = ("train", "models.pix2pix_model", "models.cycle_gan_model", "data.aligned_dataset")
+posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals")
+
+TINY = "--name run --device cpu --seed 3 --ngf 4 --ndf 4 --load_size 36 --crop_size 32"
+# Sees all there is to see, and saves in mid-epoch.
+OFTEN = "--print_freq 1 --update_html_freq 1 --save_latest_freq 2 --save_epoch_freq 1"
+PIX2PIX = f"{TINY} {OFTEN} --model pix2pix --netG resnet_6blocks"
+CYCLE_GAN = f"{TINY} {OFTEN} --model cycle_gan --netG resnet_6blocks --pool_size 2"
+
+
+class Tripwire:
+    """Standard output into a file, until a line is printed: then this process gets a signal."""
+
+    def __init__(self, file: Path, pattern: str, number: int):
+        self.file, self.pattern, self.number = open(file, "a", encoding="utf-8"), pattern, number
+
+    def write(self, text: str) -> int:
+        count = self.file.write(text)
+        self.file.flush()
+        if self.pattern and re.search(self.pattern, text):
+            os.kill(os.getpid(), self.number)
+        return count
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def child(folder: Path, words: list[str], pattern: str, number: int) -> None:
+    """What a forked process does: train.py in `folder`, as from the command line."""
+    multiprocessing.set_start_method(None, force=True)  # of this system, not of this test
+    torch.set_num_threads(1)
+    os.chdir(folder)
+    sys.argv = ["train.py", *words]
+    import train
+    from util import runtime
+
+    with (
+        contextlib.redirect_stdout(Tripwire(folder / "out.txt", pattern, number)),  # type: ignore
+        open(folder / "err.txt", "a", encoding="utf-8") as errors,
+        contextlib.redirect_stderr(errors),
+    ):
+        status = runtime.run(train.main)
+    sys.exit(status)
+
+
+class Trainer:
+    """Runs train.py in processes that start at once."""
+
+    def __init__(self) -> None:
+        methods = multiprocessing.get_all_start_methods()
+        self.method = "forkserver" if "forkserver" in methods else "spawn"
+        self.context = multiprocessing.get_context(self.method)
+        if self.method == "forkserver":
+            self.context.set_forkserver_preload(list(IMPORTED))
+
+    def start(
+        self, folder: Path, flags: str, at: str = "", number: int = signal.SIGTERM
+    ) -> BaseProcess:
+        """Start train.py; it gets the signal when it prints what the pattern `at` matches."""
+        process = self.context.Process(target=child, args=(folder, flags.split(), at, int(number)))
+        process.start()
+        return process
+
+    def run(
+        self, folder: Path, flags: str, at: str = "", number: int = signal.SIGTERM, ends: int = 0
+    ) -> None:
+        """Run it to its end, which must be of this status (minus the signal if killed by one)."""
+        process = self.start(folder, flags, at, number)
+        process.join(120)
+        assert process.exitcode == ends, told(folder)
+
+
+def told(folder: Path) -> str:
+    """All that the processes in a folder have printed."""
+    files = [folder / "out.txt", folder / "err.txt"]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files if file.exists())
+
+
+@pytest.fixture(scope="session")
+def trainer() -> Iterator[Trainer]:
+    """The forked processes get the environment of the first one's parent, from here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONPATH", str(ROOT))
+        yield Trainer()
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """All that must not depend on how often a run was cut, by file, down to the bits."""
+    run = folder / "checkpoints" / "run"
+    found: dict[str, Any] = {file.name: file.read_bytes() for file in run.glob("*_net_*.pth")}
+    for file in run.glob("*_state.pth"):
+        state = torch.load(file, weights_only=True)
+        del state["options"]  # hold --continue_train
+        found[file.name] = dict(leaves(state, ""))
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    times = {"time_s", "data_s"}
+    found["metrics.jsonl"] = [
+        {k: v for k, v in json.loads(line).items() if k not in times} for line in lines
+    ]
+    for file in (run / "web" / "images").iterdir():
+        found[f"images/{file.name}"] = file.read_bytes()
+    return found
+
+
+def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Each number, text and tensor of a state under its path; tensors as (type, shape, bytes)."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from leaves(inner, f"{path}/{key}")
+    elif isinstance(value, (list, tuple)):
+        for index, inner in enumerate(value):
+            yield from leaves(inner, f"{path}/{index}")
+    elif isinstance(value, torch.Tensor):
+        yield path, (value.dtype, tuple(value.shape), value.numpy().tobytes())
+    else:
+        yield path, value
+
+
+def assert_same(cut: Path, straight: Path) -> None:
+    """Compare what two folders hold, and name what differs."""
+    expected, got = outcome(straight), outcome(cut)
+    assert sorted(got) == sorted(expected)
+    assert got["metrics.jsonl"] == expected["metrics.jsonl"]
+    assert [name for name in expected if got[name] != expected[name]] == []
+    assert list((cut / "checkpoints" / "run").glob("*.tmp")) == []
+
+
+@pytest.fixture(scope="module")
+def dataroots(tmp_path_factory, pictures_in) -> dict[str, str]:
+    """Five pairs, and five and three unpaired pictures; with --batch_size 2 the last is alone."""
+    pictures = pictures_in(tmp_path_factory.mktemp("photos"))
+    size = (40, 40)
+    return {"pix2pix": pictures.side_by_side(5, size), "cycle_gan": pictures.unaligned(5, 3, size=size)}  # fmt: skip
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> tuple[Path, Path]:
+    """Folders for the straight run and for the one in pieces."""
+    folders = tmp_path / "straight", tmp_path / "cut"
+    for folder in folders:
+        folder.mkdir()
+    return folders
+
+
+def metrics(folder: Path) -> list[dict]:
+    lines = (folder / "checkpoints" / "run" / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def clock(folder: Path, label: str = "latest") -> dict[str, int]:
+    """Where a checkpoint stands."""
+    path = folder / "checkpoints" / "run" / f"{label}_state.pth"
+    return torch.load(path, weights_only=True)["clock"]
+
+
+# Each model with all schedules, both numbers of workers, both batch sizes.
+RUNS = [
+    f"{PIX2PIX} --num_threads 0 --batch_size 1 --lr_policy linear",
+    f"{PIX2PIX} --num_threads 2 --batch_size 2 --lr_policy step --lr_decay_iters 1",
+    f"{PIX2PIX} --num_threads 2 --batch_size 1 --lr_policy cosine",
+    f"{PIX2PIX} --num_threads 0 --batch_size 2 --lr_policy plateau --pool_size 2 --gan_mode wgangp",
+    f"{CYCLE_GAN} --num_threads 2 --batch_size 1 --lr_policy linear",
+    f"{CYCLE_GAN} --num_threads 0 --batch_size 2 --lr_policy step --lr_decay_iters 1",
+    f"{CYCLE_GAN} --num_threads 0 --batch_size 1 --lr_policy cosine --serial_batches",
+    f"{CYCLE_GAN} --num_threads 2 --batch_size 2 --lr_policy plateau --spectral_norm",
+]
+
+
+@posix_only
+@pytest.mark.parametrize("flags", RUNS, ids=[" ".join(r.split("--model ")[1].split()) for r in RUNS])
+def test_a_run_in_pieces_is_the_same_run(flags, both, dataroots, trainer):
+    """Three epochs of five images: a clean end after the first; then in the second SIGKILL,
+    Ctrl-C; in the third SIGTERM, SIGKILL; and to the end."""
+    straight, cut = both
+    flags = f"--dataroot {dataroots['pix2pix' if 'pix2pix' in flags else 'cycle_gan']} {flags}"
+    trainer.run(straight, f"{flags} --n_epochs 2 --n_epochs_decay 1")
+
+    trainer.run(cut, f"{flags} --n_epochs 1 --n_epochs_decay 0")
+    longer = "--name run --continue_train --n_epochs 2 --n_epochs_decay 1"
+    again = "--name run --continue_train"
+    trainer.run(cut, longer, "epoch: 2, iters: [34]", signal.SIGKILL, ends=-signal.SIGKILL)
+    assert clock(cut)["epoch"] == 2
+    assert 0 < clock(cut)["epoch_images"] < 5
+    trainer.run(cut, again, "epoch: 2, iters: [45]", signal.SIGINT, ends=130)
+    trainer.run(cut, again, "epoch: 3, iters: [12]", signal.SIGTERM, ends=143)
+    assert 0 < clock(cut)["epoch_images"] < 5
+    trainer.run(cut, again, "epoch: 3, iters: [45]", signal.SIGKILL, ends=-signal.SIGKILL)
+    trainer.run(cut, again)
+    assert_same(cut, straight)
+
+
+@posix_only
+def test_unet_at_its_smallest_size(both, dataroots, trainer):
+    straight, cut = both
+    flags = f"{PIX2PIX} --netG unet_128 --load_size 130 --crop_size 128 --ngf 2 --num_threads 0"
+    flags += f" --dataroot {dataroots['pix2pix']} --n_epochs 1 --n_epochs_decay 1"
+    trainer.run(straight, flags)
+    trainer.run(cut, flags, "epoch: 1, iters: 3", signal.SIGKILL, ends=-signal.SIGKILL)
+    trainer.run(cut, "--name run --continue_train", "epoch: 2, iters: 2", signal.SIGINT, ends=130)
+    trainer.run(cut, "--name run --continue_train")
+    assert_same(cut, straight)
+
+
+@posix_only
+def test_plateau_that_falls_remembers_what_it_has_seen(both, dataroots, trainer):
+    """Nothing improves at this rate, so it falls after the seventh epoch, wherever one stops."""
+    straight, cut = both
+    flags = f"{CYCLE_GAN} --num_threads 0 --lr_policy plateau --lr 1e-9 --no_flip --pool_size 0"
+    flags += f" --dataroot {dataroots['cycle_gan']} --max_dataset_size 2 --load_size 32"
+    flags += " --serial_batches --n_epochs 9 --n_epochs_decay 0"
+    trainer.run(straight, flags)
+    rates = [line["lr"] for line in metrics(straight)]
+    assert rates[0] == 1e-9
+    assert rates[-1] == pytest.approx(2e-10)
+
+    trainer.run(cut, flags, "epoch: 3, iters: 1", signal.SIGINT, ends=130)
+    trainer.run(cut, "--name run --continue_train", "epoch: 6, iters: 2", signal.SIGTERM, ends=143)
+    trainer.run(cut, "--name run --continue_train", "epoch: 8, iters: 2", signal.SIGKILL, ends=-9)
+    trainer.run(cut, "--name run --continue_train")
+    assert_same(cut, straight)
+
+
+@posix_only
+@pytest.mark.parametrize("at", ["epoch: 1, iters: 5", "saved latest and 1", "End of epoch 1"])
+@pytest.mark.parametrize("number, ends", [(9, -9), (2, 130), (15, 143)])
+def test_cut_at_the_end_of_an_epoch(at, number, ends, both, dataroots, trainer):
+    """Where the epoch's last image, its schedule step and its checkpoint meet."""
+    straight, cut = both
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --n_epochs 1 --n_epochs_decay 1"
+    flags += " --num_threads 0"
+    trainer.run(straight, flags)
+    trainer.run(cut, flags, at, number, ends)
+    trainer.run(cut, "--name run --continue_train")
+    assert_same(cut, straight)
+
+
+def test_numbers_of_workers_can_change_between_pieces(both, dataroots, trainer):
+    straight, cut = both
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --batch_size 2"
+    trainer.run(straight, f"{flags} --n_epochs 2 --n_epochs_decay 0 --num_threads 0")
+    trainer.run(cut, f"{flags} --n_epochs 1 --n_epochs_decay 0 --num_threads 2")
+    trainer.run(cut, "--name run --continue_train --num_threads 1 --n_epochs 2")
+    assert_same(cut, straight)
+
+
+@posix_only
+def test_save_by_iter_goes_on_from_any_of_its_checkpoints(both, dataroots, trainer):
+    straight, cut = both
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --n_epochs 1 --n_epochs_decay 1"
+    flags += " --num_threads 0 --save_by_iter"
+    trainer.run(straight, flags)
+    trainer.run(cut, flags, "epoch: 2, iters: 4", signal.SIGKILL, ends=-signal.SIGKILL)
+    trainer.run(cut, "--name run --continue_train --load_iter 4")
+    assert_same(cut, straight)
+
+
+# --- What is said, and who decides ----------------------------------------------------------------
+
+
+@pytest.fixture
+def started(tmp_path, dataroots, trainer) -> Callable[[str], str]:
+    """A finished run of one epoch; `started(flags)` continues it and returns what was told."""
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --n_epochs 1 --n_epochs_decay 0"
+    trainer.run(tmp_path, f"{flags} --num_threads 0")
+
+    def proceed(flags: str, ends: int = 0) -> str:
+        for file in ("out.txt", "err.txt"):
+            (tmp_path / file).unlink()
+        trainer.run(tmp_path, f"--name run --continue_train {flags}", ends=ends)
+        return told(tmp_path)
+
+    return proceed
+
+
+def test_a_finished_run_says_how_to_extend_it(started, tmp_path):
+    before = outcome(tmp_path)
+    text = started("")
+    assert "run is finished" in text
+    assert "--n_epochs" in text
+    assert "--n_epochs_decay" in text
+    assert outcome(tmp_path) == before
+
+
+def test_flags_on_the_line_win_and_each_change_is_printed(started, tmp_path):
+    text = started("--n_epochs 2 --n_epochs_decay 1 --lr 0.001 --lambda_L1 50")
+    for change in ("n_epochs 1 -> 2", "n_epochs_decay 0 -> 1", "lr 0.0002 -> 0.001"):
+        assert change in text
+    assert "lambda_L1 100.0 -> 50.0" in text
+    assert "batch_size" not in [line.split(" ")[0] for line in text.splitlines() if "->" in line]
+    assert [line["lr"] for line in metrics(tmp_path)[::5]] == [0.0002, 0.001, 0.001 / 2]
+
+
+def test_epoch_count_overrides_the_epoch_and_places_the_schedule(started, tmp_path):
+    started("--n_epochs 2 --n_epochs_decay 3 --epoch_count 4")
+    lines = metrics(tmp_path)
+    assert [line["epoch"] for line in lines[::5]] == [1, 4, 5]
+    assert [line["total_images"] for line in lines[::5]] == [1, 16, 21]
+    assert [line["lr"] for line in lines[::5]] == pytest.approx([0.0002, 0.0001, 0.00005])
+
+
+def test_from_another_label(started, tmp_path):
+    """Checkpoint 1 is where epoch 2 begins."""
+    started("--n_epochs 3")
+    first = outcome(tmp_path)
+    text = started("--epoch 1")
+    assert "checkpoint 1" in text
+    assert outcome(tmp_path) == first
+
+
+def test_bare_weights_resume_weights_only_and_say_so(started, tmp_path):
+    run = tmp_path / "checkpoints" / "run"
+    for file in run.glob("*_state.pth"):
+        file.unlink()
+    text = started("--epoch 1 --n_epochs 3 --epoch_count 3")
+    assert "without a state" in text
+    assert "anew at epoch 3" in text
+    assert metrics(tmp_path)[-1]["epoch"] == 3
+
+
+def test_logs_are_appended_to(started, tmp_path):
+    log = tmp_path / "checkpoints" / "run" / "loss_log.txt"
+    before = log.read_text()
+    started("--n_epochs 2")
+    assert log.read_text().startswith(before)
+    assert len(metrics(tmp_path)) == 10
+
+
+@posix_only
+@pytest.mark.parametrize("number, ends", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_saves_and_says_how_to_resume(number, ends, tmp_path, dataroots, trainer):
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --num_threads 2 --save_latest_freq 999"
+    trainer.run(tmp_path, flags, "epoch: 1, iters: 3", number, ends)
+    assert "python train.py --name run --continue_train" in told(tmp_path)
+    assert (tmp_path / "err.txt").read_text() == ""
+    assert clock(tmp_path) == {"epoch": 1, "epoch_images": 3, "total_images": 3}
+
+
+@posix_only
+def test_a_second_ctrl_c_stops_at_once(tmp_path, dataroots, trainer):
+    """Each of the two losses lines of this step sends one, so the step is not finished."""
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --num_threads 0 --save_latest_freq 4"
+    trainer.run(tmp_path, f"{flags}", "epoch: 1, iters: 2|saved latest", signal.SIGINT, ends=130)
+    assert "stopped by Ctrl-C" in told(tmp_path)
+    assert "Traceback" not in told(tmp_path)
+    trainer.run(tmp_path, "--name run --continue_train --n_epochs 1 --n_epochs_decay 0")
+
+
+def test_no_state_is_left_by_a_dry_run(started, tmp_path):
+    before = {f: f.read_bytes() for f in (tmp_path / "checkpoints").rglob("*") if f.is_file()}
+    started("--n_epochs 9 --dry_run")
+    assert before == {f: f.read_bytes() for f in (tmp_path / "checkpoints").rglob("*") if f.is_file()}  # fmt: skip

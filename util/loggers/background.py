@@ -1,0 +1,102 @@
+"""Runs a logger on a thread of its own, so that disks and servers never hold up training."""
+
+from __future__ import annotations
+
+import copy
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+from util.clock import Clock
+from util.loggers.base import Logger, Losses
+
+WAITING = 16  # calls at most; each may hold the pictures of one step
+
+
+class BackgroundLogger(Logger):
+    """Passes calls on to a logger that lives on another thread.
+
+    Args:
+        name: of the logger, for messages.
+        make: builds the logger, on that thread.
+        images_due: whether it wants the pictures of this step.
+        lossless: when it is slow, wait for it (files) instead of leaving calls out (servers).
+        patience_s: how long `close` waits for a logger that may lose calls.
+
+    An error of the logger is raised by the next call here.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], Logger],
+        images_due: Callable[[Clock], bool],
+        *,
+        lossless: bool,
+        patience_s: float = 10.0,
+    ):
+        self.name, self.lossless, self.patience_s = name, lossless, patience_s
+        self._images_due = images_due
+        self._calls: queue.Queue[Callable[[Logger], None] | None] = queue.Queue(WAITING)
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._work, args=(make,), daemon=True, name=name)
+        self._thread.start()
+
+    def images_due(self, clock: Clock) -> bool:
+        return self._images_due(clock)
+
+    def losses(self, losses: Losses) -> None:
+        self._put(lambda logger: logger.losses(losses))
+
+    def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
+        now, pictures = copy.copy(clock), {n: t.detach() for n, t in visuals.items()}
+        self._put(lambda logger: logger.images(now, pictures))
+
+    def flush(self) -> None:
+        if self.lossless:
+            self._calls.join()
+            self._raise()
+
+    def close(self, message: str) -> None:
+        deadline = time.monotonic() + self.patience_s
+        try:
+            limit = None if self.lossless else self.patience_s
+            self._calls.put(lambda logger: logger.close(message), timeout=limit)
+            self._calls.put(None, timeout=limit)
+        except queue.Full:
+            raise TimeoutError(f"did not keep up within {self.patience_s:g} s") from None
+        self._thread.join(None if self.lossless else max(0.0, deadline - time.monotonic()))
+        self._raise()
+        if self._thread.is_alive():
+            raise TimeoutError(f"did not finish within {self.patience_s:g} s")
+
+    def _put(self, call: Callable[[Logger], None]) -> None:
+        self._raise()
+        if self.lossless:
+            self._calls.put(call)
+        elif not self._calls.full():  # this thread alone fills it, so it cannot be full below
+            self._calls.put_nowait(call)
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _work(self, make: Callable[[], Logger]) -> None:
+        logger: Logger | None = None
+        try:
+            logger = make()
+        except Exception as error:  # whatever a package or a server may do
+            self._error = error
+        while (call := self._calls.get()) is not None:
+            try:
+                if logger is not None:
+                    call(logger)
+            except Exception as error:
+                self._error, logger = error, None
+            finally:
+                self._calls.task_done()
+        self._calls.task_done()

@@ -1,0 +1,155 @@
+"""Pictures and curves on a visdom server, for watching from a browser."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from util.clock import Clock
+from util.loggers.base import Logger, Losses
+from util.util import tensor2im
+
+CALL_LIMIT_S = 5.0
+START_LIMIT_S = 30.0
+# `python -m visdom.server`, but where the scripts of its page cannot be fetched it serves all the
+# same: they may be there from an earlier start.
+SERVER = """
+from visdom.server import run_server
+try:
+    run_server.download_scripts()
+except Exception as error:
+    print(error)
+run_server.main()
+"""
+
+
+class VisdomLogger(Logger):
+    """Window --display_id holds the loss curves, the next one a grid of pictures.
+
+    A run that goes on draws its earlier losses anew, so that the curves go on too. Each call to the
+    server has a time limit; the first that fails is an error. Where no server answers on this
+    machine, one is started, which stays after the run.
+    """
+
+    name = "visdom"
+
+    def __init__(self, opt: argparse.Namespace, folder: Path):
+        self.opt = opt
+        url = f"{opt.display_server}:{opt.display_port}"
+        if not answers(url):
+            start_server(opt.display_server, opt.display_port)
+        self.client = connect(opt)
+        self.title = {"title": f"{opt.name} losses", "xlabel": "images", "ylabel": "loss"}
+        history = read_history(folder / "metrics.jsonl")
+        for i, (images, values) in enumerate(history):
+            self._draw(images, values, append=i > 0)
+        self.drawn = bool(history)
+
+    def losses(self, losses: Losses) -> None:
+        self._draw([losses.total_images], {n: [v] for n, v in losses.values.items()}, self.drawn)
+        self.drawn = True
+
+    def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
+        pictures = [tensor2im(tensor).transpose(2, 0, 1) for tensor in visuals.values()]
+        caption = f"epoch {clock.epoch}: {', '.join(visuals)}"
+        self.client.images(
+            np.stack(pictures),
+            nrow=self.opt.display_ncols,
+            win=str(self.opt.display_id + 1),
+            opts={"title": f"{self.opt.name} pictures", "caption": caption},
+        )
+
+    def _draw(self, images: list[int], values: dict[str, list[float]], append: bool) -> None:
+        names = list(values)
+        y = np.array([values[name] for name in names], dtype=np.float64).T  # (points, losses)
+        x = np.repeat(np.array(images, dtype=np.float64)[:, None], len(names), axis=1)
+        self.client.line(
+            y if len(names) > 1 else y[:, 0],
+            x if len(names) > 1 else x[:, 0],
+            win=str(self.opt.display_id),
+            update="append" if append else None,
+            opts={**self.title, "legend": names},
+        )
+
+
+def connect(opt: argparse.Namespace) -> Any:
+    """A visdom client whose every request has a time limit; ConnectionError where none answers."""
+    logging.getLogger("visdom").setLevel(logging.ERROR)
+    import visdom
+
+    class LimitedVisdom(visdom.Visdom):
+        def _handle_post(self, url: str, data: Any = None) -> str:
+            answer = self.session.post(  # type: ignore[attr-defined]
+                url, data=data or {}, timeout=CALL_LIMIT_S
+            )
+            answer.raise_for_status()
+            return answer.text
+
+    return LimitedVisdom(
+        server=opt.display_server,
+        port=opt.display_port,
+        env=opt.display_env,
+        raise_exceptions=True,
+        use_incoming_socket=False,
+    )
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers at all."""
+    try:
+        with urllib.request.urlopen(url, timeout=CALL_LIMIT_S):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+def start_server(server: str, port: int) -> None:
+    """Start a visdom server on this machine, if that is where it is looked for."""
+    host = urllib.parse.urlparse(server if "//" in server else f"http://{server}").hostname
+    if host not in ("localhost", "127.0.0.1", "::1"):
+        raise ConnectionError(f"no server answers at {server}:{port}")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, "-port", str(port), "-bind_local"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # it outlives the run, and its Ctrl-C
+    )
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        if answers(f"{server}:{port}"):
+            print(f"started a visdom server at {server}:{port} (process {process.pid})", flush=True)
+            return
+        time.sleep(0.2)
+    process.kill()
+    raise ConnectionError(f"no server answers at {server}:{port}, and none could be started")
+
+
+def read_history(metrics: Path) -> list[tuple[list[int], dict[str, list[float]]]]:
+    """Losses of metrics.jsonl as (image counts, values by name), one entry per set of names."""
+    parts: list[tuple[list[int], dict[str, list[float]]]] = []
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+    for line in lines:
+        record = json.loads(line)
+        losses = {n: float("nan") if v is None else v for n, v in record["losses"].items()}
+        if not parts or parts[-1][1].keys() != losses.keys():
+            parts.append(([], {name: [] for name in losses}))
+        parts[-1][0].append(record["total_images"])
+        for name, value in losses.items():
+            parts[-1][1][name].append(value)
+    return parts
