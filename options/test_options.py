@@ -65,18 +65,15 @@ class TestOptions(BaseOptions):
                     opt.phase = phase
                     break
         super().resolve(opt, given, model, dataset)
-        if hasattr(opt, "model_suffix") and "model_suffix" not in given:
-            files = {file.name.partition("_net_")[2] for file in run_folder(opt).glob("*_net_G*")}
-            if "G.pth" not in files and "G_A.pth" in files:
-                opt.model_suffix = "_A" if opt.direction == "AtoB" else "_B"
-                print(f"{opt.name} has two generators: using --model_suffix {opt.model_suffix}")
-        self.restore(opt, given, model)
-
-    def check(self, opt: argparse.Namespace) -> None:
-        super().check(opt)
         if not run_folder(opt).is_dir():
             runs = ", ".join(runs_in(Path(opt.checkpoints_dir))) or "no runs"
             raise UserError(
                 f"--name {opt.name}: there is no run {run_folder(opt)}; {opt.checkpoints_dir} has "
                 f"{runs}"
             )
+        if hasattr(opt, "model_suffix") and "model_suffix" not in given:
+            files = {file.name.partition("_net_")[2] for file in run_folder(opt).glob("*_net_G*")}
+            if "G.pth" not in files and "G_A.pth" in files:
+                opt.model_suffix = "_A" if opt.direction == "AtoB" else "_B"
+                print(f"{opt.name} has two generators: using --model_suffix {opt.model_suffix}")
+        self.restore(opt, given, model)

@@ -184,8 +184,12 @@ def temporary_path(path: Path) -> Path:
 def save_weights(net: nn.Module, path: Path) -> None:
     """Write a network's state_dict, on the CPU, so that `path` is never half a file."""
     weights = {key: value.detach().cpu() for key, value in net.state_dict().items()}
-    write_flushed(weights, temporary_path(path))
-    os.replace(temporary_path(path), path)
+    try:
+        write_flushed(weights, temporary_path(path))
+        os.replace(temporary_path(path), path)
+    except BaseException:
+        temporary_path(path).unlink(missing_ok=True)
+        raise
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -113,10 +113,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     """All that must not depend on how often a run was cut, by file, down to the bits."""
     run = folder / "checkpoints" / "run"
     found: dict[str, Any] = {file.name: file.read_bytes() for file in run.glob("*_net_*.pth")}
-    for file in run.glob("*_state.pth"):
-        state = torch.load(file, weights_only=True)
-        del state["options"]  # hold --continue_train
-        found[file.name] = dict(leaves(state, ""))
+    state = torch.load(run / "latest_state.pth", weights_only=True)
+    del state["options"]  # hold --continue_train
+    found["latest_state.pth"] = dict(leaves(state, ""))
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     times = {"time_s", "data_s"}
     found["metrics.jsonl"] = [
