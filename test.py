@@ -15,6 +15,7 @@ import models
 from options.test_options import TestOptions
 from util import runtime
 from util.loggers.wandb import WandbResults
+from util.performance import prepare
 from util.results import Results
 
 
@@ -26,6 +27,7 @@ def main() -> None:
     dataset = data.create_dataset(opt, max_images=opt.num_test)
     model = models.create_model(opt)
     model.setup(opt)
+    prepare(model.networks().values(), [], opt, model.device)
     if opt.dry_run:
         return
     options.save(opt)

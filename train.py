@@ -25,6 +25,7 @@ from util.interrupt import Interrupt, Stopped
 from util.lock import RunLock
 from util.loggers import Loggers, create_loggers
 from util.loggers.base import Losses
+from util.performance import prepare
 
 
 def main() -> None:
@@ -37,6 +38,7 @@ def main() -> None:
     dataset = data.create_dataset(opt)
     model = models.create_model(opt)
     model.setup(opt)
+    prepare(model.networks().values(), model.optimizers, opt, model.device)
     if opt.deterministic and model.device.type == "cuda":
         for net in model.networks().values():
             replace_reflection_padding(net)
@@ -59,7 +61,9 @@ def main() -> None:
     )
     with RunLock(model.save_dir):
         if opt.continue_train:
-            resume(model, checkpoints, clock, opt.epoch_count if options.gave("epoch_count") else 0)
+            # With --load_pretrain it says where a run begins that this one has long begun.
+            placed = options.gave("epoch_count") and not opt.load_pretrain
+            resume(model, checkpoints, clock, opt.epoch_count if placed else 0)
         if clock.epoch > clock.last_epoch:
             print(
                 f"{opt.name} is finished: {clock.last_epoch} epochs are done; to train on, raise "

@@ -113,9 +113,14 @@ class CycleGANModel(BaseModel):
         return {n: self.target_paths if n in of_B else self.image_paths for n in self.visual_names}
 
     def forward(self) -> None:
-        self.fake_B = self.netG_A(self.real_A)
-        self.rec_A = self.netG_B(self.fake_B)
-        self.fake_A = self.netG_B(self.real_B)
+        if self.use_identity:
+            self.fake_B, self.idt_A = self.together(self.netG_A, self.real_A, self.real_B)
+            self.fake_A, self.rec_A, self.idt_B = self.together(
+                self.netG_B, self.real_B, self.fake_B, self.real_A
+            )
+        else:
+            self.fake_B = self.netG_A(self.real_A)
+            self.fake_A, self.rec_A = self.together(self.netG_B, self.real_B, self.fake_B)
         self.rec_B = self.netG_A(self.fake_A)
 
     def backward_G(self) -> None:
@@ -127,8 +132,6 @@ class CycleGANModel(BaseModel):
         self.loss_cycle_B = self.criterionCycle(self.rec_B, self.real_B) * opt.lambda_B
         self.loss_G = self.loss_G_A + self.loss_G_B + self.loss_cycle_A + self.loss_cycle_B
         if self.use_identity:
-            self.idt_A = self.netG_A(self.real_B)
-            self.idt_B = self.netG_B(self.real_A)
             self.loss_idt_A = self.criterionIdt(self.idt_A, self.real_B) * opt.lambda_B
             self.loss_idt_B = self.criterionIdt(self.idt_B, self.real_A) * opt.lambda_A
             self.loss_idt_A = self.loss_idt_A * opt.lambda_identity
@@ -138,7 +141,8 @@ class CycleGANModel(BaseModel):
 
     def backward_D(self, netD: torch.nn.Module, real: torch.Tensor, fake: torch.Tensor):
         """Gradients of one discriminator, halved; returns (loss, gradient penalty or None)."""
-        loss = self.criterionGAN(netD(real), True) + self.criterionGAN(netD(fake), False)
+        on_real, on_fake = self.together(netD, real, fake)
+        loss = self.criterionGAN(on_real, True) + self.criterionGAN(on_fake, False)
         penalty = None
         if self.opt.gan_mode == "wgangp":
             penalty, _ = networks.cal_gradient_penalty(

@@ -89,8 +89,9 @@ class Pix2PixModel(BaseModel):
         """Gradients of D's objective, halved to slow D relative to G (section 3.3)."""
         fake_AB = self.fake_AB_pool.query(torch.cat((self.real_A, self.fake_B), 1))
         real_AB = torch.cat((self.real_A, self.real_B), 1)
-        self.loss_D_fake = self.criterionGAN(self.netD(fake_AB), False)
-        self.loss_D_real = self.criterionGAN(self.netD(real_AB), True)
+        on_fake, on_real = self.together(self.netD, fake_AB, real_AB)
+        self.loss_D_fake = self.criterionGAN(on_fake, False)
+        self.loss_D_real = self.criterionGAN(on_real, True)
         loss_D = self.loss_D_fake + self.loss_D_real
         if self.opt.gan_mode == "wgangp":
             self.loss_D_GP, _ = networks.cal_gradient_penalty(

@@ -249,6 +249,25 @@ class BaseOptions:
         )
         parser.add_argument("--no_dropout", action="store_true", help="no dropout in the generator")
 
+        parser.begin_section("Speed")
+        parser.add_argument(
+            "--precision",
+            default="fp32",
+            choices=["fp32", "bf16", "auto"],
+            help="arithmetic inside the networks; bf16 is faster and takes less memory where the "
+            "device has it, and rounds more; auto: bf16 where the device has it, else fp32",
+        )
+        parser.add_argument(
+            "--compile",
+            action="store_true",
+            help="compile the networks at the start, which takes a minute and saves time per step",
+        )
+        parser.add_argument(
+            "--channels_last",
+            action="store_true",
+            help="keep networks in the memory layout that some GPUs prefer",
+        )
+
         parser.begin_section("Weights & Biases")
         parser.add_argument(
             "--use_wandb", action="store_true", help="log losses and pictures to Weights & Biases"

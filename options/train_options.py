@@ -171,7 +171,8 @@ class TrainOptions(BaseOptions):
             type=whole(1),
             default=1,
             metavar="N",
-            help="number of the first epoch; the schedule is placed there",
+            help="number of the first epoch; the schedule is placed there; with --continue_train, "
+            "go on at the beginning of this epoch",
         )
 
         parser.begin_section("Logging")

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # In the style of that code base, old and new: gpu_ids passed on, BaseModel.__init__ called by
 # name, store_true flags, torchvision transforms, an image pool, os.path.
-MODEL = '''
+MODEL = """
 import itertools
 import torch
 from util.image_pool import ImagePool
@@ -41,11 +41,12 @@ class TwoStepModel(BaseModel):
             self.model_names = ['G', 'D']
         else:
             self.model_names = ['G']
-        self.netG = networks.define_G(opt.input_nc, opt.output_nc, opt.ngf, opt.netG, opt.norm,
-                                      not opt.no_dropout, opt.init_type, opt.init_gain, self.gpu_ids)
+        self.netG = networks.define_G(opt.input_nc, opt.output_nc, opt.ngf, opt.netG,
+                                      opt.norm, not opt.no_dropout, opt.init_type,
+                                      opt.init_gain, self.gpu_ids)
         if self.isTrain:
-            self.netD = networks.define_D(opt.output_nc, opt.ndf, opt.netD, opt.n_layers_D, opt.norm,
-                                          opt.init_type, opt.init_gain, self.gpu_ids)
+            self.netD = networks.define_D(opt.output_nc, opt.ndf, opt.netD, opt.n_layers_D,
+                                          opt.norm, opt.init_type, opt.init_gain, self.gpu_ids)
             self.extra = networks.init_net(torch.nn.Conv2d(3, 3, 1), 'xavier', 1.0, self.gpu_ids)
             self.pool = ImagePool(opt.pool_size)
             self.criterionGAN = networks.GANLoss(opt.gan_mode).to(self.device)
@@ -78,12 +79,13 @@ class TwoStepModel(BaseModel):
         self.set_requires_grad([self.netD], False)
         self.optimizer_G.zero_grad()
         self.loss_G_GAN = self.criterionGAN(self.netD(self.fake_B), True)
-        self.loss_G_pix = self.criterionPix(self.extra(self.fake_B), self.real_B) * self.opt.lambda_pix
+        self.loss_G_pix = self.criterionPix(self.extra(self.fake_B), self.real_B)
+        self.loss_G_pix = self.loss_G_pix * self.opt.lambda_pix
         (self.loss_G_GAN + self.loss_G_pix).backward()
         self.optimizer_G.step()
-'''
+"""
 
-DATASET = '''
+DATASET = """
 import os
 import random
 from data.base_dataset import BaseDataset, get_params, get_transform
@@ -118,7 +120,7 @@ class ListedDataset(BaseDataset):
 
     def __len__(self):
         return len(self.AB_paths)
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,8 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-IMPORTED = ("train", "models.pix2pix_model", "models.cycle_gan_model", "data.aligned_dataset")
+IMPORTED = ["train", "models.pix2pix_model", "models.cycle_gan_model", "data.aligned_dataset"]
+IMPORTED += ["data.unaligned_dataset", "PIL.PngImagePlugin", "torch._dynamo"]  # last: by optimizers
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals")
 
 TINY = "--name run --device cpu --seed 3 --ngf 4 --ndf 4 --load_size 36 --crop_size 32"
@@ -75,7 +76,7 @@ class Trainer:
         self.method = "forkserver" if "forkserver" in methods else "spawn"
         self.context = multiprocessing.get_context(self.method)
         if self.method == "forkserver":
-            self.context.set_forkserver_preload(list(IMPORTED))
+            self.context.set_forkserver_preload(IMPORTED)
 
     def start(
         self, folder: Path, flags: str, at: str = "", number: int = signal.SIGTERM
@@ -229,13 +230,13 @@ def test_unet_at_its_smallest_size(both, dataroots, trainer):
 def test_plateau_that_falls_remembers_what_it_has_seen(both, dataroots, trainer):
     """Nothing improves at this rate, so it falls after the seventh epoch, wherever one stops."""
     straight, cut = both
-    flags = f"{CYCLE_GAN} --num_threads 0 --lr_policy plateau --lr 1e-9 --no_flip --pool_size 0"
+    flags = f"{CYCLE_GAN} --num_threads 0 --lr_policy plateau --lr 1e-6 --no_flip --pool_size 0"
     flags += f" --dataroot {dataroots['cycle_gan']} --max_dataset_size 2 --load_size 32"
     flags += " --serial_batches --n_epochs 9 --n_epochs_decay 0"
     trainer.run(straight, flags)
     rates = [line["lr"] for line in metrics(straight)]
-    assert rates[0] == 1e-9
-    assert rates[-1] == pytest.approx(2e-10)
+    assert rates[0] == 1e-6
+    assert rates[-1] == pytest.approx(2e-7)
 
     trainer.run(cut, flags, "epoch: 3, iters: 1", signal.SIGINT, ends=130)
     trainer.run(cut, "--name run --continue_train", "epoch: 6, iters: 2", signal.SIGTERM, ends=143)
