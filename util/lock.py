@@ -52,4 +52,5 @@ else:
     import fcntl
 
     def lock_exclusively(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        """A record lock: unlike flock's it is not shared with worker processes, which outlive us."""
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
