@@ -52,5 +52,5 @@ else:
     import fcntl
 
     def lock_exclusively(handle: int) -> None:
-        """A record lock: unlike flock's it is not shared with worker processes, which outlive us."""
+        """A record lock: unlike flock's, worker processes that outlive us do not share it."""
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
