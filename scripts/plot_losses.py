@@ -1,0 +1,240 @@
+"""Draw the loss curves of one or several training runs to a PNG or SVG, one panel per loss.
+
+    python scripts/plot_losses.py checkpoints/my_run
+    python scripts/plot_losses.py checkpoints/a checkpoints/b --smooth 20 --out a_and_b.svg
+
+RUN is the folder of a run, or a file metrics.jsonl or loss_log.txt, also one that another program
+of this family has written. Epochs that were trained twice, after a resume or a restart under the
+same name, are drawn as they were the last time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import statistics
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from options.parser import OptionParser, whole
+from util.errors import UserError, did_you_mean, first_line, unknown_choice
+
+LOGS = ("metrics.jsonl", "loss_log.txt")  # the first that holds losses is read
+# (epoch: 1, iters: 100, time: 0.123, data: 0.002) , G_GAN: 0.956, G_L1: 12.345
+# (epoch: 1, iters: 100, time: 0.123, data: 0.002) G_GAN: 0.956 G_L1: 12.345
+LINE = re.compile(r"\(epoch: (\d+), iters: (\d+)[^)]*\)(.*)")
+VALUE = re.compile(r"([^\s:,]+): ([^\s,]+)")
+
+
+class Point(NamedTuple):
+    """Losses at one moment of a run; `images` counts from the beginning of the epoch."""
+
+    epoch: int
+    images: int
+    losses: dict[str, float]
+
+
+class Curves(NamedTuple):
+    """A run: its name, where its points are, in epochs, and (points,) values of each loss."""
+
+    name: str
+    epochs: np.ndarray
+    losses: dict[str, np.ndarray]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = OptionParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder or log of a run")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default="losses.png",
+        metavar="FILE",
+        help="where to write: .png or .svg (default: losses.png)",
+    )
+    parser.add_argument(
+        "--losses", metavar="NAMES", help="draw these only, as in G_GAN,G_L1 (default: all)"
+    )
+    parser.add_argument(
+        "--smooth",
+        type=whole(1),
+        default=1,
+        metavar="N",
+        help="draw the mean of N neighbouring points, and the points themselves faintly",
+    )
+    parser.add_argument(
+        "--log", action="store_true", help="logarithmic, for losses that stay above 0"
+    )
+    opt, _ = parser.parse(sys.argv[1:] if argv is None else argv)
+    if opt.out.suffix.lower() not in (".png", ".svg"):
+        raise UserError(f"--out {opt.out}: the file must end in .png or .svg")
+
+    runs = [
+        curves(name, read(run)) for name, run in zip(names_of(opt.runs), opt.runs, strict=True)
+    ]
+    available = list(dict.fromkeys(name for run in runs for name in run.losses))
+    chosen = available if opt.losses is None else [n for n in opt.losses.split(",") if n]
+    for name in chosen:
+        if name not in available:
+            raise unknown_choice("--losses", name, available)
+    if not chosen:
+        raise UserError(f"--losses names none; available: {', '.join(available)}")
+
+    draw(runs, chosen, opt.out, smooth=opt.smooth, log=opt.log)
+    print(f"{len(chosen)} losses of {len(runs)} runs in {opt.out}")
+
+
+def names_of(runs: list[Path]) -> list[str]:
+    """What to call the runs: their folders, or as they were given where that is not clear."""
+    folders = [run.parent if run.name in LOGS else run for run in runs]
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(run) for run in runs]
+
+
+def read(run: Path) -> list[Point]:
+    """All points of a run, in the order in which they were logged."""
+    if not run.exists():
+        others = sorted(p.name for p in run.parent.iterdir()) if run.parent.is_dir() else []
+        hint = did_you_mean(run.name, others)
+        raise UserError(f"{run}: there is no such file or folder{hint}")
+    logs = [run / name for name in LOGS] if run.is_dir() else [run]
+    for log in logs:
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        points = [point for line in text.splitlines() if (point := parse(line))]
+        if points:
+            return points
+    wanted = f"{' or '.join(LOGS)} in it" if run.is_dir() else f"a {' or a '.join(LOGS)}"
+    raise UserError(f"{run} holds no losses; expected {wanted} with at least one line of losses")
+
+
+def parse(line: str) -> Point | None:
+    """The point that a line of either log stands for, or None: a header, or torn by a crash."""
+    try:
+        if line.startswith("{"):
+            record = json.loads(line)
+            values = {n: math.nan if v is None else v for n, v in record["losses"].items()}
+            epoch, images = record["epoch"], record["epoch_images"]
+        elif match := LINE.match(line):
+            epoch, images, rest = match.groups()
+            values = dict(VALUE.findall(rest))
+        else:
+            return None
+        losses = {name: float(value) for name, value in values.items()}
+        return Point(int(epoch), int(images), losses) if losses else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def curves(name: str, points: list[Point]) -> Curves:
+    """Points over epochs; one that goes back replaces all that was logged from there on."""
+    size = images_per_epoch(points)
+    kept: list[tuple[float, Point]] = []
+    for point in points:
+        epochs = point.epoch - 1 + point.images / size
+        while kept and kept[-1][0] >= epochs:
+            kept.pop()
+        kept.append((epochs, point))
+    if len(kept) < len(points):
+        print(f"{name}: {len(points) - len(kept)} points were trained again and are left out")
+    losses = dict.fromkeys(loss for _, point in kept for loss in point.losses)
+    return Curves(
+        name,
+        np.array([epochs for epochs, _ in kept]),
+        {loss: np.array([p.losses.get(loss, math.nan) for _, p in kept]) for loss in losses},
+    )
+
+
+def images_per_epoch(points: list[Point]) -> int:
+    """The logs do not say it: what the count fell by from one epoch to the next tells it.
+
+    With a line each 100 images, 400 in one epoch and 50 in the next are 450 images per epoch.
+    """
+    most = max(1, *(point.images for point in points))
+    steps = Counter(b.images - a.images for a, b in pairwise(points) if a.epoch == b.epoch)
+    falls = [a.images - b.images for a, b in pairwise(points) if b.epoch == a.epoch + 1]
+    if not steps or not falls:
+        return most
+    return max(most, steps.most_common(1)[0][0] + round(statistics.median(falls)))
+
+
+def smoothed(values: np.ndarray, width: int) -> np.ndarray:
+    """Mean over `width` neighbours, fewer at the ends; (points,), gaps (nan) stay gaps."""
+    window = np.ones(min(width, len(values)))
+    known = np.isfinite(values)
+    sums = np.convolve(np.where(known, values, 0.0), window, "same")
+    counts = np.convolve(known.astype(float), window, "same")
+    return np.where(known, sums / np.maximum(counts, 1.0), math.nan)
+
+
+def draw(runs: list[Curves], losses: list[str], out: Path, *, smooth: int, log: bool) -> None:
+    """Write one panel per loss, with one colour per run in all of them."""
+    matplotlib.rcParams.update(
+        {
+            "svg.fonttype": "none",  # text stays text
+            "text.parse_math": False,  # a $ in a name is a $
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.alpha": 0.3,
+            "axes.titleweight": "bold",
+        }
+    )
+    few = len(runs) <= 10
+    colours = plt.get_cmap("tab10" if few else "turbo")
+    columns = min(len(losses), 2 if len(losses) in (2, 4) else 3)
+    rows = -(-len(losses) // columns)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(4.2 * columns, 2.7 * rows + 0.4), squeeze=False, layout="constrained"
+    )
+    shown, spare = panels.flat[: len(losses)], panels.flat[len(losses) :]
+    handles = []
+    for index, run in enumerate(runs):
+        colour = colours(index if few else (index + 0.5) / len(runs))
+        for panel, loss in zip(shown, losses, strict=True):
+            values = run.losses.get(loss, np.full(len(run.epochs), math.nan))
+            marker = "." if np.isfinite(values).sum() == 1 else ""
+            style = {"color": colour, "marker": marker}
+            if smooth > 1:
+                panel.plot(run.epochs, values, **style, linewidth=0.6, alpha=0.25)
+            panel.plot(run.epochs, smoothed(values, smooth), **style, linewidth=1.2)
+        handles.append(plt.Line2D([], [], color=colour, linewidth=2.5))
+    for panel, loss in zip(shown, losses, strict=True):
+        panel.set_title(loss)
+        panel.set_xlabel("epoch")
+        panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        if log and all(np.nanmin(r.losses[loss], initial=1) > 0 for r in runs if loss in r.losses):
+            panel.set_yscale("log")
+        elif log:
+            print(f"{loss} is not above 0 throughout: its scale stays linear")
+    for panel in spare:
+        panel.remove()
+    if len(runs) == 1:
+        figure.suptitle(runs[0].name)
+    else:
+        names = [run.name for run in runs]
+        figure.legend(handles, names, loc="outside upper center", ncols=columns, frameon=False)
+    figure.savefig(out, dpi=150)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (UserError, OSError) as error:
+        print(f"scripts/plot_losses.py: error: {first_line(error)}", file=sys.stderr)
+        sys.exit(2)
