@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 
 from data.base_dataset import BaseDataset
+from data.cache import create_cache
 from data.loader import Loader
 from util.registry import Registry
 
@@ -17,8 +19,13 @@ registry = Registry("data", "dataset", BaseDataset, "--dataset_mode")
 
 def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loader:
     """The loader over the dataset that --dataset_mode names, or over its first `max_images`."""
+    dataset = registry.find(opt.dataset_mode)(opt)
+    if opt.isTrain:
+        sizes = [opt.preprocess, opt.load_size, opt.crop_size, opt.size_multiple, opt.direction]
+        folder = Path(opt.checkpoints_dir) / ".cache"
+        dataset.cache = create_cache(opt.cache, dataset.cacheable(), folder, str(sizes))
     loader = Loader(
-        registry.find(opt.dataset_mode)(opt),
+        dataset,
         batch_size=opt.batch_size,
         shuffle=not opt.serial_batches,
         num_workers=opt.num_threads,

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
-from data.base_dataset import BaseDataset, channels, missing_phase
+from data.base_dataset import BaseDataset, channels, in_file, missing_phase
+from data.cache import Form, Key
 from data.image_folder import has_pictures, make_dataset
 from data.transforms import to_channels, to_tensor
 from util.errors import UserError
@@ -61,21 +62,33 @@ class AlignedDataset(BaseDataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path_a, path_b = self.pairs[index]
+        try:
+            pair = self.cached((path_a, path_b), lambda: self._resized_pair(path_a, path_b))
+            augment = self.draw_augment(pair[0].size)
+        except UserError as error:
+            raise in_file(path_a, error) from error
+        a, b = (to_tensor(augment(picture)) for picture in pair)
+        return {"A": a, "B": b, "A_paths": path_a, "B_paths": path_b}
+
+    def cacheable(self) -> dict[Key, list[Form]]:
+        columns = 2 if self.side_by_side else 1
+        return {
+            pair: [(size, num_channels) for num_channels in self.num_channels]
+            for pair in self.pairs
+            if (size := self.resized_size(pair[0], columns)) is not None
+        }
+
+    def _resized_pair(self, path_a: str, path_b: str) -> list[Image.Image]:
         pictures = (
             split_halves(self.open(path_a))
             if self.side_by_side
             else (self.open(path_a), self.open(path_b))
         )
-        try:
-            target = self._common_size(pictures[0].size, pictures[1].size)
-            augment = self.draw_augment(target)
-        except UserError as error:
-            raise UserError(f"{path_a}: {error}") from error
-        a, b = (
-            to_tensor(augment(self.resize(to_channels(picture, num_channels), target)))
+        target = self._common_size(pictures[0].size, pictures[1].size)
+        return [
+            self.resize(to_channels(picture, num_channels), target)
             for picture, num_channels in zip(pictures, self.num_channels, strict=True)
-        )
-        return {"A": a, "B": b, "A_paths": path_a, "B_paths": path_b}
+        ]
 
     def _common_size(self, size_a: tuple[int, int], size_b: tuple[int, int]) -> tuple[int, int]:
         """The size both are brought to; unless both are squashed they must show one frame."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 from torch.utils import data
 
+from data.cache import Form, Key, PictureCache
 from data.image_folder import nearby
 from data.image_io import open_picture, picture_size
 from data.transforms import Augment, Resize, to_channels, to_tensor
@@ -36,6 +38,7 @@ class BaseDataset(data.Dataset, ABC):
         self.opt = opt
         self.root = opt.dataroot
         self.resize, self.crop_size = geometry(opt)
+        self.cache: PictureCache | None = None
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:
@@ -69,12 +72,41 @@ class BaseDataset(data.Dataset, ABC):
 
     def load_picture(self, path: str, num_channels: int = 3) -> Image.Image:
         """A picture, resized, cropped and flipped, in RGB or, for one channel, in grey."""
-        picture = to_channels(self.open(path), num_channels)
+
+        def make() -> list[Image.Image]:
+            return [self.resize(to_channels(self.open(path), num_channels))]
+
         try:
-            picture = self.resize(picture)
+            picture = self.cached((path, str(num_channels)), make)[0]
             return self.draw_augment(picture.size)(picture)
         except UserError as error:
-            raise UserError(f"{path}: {error}") from error
+            raise in_file(path, error) from error
+
+    def cached(self, key: Key, make: Callable[[], list[Image.Image]]) -> list[Image.Image]:
+        """What `make` gives, from the cache where it is there."""
+        return make() if self.cache is None else self.cache.get(key, make)
+
+    def cacheable(self) -> dict[Key, list[Form]]:
+        """For each key that `cached` is called with, the forms of its pictures."""
+        return {}
+
+    def forms(self, paths: list[str], num_channels: int) -> dict[Key, list[Form]]:
+        """The `cacheable` entries of files that `load` or `load_picture` is called with."""
+        return {
+            (path, str(num_channels)): [(size, num_channels)]
+            for path in paths
+            if (size := self.resized_size(path)) is not None
+        }
+
+    def resized_size(self, path: str, columns: int = 1) -> tuple[int, int] | None:
+        """What a file, or one of its columns, is resized to, from its header; None if it is bad."""
+        if self.resize.preprocess == "resize_and_crop":
+            return self.resize.load_size, self.resize.load_size
+        try:
+            width, height = picture_size(path)
+            return self.resize.target((width // columns, height))
+        except UserError:  # told when the picture is loaded
+            return None
 
     def announce_rounding(self, paths: list[str], columns: int = 1) -> None:
         """Say once, before training, that sides are rounded to what the generator takes.
@@ -89,7 +121,7 @@ class BaseDataset(data.Dataset, ABC):
             try:
                 rounds, target = self.resize.rounds(size), self.resize.target(size)
             except UserError as error:
-                raise UserError(f"{path}: {error}") from error
+                raise in_file(path, error) from error
             if rounds:
                 print(
                     f"--preprocess {self.opt.preprocess}: sides are rounded to multiples of "
@@ -97,6 +129,11 @@ class BaseDataset(data.Dataset, ABC):
                     f"({size[0]}x{size[1]}) becomes {target[0]}x{target[1]}"
                 )
                 return
+
+
+def in_file(path: str, error: UserError) -> UserError:
+    """The error with the name of the file, unless it has it."""
+    return error if path in str(error) else UserError(f"{path}: {error}")
 
 
 def geometry(opt: argparse.Namespace) -> tuple[Resize, int | None]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from data.base_dataset import BaseDataset, missing_phase
+from data.cache import Form, Key
 from data.image_folder import has_pictures, make_dataset
 from util.errors import UserError
 
@@ -43,6 +44,9 @@ class ColorizationDataset(BaseDataset):
             raise missing_phase(opt, f"{folder}")
         self.paths = make_dataset(folder, opt.max_dataset_size)
         self.announce_rounding(self.paths)
+
+    def cacheable(self) -> dict[Key, list[Form]]:
+        return self.forms(self.paths, 3)
 
     def __len__(self) -> int:
         return len(self.paths)

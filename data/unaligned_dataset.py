@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from data.aligned_dataset import phase_folders
 from data.base_dataset import BaseDataset, channels, missing_phase
+from data.cache import Form, Key
 from data.image_folder import has_pictures, make_dataset
 
 
@@ -34,6 +35,10 @@ class UnalignedDataset(BaseDataset):
         self.paths_a = make_dataset(side_a, opt.max_dataset_size)
         self.paths_b = make_dataset(side_b, opt.max_dataset_size)
         self.announce_rounding(self.paths_a + self.paths_b)
+
+    def cacheable(self) -> dict[Key, list[Form]]:
+        nc_a, nc_b = self.num_channels
+        return {**self.forms(self.paths_a, nc_a), **self.forms(self.paths_b, nc_b)}
 
     def __len__(self) -> int:
         return max(len(self.paths_a), len(self.paths_b))

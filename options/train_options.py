@@ -92,6 +92,14 @@ class TrainOptions(BaseOptions):
             help="spectral normalisation in the discriminators, which steadies them",
         )
 
+        parser.add_argument(
+            "--cache",
+            default="auto",
+            choices=["auto", "ram", "disk", "none"],
+            help="keep decoded, resized pictures between epochs: in memory, at most a quarter of "
+            "what is free; on disk, under --checkpoints_dir; auto: in memory if they fit",
+        )
+
         parser.begin_section("Checkpoints")
         parser.add_argument(
             "--save_latest_freq",

@@ -26,7 +26,7 @@ import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options.parser import OptionParser, whole
@@ -37,6 +37,13 @@ LOGS = ("metrics.jsonl", "loss_log.txt")  # the first that holds losses is read
 # (epoch: 1, iters: 100, time: 0.123, data: 0.002) G_GAN: 0.956 G_L1: 12.345
 LINE = re.compile(r"\(epoch: (\d+), iters: (\d+)[^)]*\)(.*)")
 VALUE = re.compile(r"([^\s:,]+): ([^\s,]+)")
+
+
+class PlainLogFormatter(LogFormatter):
+    """20 and 0.2 where the usual one writes 2x10^1 and 2x10^-1."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 class Point(NamedTuple):
@@ -83,9 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     if opt.out.suffix.lower() not in (".png", ".svg"):
         raise UserError(f"--out {opt.out}: the file must end in .png or .svg")
 
-    runs = [
-        curves(name, read(run)) for name, run in zip(names_of(opt.runs), opt.runs, strict=True)
-    ]
+    runs = [curves(name, read(run)) for name, run in zip(names_of(opt.runs), opt.runs, strict=True)]
     available = list(dict.fromkeys(name for run in runs for name in run.losses))
     chosen = available if opt.losses is None else [n for n in opt.losses.split(",") if n]
     for name in chosen:
@@ -95,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"--losses names none; available: {', '.join(available)}")
 
     draw(runs, chosen, opt.out, smooth=opt.smooth, log=opt.log)
-    print(f"{len(chosen)} losses of {len(runs)} runs in {opt.out}")
+    print(f"{opt.out} shows {', '.join(chosen)}")
 
 
 def names_of(runs: list[Path]) -> list[str]:
@@ -164,11 +169,12 @@ def images_per_epoch(points: list[Point]) -> int:
     With a line each 100 images, 400 in one epoch and 50 in the next are 450 images per epoch.
     """
     most = max(1, *(point.images for point in points))
-    steps = Counter(b.images - a.images for a, b in pairwise(points) if a.epoch == b.epoch)
+    steps = [b.images - a.images for a, b in pairwise(points) if b.epoch == a.epoch]
+    rises = Counter(step for step in steps if step > 0)  # others go back, after a restart
     falls = [a.images - b.images for a, b in pairwise(points) if b.epoch == a.epoch + 1]
-    if not steps or not falls:
+    if not rises or not falls:
         return most
-    return max(most, steps.most_common(1)[0][0] + round(statistics.median(falls)))
+    return max(most, rises.most_common(1)[0][0] + round(statistics.median(falls)))
 
 
 def smoothed(values: np.ndarray, width: int) -> np.ndarray:
@@ -180,12 +186,16 @@ def smoothed(values: np.ndarray, width: int) -> np.ndarray:
     return np.where(known, sums / np.maximum(counts, 1.0), math.nan)
 
 
+def literal(name: str) -> str:
+    """A name for matplotlib, to which a bare $ begins a formula."""
+    return name.replace("$", r"\$")
+
+
 def draw(runs: list[Curves], losses: list[str], out: Path, *, smooth: int, log: bool) -> None:
     """Write one panel per loss, with one colour per run in all of them."""
     matplotlib.rcParams.update(
         {
             "svg.fonttype": "none",  # text stays text
-            "text.parse_math": False,  # a $ in a name is a $
             "font.size": 9,
             "axes.spines.top": False,
             "axes.spines.right": False,
@@ -198,8 +208,10 @@ def draw(runs: list[Curves], losses: list[str], out: Path, *, smooth: int, log: 
     colours = plt.get_cmap("tab10" if few else "turbo")
     columns = min(len(losses), 2 if len(losses) in (2, 4) else 3)
     rows = -(-len(losses) // columns)
+    several = len(runs) > 1
+    width, height = 4.2 * columns + 1.5 * several, max(2.7 * rows + 0.4, 0.2 * len(runs) + 0.4)
     figure, panels = plt.subplots(
-        rows, columns, figsize=(4.2 * columns, 2.7 * rows + 0.4), squeeze=False, layout="constrained"
+        rows, columns, figsize=(width, height), squeeze=False, layout="constrained"
     )
     shown, spare = panels.flat[: len(losses)], panels.flat[len(losses) :]
     handles = []
@@ -214,20 +226,22 @@ def draw(runs: list[Curves], losses: list[str], out: Path, *, smooth: int, log: 
             panel.plot(run.epochs, smoothed(values, smooth), **style, linewidth=1.2)
         handles.append(plt.Line2D([], [], color=colour, linewidth=2.5))
     for panel, loss in zip(shown, losses, strict=True):
-        panel.set_title(loss)
+        panel.set_title(literal(loss))
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         if log and all(np.nanmin(r.losses[loss], initial=1) > 0 for r in runs if loss in r.losses):
             panel.set_yscale("log")
+            panel.yaxis.set_major_formatter(PlainLogFormatter())
+            panel.yaxis.set_minor_formatter(PlainLogFormatter(minor_thresholds=(2, 0.5)))
         elif log:
             print(f"{loss} is not above 0 throughout: its scale stays linear")
     for panel in spare:
         panel.remove()
-    if len(runs) == 1:
-        figure.suptitle(runs[0].name)
+    if several:
+        names = [literal(run.name) for run in runs]
+        figure.legend(handles, names, loc="outside right upper", frameon=False)
     else:
-        names = [run.name for run in runs]
-        figure.legend(handles, names, loc="outside upper center", ncols=columns, frameon=False)
+        figure.suptitle(literal(runs[0].name))
     figure.savefig(out, dpi=150)
     plt.close(figure)
 

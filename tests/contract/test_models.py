@@ -6,6 +6,7 @@ a model needs besides stands in MODEL_FLAGS.
 
 from __future__ import annotations
 
+import copy
 import pickle
 import warnings
 from argparse import Namespace
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import data
 import models
@@ -284,6 +286,43 @@ def test_eval_makes_the_result_repeatable(name, parse):
         model.test()
         results.append({k: v.clone() for k, v in model.get_current_visuals().items()})
     assert_equal(*results)
+
+
+@pytest.mark.parametrize("gan_mode", ["vanilla", "lsgan"])
+def test_steps_of_pix2pix_by_hand(gan_mode, build):
+    """arXiv:1611.07004, section 3.3: a step on D, its loss halved, then one on G, D untouched."""
+    model, batch = build("pix2pix", "--no_dropout", "--gan_mode", gan_mode, "--lambda_L1", "30")
+    netG, netD = copy.deepcopy(model.netG), copy.deepcopy(model.netD)
+    adam = {"lr": 0.0002, "betas": (0.5, 0.999)}
+    optimizer_G = torch.optim.Adam(netG.parameters(), **adam)
+    optimizer_D = torch.optim.Adam(netD.parameters(), **adam)
+    loss = F.binary_cross_entropy_with_logits if gan_mode == "vanilla" else F.mse_loss
+
+    def distance(prediction: torch.Tensor, target: float) -> torch.Tensor:
+        return loss(prediction, torch.full_like(prediction, target))
+
+    A, B = batch["A"], batch["B"]
+    for _ in range(2):
+        fake = netG(A)
+        D_fake = distance(netD(torch.cat((A, fake.detach()), 1)), 0.0)
+        D_real = distance(netD(torch.cat((A, B), 1)), 1.0)
+        optimizer_D.zero_grad()
+        ((D_fake + D_real) / 2).backward()
+        gradients_D = [p.grad.clone() for p in netD.parameters()]
+        optimizer_D.step()
+        G_GAN, G_L1 = distance(netD(torch.cat((A, fake), 1)), 1.0), 30 * F.l1_loss(fake, B)
+        optimizer_G.zero_grad()
+        (G_GAN + G_L1).backward()
+        optimizer_G.step()
+
+        train(model, batch, steps=1)
+        expected = [x.item() for x in (G_GAN, G_L1, D_real, D_fake)]
+        assert list(model.get_current_losses().values()) == pytest.approx(expected, rel=1e-5)
+        for p, gradient in zip(model.netD.parameters(), gradients_D, strict=True):
+            torch.testing.assert_close(p.grad, gradient)  # nothing of G's objective is in it
+    for ours, by_hand in ((model.netG, netG), (model.netD, netD)):
+        for key, value in by_hand.state_dict().items():
+            torch.testing.assert_close(ours.state_dict()[key], value, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -62,13 +62,25 @@ def test_a_batch_returns_as_many_images():
 
 
 def test_no_gradient_and_no_shared_memory():
-    pool = ImagePool(2)
-    fresh = image(1.0).requires_grad_()
-    returned = pool.query(fresh * 2)
-    assert not returned.requires_grad
-    returned.zero_()  # what a caller does to it must not reach the history
-    assert values(torch.cat(pool.images)) == [2]
-    assert not ImagePool(0).query(fresh * 2).requires_grad
+    pool = ImagePool(1, seed=0)
+    for number in range(1, 9):  # first stored, then some of them swapped in
+        given = image(number)
+        returned = pool.query(given.requires_grad_() * 1)
+        assert not returned.requires_grad
+        kept = values(pool.images[0])
+        with torch.no_grad():  # what a caller does to either must not reach the history
+            given.zero_()
+            returned.zero_()
+        assert values(pool.images[0]) == kept
+    assert not ImagePool(0).query(given * 1).requires_grad
+
+
+def test_history_keeps_no_batch_alive_through_a_part_of_it():
+    pool, batch = ImagePool(1, seed=0), image(*range(1, 9))
+    pool.query(batch)
+    batch.zero_()
+    assert values(pool.images[0])[0] > 0
+    assert pool.images[0].untyped_storage().nbytes() == 3 * 2 * 2 * 4
 
 
 def test_draws_from_a_source_of_its_own():

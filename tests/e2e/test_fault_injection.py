@@ -1,0 +1,77 @@
+"""Training is killed at random instants, also while it saves, and must not be the worse for it.
+
+`--kills N` sets how many times; the instants are drawn anew each time, from a seed that is printed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import secrets
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_resume import CYCLE_GAN, PIX2PIX, Trainer, assert_same, dataroots, told, trainer
+
+__all__ = ["dataroots", "trainer"]  # fixtures
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+
+# A save after each image, a numbered one after each epoch, and of these the old ones deleted.
+BUSY = "--save_latest_freq 1 --save_epoch_freq 1 --keep_checkpoints 1 --continue_train auto"
+CAMPAIGNS = [
+    f"{PIX2PIX} {BUSY} --num_threads 0 --n_epochs 2 --n_epochs_decay 3",
+    f"{CYCLE_GAN} {BUSY} --num_threads 0 --n_epochs 1 --n_epochs_decay 2 --batch_size 2",
+    f"{PIX2PIX} {BUSY} --num_threads 2 --n_epochs 4 --n_epochs_decay 0 --lr_policy plateau",
+]
+
+
+def test_killed_at_random_instants(tmp_path, dataroots, trainer, request, capsys):
+    """Campaigns, in each of which one run is killed until it is done, until that is enough."""
+    wanted, kills = request.config.getoption("--kills"), 0
+    seed = secrets.randbelow(2**32)
+    draw = random.Random(seed).uniform
+    straight: dict[str, Path] = {}
+    for campaign, flags in enumerate(itertools.cycle(CAMPAIGNS), start=1):
+        line = f"--dataroot {dataroots['pix2pix' if 'pix2pix' in flags else 'cycle_gan']} {flags}"
+        if line not in straight:
+            straight[line] = tmp_path / f"straight{campaign}"
+            straight[line].mkdir()
+            trainer.run(straight[line], line)
+        cut = tmp_path / f"cut{campaign}"
+        cut.mkdir()
+        while (ended := kill_one(trainer, cut, line, draw)) == -signal.SIGKILL:
+            kills += 1
+        assert ended == 0, f"seed {seed}, after kill {kills}: {told(cut)[-1500:]}"
+        assert_same(cut, straight[line])
+        shutil.rmtree(cut)
+        if kills >= wanted:
+            break
+    with capsys.disabled():
+        print(f"\n{kills} kills in {campaign} campaigns, seed {seed}", file=sys.stderr)
+
+
+def kill_one(trainer: Trainer, folder: Path, line: str, draw) -> int:
+    """Start a process, and kill it at a random instant; returns how it ended.
+
+    One in four dies while it starts, the others up to some steps after their first one. How long
+    both last is taken from the process itself, so that a busy machine changes nothing.
+    """
+    output = folder / "out.txt"
+    output.unlink(missing_ok=True)
+    started_s = time.monotonic()
+    process = trainer.start(folder, line)
+    sign = "iters: "
+    if draw(0, 4) < 1:
+        sign = ("Options", "dataset", "model", "network D", "weights of", "resumed")[int(draw(0, 6))]
+    while process.is_alive() and not (output.exists() and sign in output.read_text()):
+        time.sleep(0.002)
+    process.join(draw(0, 2.5 if sign == "iters: " else 0.2) * (time.monotonic() - started_s))
+    process.kill()
+    process.join()
+    return process.exitcode
