@@ -336,8 +336,7 @@ class BaseOptions:
                 raise UserError(f"--{flag} {getattr(opt, flag)!r} leads out of its folder")
         if len(Path(opt.epoch).parts) != 1:
             raise UserError(f"--epoch {opt.epoch!r} is no label: latest or an epoch number")
-        if opt.dataroot is None:
-            raise UserError("--dataroot is needed: the folder with the pictures; see --help")
+        require_dataroot(opt)
         if not Path(opt.dataroot).exists():
             raise UserError(f"--dataroot {opt.dataroot}: there is no such folder{siblings(opt)}")
         crops = opt.preprocess in ("resize_and_crop", "crop", "scale_width_and_crop")
@@ -446,6 +445,11 @@ def check_size(flag: str, opt: argparse.Namespace) -> None:
             f"{flag} {value}: --netG {opt.netG} needs sides that are multiples of {multiple}; pass "
             f"{options}, or another --netG"
         )
+
+
+def require_dataroot(opt: argparse.Namespace) -> None:
+    if opt.dataroot is None:
+        raise UserError("--dataroot is needed: the folder with the pictures; see --help")
 
 
 def siblings(opt: argparse.Namespace) -> str:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from options.base_options import BaseOptions, run_folder, runs_in
+from options.base_options import BaseOptions, require_dataroot, run_folder, runs_in
 from options.parser import OptionParser, count_or_inf, number
 from util.errors import UserError
 
@@ -52,13 +52,10 @@ class TestOptions(BaseOptions):
         )
 
     def resolve(self, opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:
+        require_dataroot(opt)
         if "load_size" not in given:
             opt.load_size = opt.crop_size
-        if (
-            "phase" not in given
-            and opt.dataroot is not None
-            and not dataset.has_phase(opt, opt.phase)
-        ):
+        if "phase" not in given and not dataset.has_phase(opt, opt.phase):
             for phase in ("val", "train"):
                 if dataset.has_phase(opt, phase):
                     print(f"{opt.dataroot} has no {opt.phase} pictures: using --phase {phase}")

@@ -29,12 +29,13 @@ class Clock:
         total_images: images seen in this run.
         step_images: images of the current step.
         epoch_done: whether this step is the last of its epoch.
+        waited_s: seconds that this process has waited for data.
     """
 
     def __init__(self, first_epoch: int, last_epoch: int, images_per_epoch: int):
         self.last_epoch, self.images_per_epoch = last_epoch, images_per_epoch
         self.start_at(first_epoch)
-        self.step_images, self.epoch_done = 0, False
+        self.step_images, self.epoch_done, self.waited_s = 0, False, 0.0
         self._pace = Pace()
 
     def start_at(self, epoch: int) -> None:
@@ -56,8 +57,10 @@ class Clock:
         """Each batch of an epoch, counted before its step, with the wait for it measured."""
         started = time.perf_counter()
         for batch in loader:
+            waited_s = time.perf_counter() - started
             self.step_images = batch_length(batch)
-            self._pace.add(self.step_images, time.perf_counter() - started)
+            self.waited_s += waited_s
+            self._pace.add(self.step_images, waited_s)
             self._previous_total = self.total_images
             self.total_images += self.step_images
             self.epoch_images += self.step_images

@@ -33,7 +33,7 @@ CAMPAIGNS = [
 
 def test_killed_at_random_instants(tmp_path, dataroots, trainer, request, capsys):
     """Campaigns, in each of which one run is killed until it is done, until that is enough."""
-    wanted, kills = request.config.getoption("--kills"), 0
+    wanted, kills, in_saves = request.config.getoption("--kills"), 0, 0
     seed = secrets.randbelow(2**32)
     draw = random.Random(seed).uniform
     straight: dict[str, Path] = {}
@@ -47,20 +47,22 @@ def test_killed_at_random_instants(tmp_path, dataroots, trainer, request, capsys
         cut.mkdir()
         while (ended := kill_one(trainer, cut, line, draw)) == -signal.SIGKILL:
             kills += 1
+            in_saves += any((cut / "checkpoints" / "run").glob("*.pth.tmp"))
         assert ended == 0, f"seed {seed}, after kill {kills}: {told(cut)[-1500:]}"
         assert_same(cut, straight[line])
         shutil.rmtree(cut)
         if kills >= wanted:
             break
     with capsys.disabled():
-        print(f"\n{kills} kills in {campaign} campaigns, seed {seed}", file=sys.stderr)
+        counts = f"{kills} kills, {in_saves} of them in a save, {campaign} campaigns, seed {seed}"
+        print(f"\n{counts}", file=sys.stderr)
 
 
 def kill_one(trainer: Trainer, folder: Path, line: str, draw) -> int:
     """Start a process, and kill it at a random instant; returns how it ended.
 
     One in four dies while it starts, the others up to some steps after their first one. How long
-    both last is taken from the process itself, so that a busy machine changes nothing.
+    that lasts is taken from the process itself, so that a busy machine changes nothing.
     """
     output = folder / "out.txt"
     output.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from util.image_pool import ImagePool
 
 def image(*values: float) -> torch.Tensor:
     """A batch of images, each filled with its value."""
-    return torch.tensor(values).view(-1, 1, 1, 1).expand(-1, 3, 2, 2).clone()
+    return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 3, 2, 2).clone()
 
 
 def values(images: torch.Tensor) -> list[float]:
@@ -64,15 +64,15 @@ def test_a_batch_returns_as_many_images():
 def test_no_gradient_and_no_shared_memory():
     pool = ImagePool(1, seed=0)
     for number in range(1, 9):  # first stored, then some of them swapped in
-        given = image(number)
-        returned = pool.query(given.requires_grad_() * 1)
+        given = image(number).requires_grad_() * 1
+        returned = pool.query(given)
         assert not returned.requires_grad
         kept = values(pool.images[0])
         with torch.no_grad():  # what a caller does to either must not reach the history
             given.zero_()
             returned.zero_()
         assert values(pool.images[0]) == kept
-    assert not ImagePool(0).query(given * 1).requires_grad
+    assert not ImagePool(0).query(given).requires_grad
 
 
 def test_history_keeps_no_batch_alive_through_a_part_of_it():

@@ -16,7 +16,6 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import plot_losses
-
 from util.errors import UserError
 from util.loggers.base import Losses
 from util.loggers.files import FileLogger

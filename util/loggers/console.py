@@ -1,47 +1,102 @@
-"""Loss lines on the terminal, with a progress bar where it is one."""
+"""Loss lines on the terminal, with progress bars below them where it is one."""
 
 from __future__ import annotations
 
 import sys
+import time
+from collections import deque
 
+import torch
 from tqdm import tqdm
 
 from util.clock import Clock
 from util.loggers.base import Logger, Losses
 
+REFRESH_S = 0.25
+PACE_REFRESHES = 240  # over which pace and data wait are means: a minute, or more for slow steps
+
 
 class ConsoleLogger(Logger):
-    """A bar over the whole run with its pace and time left; lines scroll above it.
+    """A bar for the epoch and one for the run, under the lines:
 
-    Where stderr is no terminal there is no bar, only lines.
+        epoch 3/200 |####### | 29/50, 00:12 left, 1.71 images/s, data wait 2%
+        run         |        | 1.3%, 1:36:06 left, GPU 3.1/8.0 GiB
+
+    Where stderr is no terminal there are no bars, only lines.
     """
 
     name = "the console"
 
     def __init__(self, clock: Clock):
-        self.bar = tqdm(
-            total=clock.last_epoch * clock.images_per_epoch,
-            initial=clock.total_images,
-            unit="image",
-            dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
+        self.hidden = not sys.stderr.isatty()
+        self.epoch, self.run = (
+            tqdm(
+                total=total,
+                position=position,
+                bar_format="{bar}",
+                dynamic_ncols=True,
+                leave=False,
+                disable=self.hidden,
+            )
+            for position, total in enumerate(
+                [clock.images_per_epoch, clock.last_epoch * clock.images_per_epoch]
+            )
         )
+        self.refreshed_s = 0.0
+        # (seconds, images of the run, seconds waited for data) at the last refreshes
+        self.marks: deque[tuple[float, int, float]] = deque(maxlen=PACE_REFRESHES)
 
     def step(self, clock: Clock) -> None:
-        """Move the bar to where the clock is."""
-        self.bar.set_description(f"epoch {clock.epoch}/{clock.last_epoch}", refresh=False)
-        self.bar.update(clock.total_images - self.bar.n)
+        """Move the bars to where the clock is."""
+        now_s = time.monotonic()
+        if self.hidden or now_s < self.refreshed_s + REFRESH_S:
+            return
+        self.refreshed_s = now_s
+        self.epoch.n = clock.epoch_images
+        self.run.n = (clock.epoch - 1) * clock.images_per_epoch + clock.epoch_images
+        self.marks.append((now_s, self.run.n, clock.waited_s))
+
+        before_s, before, waited_s = self.marks[0]
+        pace_s = (now_s - before_s) / max(1, self.run.n - before)  # per image; 0: not yet known
+        epoch = f"{self.epoch.n}/{self.epoch.total}{time_left(self.epoch, pace_s)}"
+        if pace_s:
+            wait = (clock.waited_s - waited_s) / (now_s - before_s)
+            epoch += f", {1 / pace_s:.{2 if pace_s > 0.1 else 0}f} images/s, data wait {wait:.0%}"
+        run = f"{self.run.n / self.run.total:.1%}{time_left(self.run, pace_s)}{gpu_memory()}"
+        title = f"epoch {clock.epoch:>{len(str(clock.last_epoch))}}/{clock.last_epoch}"
+        # Padded, so that both bars are equally long.
+        self.epoch.bar_format = f"{title} |{{bar}}| {epoch:<52}"
+        self.run.bar_format = f"{'run':<{len(title)}} |{{bar}}| {run:<52}"
+        self.epoch.refresh()
+        self.run.refresh()
 
     def losses(self, losses: Losses) -> None:
         self.say(losses.line())
 
     def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        if self.bar.disable:
-            print(line, flush=True)
-        else:
-            self.bar.write(line)
+        """Print a line above the bars."""
+        tqdm.write(line)
+        sys.stdout.flush()
 
     def close(self, message: str) -> None:
-        self.bar.close()
+        self.run.close()
+        self.epoch.close()
         print(message, flush=True)
+
+
+def time_left(bar: tqdm, pace_s: float) -> str:
+    """', 1:36:06 left' at so many seconds per image, or '' while the pace is not known."""
+    return f", {tqdm.format_interval((bar.total - bar.n) * pace_s)} left" if pace_s else ""
+
+
+def gpu_memory() -> str:
+    """', GPU 3.1/8.0 GiB': what this process holds of the GPU it uses, or '' where it uses none."""
+    held, total = 0, 0
+    if torch.cuda.is_initialized():
+        for device in range(torch.cuda.device_count()):
+            if reserved := torch.cuda.memory_reserved(device):
+                held += reserved
+                total += torch.cuda.get_device_properties(device).total_memory
+    elif torch.backends.mps.is_available():
+        held, total = torch.mps.driver_allocated_memory(), torch.mps.recommended_max_memory()
+    return f", GPU {held / 2**30:.1f}/{total / 2**30:.1f} GiB" if held else ""
