@@ -26,7 +26,7 @@ LAMBDA_L1 = 100.0
 MODEL = f"--dataroot datasets/portrait_retouch --name {RUN.name} --model pix2pix".split()
 MODEL += "--load_size 256 --crop_size 256 --num_threads 2".split()
 TRAINING = f"--ngf 32 --ndf 16 --no_dropout --no_flip --lambda_L1 {LAMBDA_L1} --lr 0.001".split()
-TRAINING += "--n_epochs 60 --n_epochs_decay 60 --save_epoch_freq 1000 --seed 1".split()
+TRAINING += "--n_epochs 80 --n_epochs_decay 80 --save_epoch_freq 1000 --seed 1".split()
 TRAINING += "--print_freq 20 --update_html_freq 60".split()
 
 

@@ -1,0 +1,262 @@
+"""The console: bars and loss lines on a real terminal, and plain lines where there is none."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from util.clock import Clock
+from util.loggers import console
+from util.loggers.base import Losses
+from util.loggers.console import ConsoleLogger
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_pty = pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo terminals")
+
+# Trains three epochs of eight pictures, each waited for 20 ms and trained on for 30 ms.
+CHILD = """
+import time, torch
+from util.clock import Clock
+from util.loggers.base import Losses
+from util.loggers.console import ConsoleLogger
+
+class Pictures:
+    def __len__(self): return 8
+    def __iter__(self):
+        for _ in range(8):
+            time.sleep(0.02)
+            yield {"A": torch.zeros(1)}
+
+clock = Clock(1, 3, 8)
+console = ConsoleLogger(clock)
+for epoch in clock.epochs():
+    for batch in clock.iterations(Pictures()):
+        time.sleep(0.03)
+        console.step(clock)
+        if clock.due(3):
+            console.losses(Losses.now(clock, {"G_GAN": 0.5, "G_L1": 12.0}, 2e-4))
+    clock.end_epoch()
+    console.say(f"End of epoch {epoch}")
+console.close("finished")
+"""
+LOSSES = r"\(epoch: \d, iters: \d, time: 0\.\d{3}, data: 0\.\d{3}\) , G_GAN: 0\.500, G_L1: 12\.000"
+EPOCH_BAR = (
+    r"epoch (?P<epoch>\d)/3 \|(?P<bar>[^|]*)\| (?P<images>\d)/8, 00:00 left, "
+    r"(?P<pace>\d+(\.\d\d)?) images/s, data wait (?P<wait>\d+)%"
+)
+RUN_BAR = r"run       \|(?P<bar>[^|]*)\| (?P<percent>\d+\.\d)%, 00:0\d left"
+
+
+class Screen:
+    """What a terminal of this width shows of what is written to it."""
+
+    def __init__(self, columns: int):
+        self.columns, self.lines, self.row, self.column = columns, [""], 0, 0
+        self.decode = codecs.getincrementaldecoder("utf-8")().decode
+        self.rest = ""  # of an escape sequence that has not come whole
+
+    def feed(self, piece: bytes) -> None:
+        text = self.rest + self.decode(piece)
+        self.rest = re.search(r"(\x1b\[?)?$", text)[0]
+        for token in re.findall(r"\x1b\[A|[^\x1b]", text.removesuffix(self.rest)):
+            if token == "\r":
+                self.column = 0
+            elif token == "\x1b[A":
+                self.row -= 1
+            elif token == "\n":
+                self.move_down()
+            else:
+                if self.column == self.columns:
+                    self.column = 0
+                    self.move_down()
+                line = self.lines[self.row].ljust(self.column)
+                self.lines[self.row] = line[: self.column] + token + line[self.column + 1 :]
+                self.column += 1
+
+    def move_down(self) -> None:
+        self.row += 1
+        self.lines += [""] * (self.row == len(self.lines))
+
+    def shown(self) -> list[str]:
+        return [line.rstrip() for line in self.lines]
+
+
+def run_on_terminal(columns: int, script: str, **files: object) -> tuple[Screen, list[list[str]]]:
+    """The screen at the end, and as it was after each piece of output."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    streams = {"stdin": subprocess.DEVNULL, "stdout": theirs, "stderr": theirs, **files}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "TERM": "xterm"}
+    process = subprocess.Popen([sys.executable, "-c", script], env=environment, **streams)
+    os.close(theirs)
+    screen, screens = Screen(columns), []
+    try:
+        while piece := os.read(ours, 1 << 16):
+            screen.feed(piece)
+            screens.append(screen.shown())
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0
+    return screen, screens
+
+
+@needs_pty
+@pytest.mark.parametrize("columns", [100, 80])
+def test_lines_stay_whole_above_the_bars(columns) -> None:
+    screen, screens = run_on_terminal(columns, CHILD)
+    shown = "\n".join(screen.shown())
+    lines = [LOSSES] * 2 + ["End of epoch 1"] + [LOSSES] * 3 + ["End of epoch 2"] + [LOSSES] * 3
+    assert re.fullmatch("\n".join([*lines, "End of epoch 3", "finished", ""]), shown), shown
+
+    seen = []
+    for lines in screens:
+        for row, (upper, lower) in enumerate(pairwise(lines)):
+            epoch, run = re.fullmatch(EPOCH_BAR, upper), re.fullmatch(RUN_BAR, lower)
+            if epoch and run:
+                assert len(epoch["bar"]) == len(run["bar"]) >= 5
+                assert not "".join(lines[row + 2 :])
+                seen.append((epoch, run))
+    assert len(seen) >= 3
+    images = [(int(epoch["epoch"]) - 1) * 8 + int(epoch["images"]) for epoch, _ in seen]
+    assert images == sorted(images)
+    assert len(set(images)) >= 3
+    for epoch, run in seen:
+        assert 3 <= float(epoch["pace"]) <= 20
+        assert 5 <= int(epoch["wait"]) <= 80
+        assert float(run["percent"]) >= 100 * int(epoch["images"]) / 24 - 0.1
+
+
+@needs_pty
+def test_a_narrow_terminal_cuts_the_bars_and_not_the_lines() -> None:
+    screen, screens = run_on_terminal(50, CHILD)
+    assert len(re.findall(LOSSES, "".join(screen.shown()))) == 8  # over two rows each
+    assert screen.shown()[-3:] == ["End of epoch 3", "finished", ""]
+    assert any(re.fullmatch(r"run       \|.\| \d.*", line) for shown in screens for line in shown)
+    assert not any("run  " in line for line in screen.shown())
+
+
+@needs_pty
+def test_lines_reach_a_file_at_once_while_the_bars_are_on_the_terminal(tmp_path) -> None:
+    """Whoever follows the file with `tail -f` sees them as they come."""
+    file = tmp_path / "out.txt"
+    script = f"{CHILD}\nimport os; os._exit(0)  # what is not written yet is lost"
+    with open(file, "wb") as out:
+        screen, screens = run_on_terminal(100, script, stdout=out)
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not re.fullmatch(LOSSES, line)] == [
+        "End of epoch 1", "End of epoch 2", "End of epoch 3", "finished",
+    ]  # fmt: skip
+    assert len(lines) == 12
+    assert any("images/s" in line for shown in screens for line in shown)
+    assert not "".join(screen.shown())
+
+
+def test_no_bars_where_there_is_no_terminal(capfd) -> None:
+    clock = Clock(1, 2, 4)
+    logger = ConsoleLogger(clock)
+    logger.step(clock)
+    logger.say("a line")
+    logger.losses(Losses(1, 4, 4, 0.25, 0.125, 2e-4, {"G": 1.0}))
+    logger.close("the end")
+    out, err = capfd.readouterr()
+    assert out == "a line\n(epoch: 1, iters: 4, time: 0.250, data: 0.125) , G: 1.000\nthe end\n"
+    assert err == ""
+
+
+# --- What the bars say, at times that are given ---------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+    def last(self, word: str) -> str:
+        """The bar that begins with this word, as it was drawn last."""
+        parts = re.split(r"[\r\n]|\x1b\[A", self.getvalue())
+        return [part.rstrip() for part in parts if part.startswith(word)][-1]
+
+
+class Training:
+    """A clock and its console, whose steps take as long as they are said to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, clock: Clock):
+        self.clock, self.now_s, self.terminal = clock, 1000.0, Terminal()
+        monkeypatch.setattr(sys, "stderr", self.terminal)
+        monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: self.now_s))
+        self.console = ConsoleLogger(clock)
+
+    def step(self, wait_s: float, compute_s: float, images: int = 1) -> None:
+        self.clock.epoch_images += images
+        self.clock.total_images += images
+        self.clock.waited_s += wait_s
+        self.now_s += wait_s + compute_s
+        self.console.step(self.clock)
+
+
+def test_pace_time_left_and_data_wait(monkeypatch) -> None:
+    training = Training(monkeypatch, Clock(1, 10, 100))
+    training.step(30.0, 30.0)  # the first is slow: processes start, kernels are chosen
+    assert "left" not in training.terminal.last("epoch")
+    for _ in range(39):
+        training.step(0.1, 0.4)
+    text = "| 40/100, 00:30 left, 2.00 images/s, data wait 20%"
+    assert training.terminal.last("epoch").endswith(text)
+    assert training.terminal.last("run").endswith("| 4.0%, 08:00 left")
+
+
+def test_pace_follows_a_change(monkeypatch) -> None:
+    """Another program takes the GPU: within some minutes the bars tell the new pace."""
+    training = Training(monkeypatch, Clock(1, 10, 1000))
+    for seconds in (0.5, 2.0):
+        for _ in range(300):
+            training.step(0.0, seconds)
+    assert ", 0.50 images/s, data wait 0%" in training.terminal.last("epoch")
+
+
+def test_a_resumed_run_begins_where_it_was(monkeypatch) -> None:
+    """What was trained before counts as done, and not as quickly done."""
+    clock = Clock(1, 10, 100)
+    clock.load_state_dict({"epoch": 5, "epoch_images": 50, "total_images": 450})
+    training = Training(monkeypatch, clock)
+    for _ in range(21):
+        training.step(0.0, 1.0, images=2)
+    assert "epoch  5/10 |" in training.terminal.last("epoch")
+    assert "| 92/100, 00:04 left, 2.00 images/s" in training.terminal.last("epoch")
+    assert "| 49.2%, 04:14 left" in training.terminal.last("run")
+
+
+def test_bars_are_not_redrawn_at_each_step(monkeypatch) -> None:
+    training = Training(monkeypatch, Clock(1, 1, 100_000))
+    for _ in range(10_000):
+        training.step(0.0, 0.001)
+    assert 20 <= training.terminal.getvalue().count("epoch 1/1") <= 50  # in ten seconds
+
+
+def test_memory_of_the_gpus_in_use(monkeypatch) -> None:
+    assert console.gpu_memory() == ""
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: [0, 3 * 2**30][device])
+    memory = SimpleNamespace(total_memory=8 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
+    assert console.gpu_memory() == ", GPU 3.0/8.0 GiB"
+    training = Training(monkeypatch, Clock(1, 1, 10))
+    training.step(0.0, 1.0)
+    training.step(0.0, 1.0)
+    assert training.terminal.last("run").endswith("| 20.0%, 00:08 left, GPU 3.0/8.0 GiB")
