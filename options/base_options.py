@@ -14,6 +14,7 @@ from typing import Any
 from options.parser import OptionParser, count_or_inf, device_name, number, whole
 from options.restore import restore_architecture, saved_options, take_saved
 from util.errors import UserError
+from util.files import write_whole
 from util.registry import Registry
 
 
@@ -354,7 +355,7 @@ class BaseOptions:
         folder = run_folder(opt)
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / ("train_opt.txt" if self.is_train else "test_opt.txt")
-        file.write_text(self.text + "\n", encoding="utf-8")
+        write_whole(file, self.text + "\n")
 
     def _build_parser(
         self, argv: list[str], saved: dict[str, Any]

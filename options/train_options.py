@@ -13,6 +13,7 @@ from options.parser import OptionParser, number, on_off_auto, whole
 from options.restore import saved_options
 from util.checkpoint import remove_run
 from util.errors import UserError
+from util.files import write_whole
 
 
 class TrainOptions(BaseOptions):
@@ -297,7 +298,7 @@ class TrainOptions(BaseOptions):
         super().save(opt)
         values = {k: "inf" if v == math.inf else v for k, v in plain(opt).items()}
         values_text = json.dumps(values, indent=2, sort_keys=True)
-        (run_folder(opt) / "train_options.json").write_text(values_text + "\n", encoding="utf-8")
+        write_whole(run_folder(opt) / "train_options.json", values_text + "\n")
 
 
 def plain(opt: argparse.Namespace) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import re
 import shutil
 import time
 import warnings
@@ -73,12 +74,12 @@ class Checkpoints:
             for label in others:
                 self._link(first, label, names)
                 rename_all(self.folder, label, names)
+            self._prune()
         except (OSError, RuntimeError) as error:  # torch.save turns a full disk into the latter
             raise UserError(
-                f"{self.folder}: checkpoint {first} cannot be written: {error}; the one before it "
-                "is whole: make room or mend the rights, and go on with --continue_train"
+                f"{self.folder}: checkpoint {first} cannot be written: {root_of(error)}; "
+                f"make room or mend the rights; {self.last_good()}"
             ) from error
-        self._prune()
         self._saved_s = time.monotonic()
 
     def is_due(self, every_minutes: float) -> bool:
@@ -95,6 +96,7 @@ class Checkpoints:
                 digests[name] = write_flushed(weights, temporary_path(paths[name]))
             state = {name: part.state_dict() for name, part in self.parts.items()}
             state |= {"format": FORMAT, "options": self.options, "digests": digests}
+            state["saved_s"] = time.time()  # which is newest, even if a copy loses the files' times
             write_flushed(state, temporary_path(state_path(self.folder, label)))
         except BaseException:
             for path in [*paths.values(), state_path(self.folder, label)]:
@@ -113,7 +115,8 @@ class Checkpoints:
         files = sorted(self.folder.glob("*_state.pth"), key=os.path.getmtime)
         if not files:
             return "no checkpoint was saved yet"
-        return f"the last good checkpoint is {files[-1].name.removesuffix('_state.pth')}"
+        label = files[-1].name.removesuffix("_state.pth")
+        return f"the last good checkpoint is {label}, --continue_train goes on from it"
 
     def resume(self, label: str, load_networks: Callable[[str], None]) -> str | None:
         """Put networks and parts in the state of a checkpoint; returns a line that says which.
@@ -125,11 +128,11 @@ class Checkpoints:
         recover(self.folder)
         state, note = self._whole_state(label), ""
         if state is None and state_path(self.folder, label).is_file():
-            files = sorted(self.folder.glob("*_state.pth"), key=os.path.getmtime, reverse=True)
-            labels = [file.name.removesuffix("_state.pth") for file in files]
-            whole = ((other, s) for other in labels if (s := self._whole_state(other)) is not None)
+            labels = [f.name.removesuffix("_state.pth") for f in self.folder.glob("*_state.pth")]
+            whole = [(other, s) for other in labels if (s := self._whole_state(other)) is not None]
             note = f"the files of checkpoint {label} do not belong together; "
-            label, state = next(whole, (label, None))
+            if whole:
+                label, state = max(whole, key=lambda pair: pair[1]["saved_s"])
         if state is None:
             return None
         load_networks(label)
@@ -161,12 +164,14 @@ class Checkpoints:
         return state if whole else None
 
     def _prune(self) -> None:
-        numbered = [f.name.removesuffix("_state.pth") for f in self.folder.glob("*_state.pth")]
-        numbered = sorted((label for label in numbered if label.isdigit()), key=int)
-        for label in numbered[: -self.keep] if self.keep else []:
-            state_path(self.folder, label).unlink()  # first: weights without a state are no harm
-            for file in self.folder.glob(f"{label}_net_*.pth"):
+        names = [f.name for f in self.folder.glob("*.pth")]
+        numbers = {
+            int(m[1]) for name in names if (m := re.match(r"(\d+)_(?:net_.*|state)\.pth", name))
+        }
+        for number in sorted(numbers)[: -self.keep] if self.keep else []:
+            for file in self.folder.glob(f"{number}_net_*.pth"):
                 file.unlink()
+            state_path(self.folder, number).unlink(missing_ok=True)
 
 
 def weights_path(folder: Path, label: str | int, name: str) -> Path:
@@ -252,6 +257,8 @@ def link(source: Path, target: Path) -> None:
         os.link(source, temporary_path(target))
     except OSError:
         shutil.copyfile(source, temporary_path(target))
+        with open(temporary_path(target), "rb+") as file:
+            os.fsync(file.fileno())
 
 
 def rename_all(folder: Path, label: str, names: list[str]) -> None:
@@ -283,6 +290,14 @@ def recover(folder: Path) -> None:
             rename_all(folder, label, list(digests))
     for leftover in folder.glob("*.pth.tmp"):
         leftover.unlink()
+
+
+def root_of(error: BaseException) -> str:
+    """What the system said, such as that the disk is full, where torch hides it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return first_line(cause or error)
 
 
 def available(path: Path) -> str:

@@ -11,12 +11,24 @@ import random
 import secrets
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from test_resume import CYCLE_GAN, PIX2PIX, Trainer, assert_same, dataroots, told, trainer
+from test_resume import (
+    AGAIN,
+    CYCLE_GAN,
+    PIX2PIX,
+    ROOT,
+    WORKER_DIES,
+    Trainer,
+    assert_same,
+    dataroots,
+    told,
+    trainer,
+)
 
 __all__ = ["dataroots", "trainer"]  # fixtures
 
@@ -77,3 +89,51 @@ def kill_one(trainer: Trainer, folder: Path, line: str, draw) -> int:
     process.kill()
     process.join()
     return process.exitcode
+
+
+def test_a_loader_worker_that_dies(tmp_path, dataroots, trainer):
+    """Killed, for instance because memory ran out, while the main process computes."""
+    cut, straight = tmp_path / "cut", tmp_path / "straight"
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --num_threads 2 --n_epochs 3"
+    flags += " --n_epochs_decay 0 --save_latest_freq 999"
+    for folder in (cut, straight):
+        folder.mkdir()
+    trainer.run(straight, flags)
+    trainer.run(cut, flags, "epoch: 2, iters: 1", WORKER_DIES, ends=2)
+    errors = (cut / "err.txt").read_text()
+    assert "a process that loads pictures has died" in errors
+    assert "--num_threads" in errors
+    assert len(errors.splitlines()) == 1
+    trainer.run(cut, AGAIN)
+    assert_same(cut, straight)
+
+
+BUG = """
+import torch
+from data.loader import Loader
+
+class Pictures(torch.utils.data.Dataset):
+    def __len__(self):
+        return 9
+    def __getitem__(self, index):
+        return {"A": torch.zeros(1)}
+
+loader = Loader(Pictures(), batch_size=1, shuffle=True, num_workers=2, seed=1)
+for batch in loader:
+    raise RuntimeError("a bug in a model")
+"""
+
+
+def test_a_bug_ends_the_program_while_workers_live(tmp_path):
+    """With its traceback, as anywhere; the processes that load pictures do not hold it up."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", BUG], env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            errors = process.communicate(timeout=30)[1]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == "RuntimeError: a bug in a model"

@@ -35,8 +35,14 @@ AGAIN = "--name run --continue_train"
 CYCLE_GAN = f"{TINY} {OFTEN} --model cycle_gan --netG resnet_6blocks --pool_size 2"
 
 
+WORKER_DIES = 0  # instead of a signal
+
+
 class Tripwire:
-    """Standard output into a file, until a line is printed: then this process gets a signal."""
+    """Standard output into a file, until a line is printed: then this process gets a signal.
+
+    Or, for WORKER_DIES, one of its processes that load pictures is killed.
+    """
 
     def __init__(self, file: Path, pattern: str, number: int):
         self.file, self.pattern, self.number = open(file, "a", encoding="utf-8"), pattern, number
@@ -45,7 +51,11 @@ class Tripwire:
         count = self.file.write(text)
         self.file.flush()
         if self.pattern and re.search(self.pattern, text):
-            os.kill(os.getpid(), self.number)
+            if self.number == WORKER_DIES:
+                self.pattern = ""
+                multiprocessing.active_children()[0].kill()
+            else:
+                os.kill(os.getpid(), self.number)
         return count
 
     def flush(self) -> None:
@@ -93,7 +103,9 @@ class Trainer:
     ) -> None:
         """Run it to its end, which must be of this status (minus the signal if killed by one)."""
         process = self.start(folder, flags, at, number)
-        process.join(120)
+        process.join(60)
+        process.kill()  # unless it has ended
+        process.join()
         assert process.exitcode == ends, told(folder)[-1500:]
 
 
