@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import math
+import signal
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from util.errors import UserError, first_line
-from util.interrupt import ignore_signals
+from util.interrupt import leave_signals_to_main
 from util.runtime import isolated_randomness
 
 
@@ -37,6 +40,8 @@ class Loader:
         self.num_images = int(min(max_images, len(dataset)))
         # In shared memory, because the worker processes outlive an epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        closing = torch.zeros((), dtype=torch.bool).share_memory_()
+        atexit.register(closing.fill_, True)
         self._sampler = EpochSampler(self.num_images, shuffle, seed, self._epoch)
         num_batches = -(-self.num_images // batch_size)
         num_workers = min(num_workers, num_batches)
@@ -49,7 +54,7 @@ class Loader:
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             collate_fn=collate,
-            worker_init_fn=ignore_signals,
+            worker_init_fn=partial(leave_signals_to_main, closing),
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(seed),  # leaves the global source alone
         )
@@ -64,13 +69,18 @@ class Loader:
 
     def __iter__(self) -> Iterator[dict]:
         try:
-            for batch in self._batches:
+            batches = iter(self._batches)
+            if hasattr(signal, "SIGCHLD"):
+                # PyTorch would raise the death of a worker in the middle of a step; without its
+                # handler it is noticed here, at the next batch.
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for batch in batches:
                 if isinstance(batch, SampleError):
                     raise DataError(batch.message)
                 self._report(batch.pop("skipped", []))
                 yield batch
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             raise DataError(
                 f"a process that loads pictures has died ({first_line(error)}); if memory ran out, "

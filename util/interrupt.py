@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from types import FrameType
+
+import torch
 
 
 class Interrupt:
@@ -38,7 +41,14 @@ class Stopped(Exception):
         self.status = 128 + signal_number
 
 
-def ignore_signals(_: int) -> None:
-    """For worker processes: the main process hears the same signal and ends them in order."""
+def leave_signals_to_main(closing: torch.Tensor, _: int) -> None:
+    """For worker processes: Ctrl-C and SIGTERM, which a scheduler sends to all processes, are the
+    main process's to answer. Once `closing` is set, SIGTERM ends the worker as usual.
+    """
+
+    def on_sigterm(*_: object) -> None:
+        if closing:
+            os._exit(0)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, on_sigterm)

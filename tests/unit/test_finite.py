@@ -1,0 +1,192 @@
+"""A run whose numbers are no numbers any more stops before a checkpoint holds them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from util.errors import UserError
+from util.finite import READ_EVERY, FiniteGuard, all_finite
+
+NAN, INF = math.nan, math.inf
+
+
+class Training:
+    """Steps of a network of one weight, whose loss is `factor` times that weight."""
+
+    def __init__(self, tolerated: int = 0):
+        self.net = nn.Linear(1, 1, bias=False)
+        nn.init.ones_(self.net.weight)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=0.1)
+        self.guard = FiniteGuard(
+            [self.net], [self.optimizer], tolerated, lambda: "the last good checkpoint is 7"
+        )
+        self.steps = 0
+
+    def step(self, factor: float = 1.0, loss: float | None = None) -> None:
+        """One step; `loss` is told to the guard instead of the real one."""
+        self.steps += 1
+        self.guard.begin([f"photos/{self.steps}.png"])
+        self.optimizer.zero_grad()
+        real = (self.net.weight * factor).sum()
+        real.backward()
+        self.optimizer.step()
+        told = real if loss is None else torch.tensor(loss)
+        self.guard.end({"G_GAN": torch.tensor(0.5), "G_L1": told})
+
+    @property
+    def weight(self) -> float:
+        return self.net.weight.item()
+
+
+def stopped(act: Callable[[], None]) -> str:
+    """The one line that ends it."""
+    with pytest.raises(UserError) as caught:
+        act()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_a_loss_that_is_not_finite_names_losses_images_and_checkpoint(value):
+    training = Training()
+    training.step()
+    message = stopped(lambda: training.step(loss=value))
+    for part in ("G_GAN 0.5", f"G_L1 {value:g}", "photos/2.png", "checkpoint is 7"):
+        assert part in message
+    assert "--skip_nonfinite" in message
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(value):
+    """Where the loss of that step was sound, the weight shows it before a save."""
+    training = Training()
+    training.step()
+    training.guard.check_weights()
+    training.step(factor=value, loss=1.0)
+    message = stopped(training.guard.check_weights)
+    assert "photos/2.png" in message
+    assert "checkpoint is 7" in message
+
+
+def test_a_statistic_that_is_not_finite_never_reaches_a_checkpoint():
+    """Batch norm's running averages are part of a checkpoint, and test.py --eval uses them."""
+    net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    guard = FiniteGuard([net], [], 0, lambda: "none")
+    guard.check_weights()
+    net[1].running_var.fill_(INF)
+    stopped(guard.check_weights)
+
+
+def test_sound_steps_change_nothing():
+    guarded, bare = Training(), Training()
+    bare.guard.check_weights = bare.guard.check_losses = lambda: None
+    for training in (guarded, bare):
+        for _ in range(3 * READ_EVERY):
+            training.step()
+            training.guard.check_weights()
+    assert guarded.weight == bare.weight
+
+
+def test_steps_are_left_out_up_to_the_number():
+    training = Training(tolerated=2)
+    training.step()
+    weight = training.weight
+    training.step(factor=NAN)
+    assert training.weight == weight
+    training.step(factor=INF)
+    assert training.weight == weight
+    training.guard.check_weights()
+    training.step()
+    assert training.weight != weight
+    message = stopped(lambda: training.step(factor=NAN))
+    assert "photos/5.png" in message
+    assert math.isfinite(training.weight)
+
+
+def test_a_step_that_was_left_out_leaves_the_optimizer_alone():
+    training, other = Training(tolerated=1), Training(tolerated=1)
+    training.step()
+    training.step(factor=NAN)
+    training.step()
+    other.step()
+    other.step()
+    assert training.weight == other.weight
+
+
+def test_gradients_that_are_large_but_finite_pass():
+    training = Training(tolerated=1)
+    training.step(factor=1e30)
+    assert training.guard.skipped == 0
+
+
+def test_a_step_of_two_optimizers_counts_once():
+    """As pix2pix and CycleGAN have: one bad picture spoils generator and discriminator alike."""
+    nets = [nn.Linear(1, 1), nn.Linear(1, 1)]
+    optimizers = [torch.optim.Adam(net.parameters()) for net in nets]
+    guard = FiniteGuard(nets, optimizers, 1, lambda: "none")
+    guard.begin(["photos/1.png"])
+    for net, optimizer in zip(nets, optimizers, strict=True):
+        (net.weight * NAN).sum().backward()
+        optimizer.step()
+    guard.end({"G": torch.tensor(NAN)})
+    guard.check_weights()
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_all_finite(value):
+    assert all_finite([torch.ones(3), torch.zeros(2, 2)])
+    assert not all_finite([torch.ones(3), torch.tensor([[1.0, value]])])
+    assert all_finite([torch.full((4,), 1e38), torch.full((4,), -1e38)])
+
+
+# --- Through train.py -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def flags(pictures) -> list[str]:
+    line = f"--dataroot {pictures.side_by_side(4, (24, 24))} --name run --model pix2pix --ngf 2"
+    line += " --netG resnet_6blocks --ndf 2 --load_size 24 --crop_size 24 --num_threads 0 --seed 1"
+    line += " --device cpu --n_epochs 2 --n_epochs_decay 0 --print_freq 1 --save_epoch_freq 1"
+    return line.split()
+
+
+def whole_and_finite(folder: Path) -> None:
+    for file in folder.glob("*_net_*.pth"):
+        for key, value in torch.load(file, weights_only=True).items():
+            assert value.isfinite().all(), (file, key)
+
+
+def test_training_that_diverges_stops_and_saves_nothing(flags, tmp_path, run_here):
+    done = run_here("train.py", *flags, "--lr", "1e30")
+    assert done.status == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "no checkpoint was saved yet" in done.stderr
+    assert ".png" in done.stderr
+    assert not list((tmp_path / "checkpoints" / "run").glob("*.pth*"))
+
+
+def test_training_that_diverges_later_names_the_last_good_checkpoint(flags, tmp_path, run_here):
+    assert run_here("train.py", *flags).status == 0
+    done = run_here("train.py", "--name", "run", "--continue_train", "--n_epochs", "9",
+                    "--lr", "1e30", "--save_latest_freq", "1")  # fmt: skip
+    assert done.status == 2
+    assert "the last good checkpoint is" in done.stderr
+    whole_and_finite(tmp_path / "checkpoints" / "run")
+    assert run_here("train.py", "--name", "run", "--continue_train", "--lr", "0.0002",
+                    "--n_epochs", "3").status == 0  # fmt: skip
+
+
+def test_skip_nonfinite_gives_up_after_the_number(flags, tmp_path, run_here):
+    done = run_here("train.py", *flags, "--lr", "1e30", "--skip_nonfinite", "3")
+    assert done.status == 2
+    whole_and_finite(tmp_path / "checkpoints" / "run")
+    lines = (tmp_path / "checkpoints" / "run" / "metrics.jsonl").read_text().splitlines()
+    for line in lines:
+        json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
