@@ -96,7 +96,6 @@ class Checkpoints:
                 digests[name] = write_flushed(weights, temporary_path(paths[name]))
             state = {name: part.state_dict() for name, part in self.parts.items()}
             state |= {"format": FORMAT, "options": self.options, "digests": digests}
-            state["saved_s"] = time.time()  # which is newest, even if a copy loses the files' times
             write_flushed(state, temporary_path(state_path(self.folder, label)))
         except BaseException:
             for path in [*paths.values(), state_path(self.folder, label)]:
@@ -132,7 +131,7 @@ class Checkpoints:
             whole = [(other, s) for other in labels if (s := self._whole_state(other)) is not None]
             note = f"the files of checkpoint {label} do not belong together; "
             if whole:
-                label, state = max(whole, key=lambda pair: pair[1]["saved_s"])
+                label, state = max(whole, key=newest)
         if state is None:
             return None
         load_networks(label)
@@ -172,6 +171,13 @@ class Checkpoints:
             for file in self.folder.glob(f"{number}_net_*.pth"):
                 file.unlink()
             state_path(self.folder, number).unlink(missing_ok=True)
+
+
+def newest(checkpoint: tuple[str, dict[str, Any]]) -> tuple[int, int]:
+    """Sorts (label, state) by progress: copies of a folder may have lost the times of its files."""
+    label, state = checkpoint
+    images = state.get("clock", {}).get("total_images", 0)
+    return images, int(label) if label.isdigit() else 0
 
 
 def weights_path(folder: Path, label: str | int, name: str) -> Path:

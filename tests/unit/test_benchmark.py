@@ -1,0 +1,174 @@
+"""scripts/benchmark.py: what it compares, how it measures, and the table, with tiny networks."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from scripts import benchmark
+from util import loggers, performance
+from util.errors import UserError
+from util.loggers.base import Logger
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def setting(pictures, tmp_path) -> benchmark.Setting:
+    return benchmark.Setting(
+        device=CPU,
+        steps=2,
+        steps_per_turn=1,
+        slow_turns=1,
+        size_px=32,
+        tiny=True,
+        num_pictures=3,
+        dataroot=Path(pictures.two_folders(3)),
+        folder=tmp_path / "runs",
+        compiles=False,
+    )
+
+
+def columns(markdown: str) -> list[list[str]]:
+    """The cells of the lines of a table, without its rule."""
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1  # they line up as plain text
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in lines if "---" not in line
+    ]
+
+
+def test_variants_take_turns():
+    asked = []
+
+    def measure(variant: str) -> float:
+        asked.append(variant)
+        return len(asked)
+
+    samples = benchmark.in_turns(measure, 2)
+    assert asked == ["plain", "default", "best"] * 2
+    assert samples == {"plain": [1, 4], "default": [2, 5], "best": [3, 6]}
+
+
+def test_a_gain_above_one_is_better_for_times_and_for_rates():
+    times = {"plain": [9.0, 2.0, 1.0], "default": [1.0], "best": [4.0]}
+    rows = [benchmark.Row("time", "s", times), benchmark.Row("rate", "x/s", times, rises=True)]
+    header, *lines = columns(benchmark.table(rows))
+    assert header == ["", "unit", "plain", "default", "best", "gain of default", "gain of best"]
+    assert lines[0] == ["time", "s", "2 (1..9)", "1", "4", "2.00", "0.50"]
+    assert lines[1] == ["rate", "x/s", "2 (1..9)", "1", "4", "0.50", "2.00"]
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(0.000123456, "0.000123"), (0.98765, "0.988"), (12.345, "12.3"), (1880, "1,880")],
+)
+def test_numbers_are_short(value, text):
+    assert benchmark.number(value) == text
+
+
+def test_plain_lacks_the_features_and_does_the_same_maths(setting):
+    batch = benchmark.random_batch(setting)
+    losses = {}
+    for variant in ("plain", "default"):
+        model = benchmark.build(setting, variant, "cycle_gan", "step").model
+        assert model.per_sample is (variant == "default")
+        assert model.optimizer_G.param_groups[0]["fused"] is (
+            True if variant == "default" else None
+        )
+        for _ in range(2):
+            benchmark.take_step(model, batch)
+        losses[variant] = model.get_current_losses()
+    assert losses["plain"] == pytest.approx(losses["default"], rel=1e-3)
+    assert performance.prepare.__module__ == "util.performance"  # and is there again afterwards
+
+
+def test_plain_waits_for_its_loggers():
+    told = threading.Event()
+
+    class Slow(Logger):
+        def losses(self, losses: object) -> None:
+            told.wait(0.2)
+            told.set()
+
+    with benchmark.features_of("plain"):
+        logger = loggers.BackgroundLogger("slow", Slow, lambda clock: False, lossless=True)
+    logger.losses(None)
+    assert told.is_set()
+    logger.close("done")
+
+
+def test_a_floor_is_below_the_time_that_was_taken(setting):
+    step, floor = benchmark.time_steps(setting, "pix2pix")
+    assert len(step.samples["plain"]) == 2
+    for variant in benchmark.VARIANTS:
+        assert 0 < floor.samples[variant][0] < min(step.samples[variant])
+
+
+def test_a_command_is_timed_until_it_has_printed_something_and_then_stopped():
+    script = "print('one'); import time; time.sleep(0.1); print('two'); time.sleep(60)"
+    first_s, second_s = benchmark.seconds_until([sys.executable, "-c", script], ["one", "two"])
+    assert 0 < first_s < second_s - 0.09 < 50
+
+
+def test_a_command_that_fails_is_told_with_its_last_line():
+    script = "print('one'); import sys; sys.exit('no such picture')"
+    with pytest.raises(UserError, match="no such picture"):
+        benchmark.seconds_until([sys.executable, "-c", script], ["one", "two"])
+
+
+def test_pictures_of_ones_own(setting, capsys, tmp_path):
+    out = tmp_path / "table.md"
+    arguments = f"--quick --device cpu --rows loader --steps 3 --dataroot {setting.dataroot}"
+    benchmark.main([*arguments.split(), "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert printed == out.read_text(encoding="utf-8")
+    assert printed.startswith(benchmark.heading(setting))
+    (_, row) = columns(printed)
+    assert row[:2] == ["loader alone, one process", "pairs/s"]
+    assert all(".." in cell for cell in row[2:5])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("--rows stepp", "stepp.*step_pix2pix"),
+        ("--steps 0", "--steps.*at least 1"),
+        ("--quick --rows loader --dataroot nowhere", "nowhere.*no such folder"),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments, message):
+    with pytest.raises(UserError, match=message) as error:
+        benchmark.main(arguments.split())
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_all_rows(tmp_path):
+    out = tmp_path / "table.md"
+    script = Path(benchmark.__file__)
+    command = [sys.executable, script, "--quick", "--device", "cpu", "--out", out]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == [out]
+    text = out.read_text(encoding="utf-8")
+    assert torch.__version__ in text
+    assert platform.node() not in text and str(tmp_path) not in text
+    _, *lines = columns(text)
+    assert len(lines) == len(benchmark.ROWS) + 3  # two floors, and test.py without start-up
+    assert {line[1] for line in lines} == {"s", "images/s", "pictures/s", "pairs/s", "GB", "%"}
+    assert all(float(gain) > 0 for line in lines for gain in line[5:])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="not measured on Windows")
+def test_memory_is_that_of_the_variant_alone(setting):
+    held = b"x" * benchmark.GB
+    (row,) = benchmark.memory(setting)
+    assert len(held) == benchmark.GB
+    assert all(0.1 < values[0] < 0.9 for values in row.samples.values())
