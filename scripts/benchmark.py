@@ -14,8 +14,8 @@ so that whatever else the machine does meanwhile harms all alike:
 
 A cell holds the median and, in brackets, the range. A gain above 1 is better than plain, whether
 time, memory or a rate is measured. Files are written to the system's temporary folder, which the
-environment variable TMPDIR moves to the disk that is to be measured. All rows together take about
-half an hour on two processor cores.
+environment variable TMPDIR moves to the disk that is to be measured. All rows together take half
+an hour or more on two processor cores.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import data
 import models
 import train
+from data.image_folder import make_dataset
 from models.base_model import BaseModel
 from options.parser import OptionParser, whole
 from options.train_options import TrainOptions
@@ -69,7 +71,7 @@ TINY = "--netG resnet_6blocks --ngf 4 --ndf 4"
 WARM_UP = 2  # steps: the second finds all memory allocated and all graphs compiled
 SLOW_TURNS = 3  # of what takes long each time
 MEMORY_STEPS = 3
-GB = 2**30
+GIB = 2**30
 
 Samples = dict[str, list[float]]  # one value per turn, for each variant
 
@@ -82,7 +84,7 @@ class Setting(NamedTuple):
         steps_per_turn: steps between two looks at the clock; on a GPU many, so that the processor
             may run ahead of it as it does in training.
         slow_turns: turns of what is not quick, such as whole programs.
-        num_pictures: at most so many pairs of `dataroot` are used.
+        num_pictures: so many pairs of `dataroot` are used.
         dataroot: has trainA and trainB with pictures of the same names.
         folder: for all that is written.
         compiles: whether `best` compiles.
@@ -147,8 +149,6 @@ def time_steps(setting: Setting, name: str) -> list[Row]:
     for variant in VARIANTS:
         step(variant, WARM_UP)
     samples = in_turns(step, setting.steps)
-
-    from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
         take_step(built["plain"].model, batch)
@@ -281,7 +281,7 @@ def memory(setting: Setting) -> list[Row]:
             return process.submit(peak_memory, setting, variant).result()
 
     samples = in_turns(peak, setting.slow_turns)
-    return [Row(f"cycle_gan, peak memory of {MEMORY_STEPS} steps", "GB", samples)]
+    return [Row(f"cycle_gan, peak memory of {MEMORY_STEPS} steps", "GiB", samples)]
 
 
 def logging(setting: Setting) -> list[Row]:
@@ -522,22 +522,22 @@ def matrix_rate(dtype: torch.dtype, setting: Setting) -> float:
 
 
 def peak_memory(setting: Setting, variant: str) -> float:
-    """GB that this process has used at most after some steps of cycle_gan."""
+    """GiB that this process has used at most after some steps of cycle_gan."""
     with contextlib.redirect_stdout(io.StringIO()):
         model = build(setting, variant, "cycle_gan", "memory").model
     batch = random_batch(setting)
     for _ in range(MEMORY_STEPS):
         take_step(model, batch)
     if setting.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(setting.device) / GB
+        return torch.cuda.max_memory_allocated(setting.device) / GIB
     status = Path("/proc/self/status")
     if status.exists():  # on Linux ru_maxrss begins with what the parent has used
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) * 1024 / GB
+        return int(lines["VmHWM"].split()[0]) * 1024 / GIB
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
 
 
 # --------------------------------------------------------------------------------------- the table
@@ -658,8 +658,10 @@ def main(arguments: list[str] | None = None) -> None:
     num_pictures = 4 if opt.quick else 50
     size_px = opt.size or (32 if opt.quick else 256)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        if opt.dataroot is None:
-            make_pictures(Path(folder) / "pictures", num_pictures, 2 * size_px)
+        dataroot = opt.dataroot
+        if dataroot is None:
+            dataroot = Path(folder) / "pictures"
+            make_pictures(dataroot, num_pictures, 2 * size_px)
         setting = Setting(
             device=device,
             steps=opt.steps or (2 if opt.quick else 10),
@@ -667,8 +669,8 @@ def main(arguments: list[str] | None = None) -> None:
             slow_turns=1 if opt.quick else SLOW_TURNS,
             size_px=size_px,
             tiny=opt.quick,
-            num_pictures=num_pictures,
-            dataroot=(opt.dataroot or Path(folder) / "pictures").absolute(),
+            num_pictures=len(make_dataset(dataroot / "trainA", num_pictures)),
+            dataroot=dataroot.absolute(),
             folder=Path(folder) / "checkpoints",
             compiles=not opt.quick and can_compile(device),
         )

@@ -29,10 +29,10 @@ def prepare(
     for net in networks:
         if opt.channels_last:
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if dtype is not torch.float32:
-            run_in(net, dtype, device)
         if opt.compile:
-            net.compile(dynamic=False)
+            net.forward = torch.compile(net.forward, dynamic=False)  # type: ignore[method-assign]
+        if dtype is not torch.float32:
+            run_in(net, dtype, device)  # outside: what autocast enters is not cached when compiled
     for optimizer in optimizers:
         fuse(optimizer, device)
 

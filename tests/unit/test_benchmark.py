@@ -111,6 +111,14 @@ def test_a_floor_is_below_the_time_that_was_taken(setting):
         assert 0 < floor.samples[variant][0] < min(step.samples[variant])
 
 
+def test_best_says_fp32_where_there_is_no_bf16(setting, monkeypatch):
+    monkeypatch.setattr(performance, "cpu_has_bf16", lambda: False)
+    _, floor = benchmark.time_steps(setting, "pix2pix")
+    assert "fp32" in floor.title and "bf16" not in floor.title
+    assert floor.samples["best"] == floor.samples["plain"]
+    assert "best is fp32" in benchmark.heading(setting)
+
+
 def test_a_command_is_timed_until_it_has_printed_something_and_then_stopped():
     script = "print('one'); import time; time.sleep(0.1); print('two'); time.sleep(60)"
     first_s, second_s = benchmark.seconds_until([sys.executable, "-c", script], ["one", "two"])
@@ -161,14 +169,14 @@ def test_all_rows(tmp_path):
     assert platform.node() not in text and str(tmp_path) not in text
     _, *lines = columns(text)
     assert len(lines) == len(benchmark.ROWS) + 3  # two floors, and test.py without start-up
-    assert {line[1] for line in lines} == {"s", "images/s", "pictures/s", "pairs/s", "GB", "%"}
+    assert {line[1] for line in lines} == {"s", "images/s", "pictures/s", "pairs/s", "GiB", "%"}
     assert all(float(gain) > 0 for line in lines for gain in line[5:])
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="not measured on Windows")
 def test_memory_is_that_of_the_variant_alone(setting):
-    held = b"x" * benchmark.GB
+    held = b"x" * benchmark.GIB
     (row,) = benchmark.memory(setting)
-    assert len(held) == benchmark.GB
+    assert len(held) == benchmark.GIB
     assert all(0.1 < values[0] < 0.9 for values in row.samples.values())
