@@ -21,6 +21,7 @@ from util.command import resume_command
 from util.deterministic import be_deterministic, replace_reflection_padding
 from util.errors import UserError
 from util.finite import FiniteGuard
+from util.image_pool import ImagePool
 from util.interrupt import Interrupt, Stopped
 from util.lock import RunLock
 from util.loggers import Loggers, create_loggers
@@ -47,17 +48,22 @@ def main() -> None:
 
     clock = Clock(opt.epoch_count, opt.n_epochs + opt.n_epochs_decay, len(dataset))
     generator_loss = RunningMean()
+    guard = FiniteGuard(
+        model.networks().values(),
+        model.optimizers,
+        [pool for pool in vars(model).values() if isinstance(pool, ImagePool)],
+        opt.skip_nonfinite,
+        lambda: checkpoints.last_good(),
+    )
+    parts = {
+        "clock": clock,
+        "model": model,
+        "generator_loss": generator_loss,
+        "guard": guard,
+        "random": runtime.RandomState(),
+    }
     checkpoints = Checkpoints(
-        model.save_dir,
-        model.networks(),
-        {
-            "clock": clock,
-            "model": model,
-            "generator_loss": generator_loss,
-            "random": runtime.RandomState(),
-        },
-        plain(opt),
-        keep=opt.keep_checkpoints,
+        model.save_dir, model.networks(), parts, plain(opt), keep=opt.keep_checkpoints
     )
     with RunLock(model.save_dir):
         if opt.continue_train:
@@ -75,7 +81,7 @@ def main() -> None:
             opt, options.text, clock, captions=model.captions, compare=model.compare
         )
         try:
-            train(opt, dataset, model, clock, generator_loss, checkpoints, log)
+            train(opt, dataset, model, clock, generator_loss, guard, checkpoints, log)
         except UserError:
             log.close(f"stopped by an error; to go on: {resume_command(opt)}")
             raise
@@ -87,13 +93,11 @@ def train(
     model: BaseModel,
     clock: Clock,
     generator_loss: RunningMean,
+    guard: FiniteGuard,
     checkpoints: Checkpoints,
     log: Loggers,
 ) -> None:
     """All epochs that are left. Raises Stopped after Ctrl-C or SIGTERM, with `latest` saved."""
-    guard = FiniteGuard(
-        model.networks().values(), model.optimizers, opt.skip_nonfinite, checkpoints.last_good
-    )
 
     def save(*labels: str) -> None:
         guard.check_weights()

@@ -118,6 +118,8 @@ def split_halves(picture: Image.Image) -> tuple[Image.Image, Image.Image]:
     """The left and the right half; of an odd width the middle column is left out."""
     width, height = picture.size
     half = width // 2
+    if half == 0:
+        raise UserError("a picture of width 1 has no two halves")
     return picture.crop((0, 0, half, height)), picture.crop((width - half, 0, width, height))
 
 

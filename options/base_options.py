@@ -120,14 +120,14 @@ class BaseOptions:
         )
         parser.add_argument(
             "--num_threads",
-            type=whole(0),
+            type=whole(0, 1024),
             default=4,
             metavar="N",
             help="processes that load pictures; 0 loads in the main process; results do not depend "
             "on it",
         )
         parser.add_argument(
-            "--batch_size", type=whole(1), default=1, metavar="N", help="pictures per step"
+            "--batch_size", type=whole(1, 65536), default=1, metavar="N", help="pictures per step"
         )
         parser.add_argument(
             "--preprocess",
@@ -139,14 +139,14 @@ class BaseOptions:
         )
         parser.add_argument(
             "--load_size",
-            type=whole(1),
+            type=whole(1, 65536),
             default=286,
             metavar="PX",
             help="pictures are scaled to this size first; test.py: to crop_size unless given",
         )
         parser.add_argument(
             "--crop_size",
-            type=whole(1),
+            type=whole(1, 65536),
             default=256,
             metavar="PX",
             help="side of the square that is cut out, at random in training, from the centre in "
@@ -173,7 +173,7 @@ class BaseOptions:
         )
         parser.add_argument(
             "--display_winsize",
-            type=whole(1),
+            type=whole(1, 65536),
             default=256,
             metavar="PX",
             help="width of pictures on HTML pages",
@@ -182,28 +182,28 @@ class BaseOptions:
         parser.begin_section("Networks")
         parser.add_argument(
             "--input_nc",
-            type=whole(1),
+            type=whole(1, 64),
             default=3,
             metavar="N",
             help="input: 3 RGB, 1 grey",
         )
         parser.add_argument(
             "--output_nc",
-            type=whole(1),
+            type=whole(1, 64),
             default=3,
             metavar="N",
             help="output: 3 RGB, 1 grey",
         )
         parser.add_argument(
             "--ngf",
-            type=whole(1),
+            type=whole(1, 4096),
             default=64,
             metavar="N",
             help="generator filters next to the picture; the usual measure of its size",
         )
         parser.add_argument(
             "--ndf",
-            type=whole(1),
+            type=whole(1, 4096),
             default=64,
             metavar="N",
             help="discriminator filters in the first layer",
@@ -224,7 +224,7 @@ class BaseOptions:
         )
         parser.add_argument(
             "--n_layers_D",
-            type=whole(1),
+            type=whole(1, 10),
             default=3,
             metavar="N",
             help="layers of the PatchGAN; given with --netD basic it selects n_layers",
@@ -291,12 +291,13 @@ class BaseOptions:
         parser, model, dataset = self._build_parser(argv, saved)
         opt, self.given = parser.parse(argv)
         opt.isTrain = self.is_train
-        take_saved(opt, self.given, saved)
+        self.parser = parser
+        take_saved(opt, self.given, saved, parser.checked)
         self.resolve(opt, self.given, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
         check_fit(opt, model, dataset)
         self.check(opt)
-        self.text = describe(opt, parser)
+        self.text = describe(opt, self.parser)
         print(self.text, flush=True)
         return opt
 
@@ -322,7 +323,8 @@ class BaseOptions:
         """Take the architecture from the run's saved options, or else from its weights."""
         found = saved_options(run_folder(opt)) or model.infer_architecture(opt)
         if found is not None:
-            restore_architecture(opt, given, *found)
+            saved, source = found
+            restore_architecture(opt, given, saved, source, self.parser.checked)
 
     def check(self, opt: argparse.Namespace) -> None:
         """Refuse combinations that cannot work, before anything is written."""
@@ -368,7 +370,7 @@ class BaseOptions:
         )
         self.add_flags(parser)
         chosen = OptionParser(add_help=False)
-        chosen.add_argument("--model", default=saved.get("model", self.default_model))
+        chosen.add_argument("--model", default=str(saved.get("model", self.default_model)))
         chosen.add_argument("--dataset_mode", default=saved.get("dataset_mode"))
         names, _ = chosen.parse_known_args(argv)
 

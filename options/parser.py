@@ -62,6 +62,18 @@ class OptionParser(argparse.ArgumentParser):
         )
         return opt, {dest for dest, value in vars(given).items() if value is not untouched}
 
+    def checked(self, dest: str, value: Any, source: object) -> Any:
+        """A saved value of an option, as it would be had it been typed; UserError if it is none."""
+        action = next(a for a in self._actions if a.dest == dest)
+        if value is None and action.default is None:
+            return None
+        try:
+            value = action.type(str(value)) if callable(action.type) else str(value)
+            self._check_value(action, value)
+        except (argparse.ArgumentTypeError, argparse.ArgumentError, ValueError) as error:
+            raise UserError(f"{source}: {dest}: {getattr(error, 'message', error)}") from error
+        return value
+
     def error(self, message: str) -> NoReturn:
         raise UserError(message.removeprefix("argument ").replace(": expected", " expects", 1))
 
@@ -97,16 +109,16 @@ def on_off_auto(text: str) -> bool | str:
     return "auto" if text.lower() == "auto" else on_off(text)
 
 
-def whole(at_least: int, at_most: int | None = None) -> Callable[[str], int]:
+def whole(at_least: int, at_most: int = 2**31 - 1) -> Callable[[str], int]:
     """A type for whole numbers between bounds."""
-    bounds = f"of at least {at_least}" if at_most is None else f"from {at_least} to {at_most}"
+    bounds = f"from {at_least} to {at_most}" if at_most < 2**31 - 1 else f"of at least {at_least}"
 
     def convert(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = None
-        if value is None or value < at_least or (at_most is not None and value > at_most):
+        if value is None or not at_least <= value <= at_most:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {bounds}")
         return value
 

@@ -10,10 +10,14 @@ import argparse
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from util.errors import UserError
+
+# (option, saved value, where it comes from) -> the value, or UserError for one that cannot be.
+Check = Callable[[str, Any, object], Any]
 
 GENERATOR = ("netG", "norm", "ngf", "no_dropout", "input_nc", "output_nc", "direction")
 DISCRIMINATOR = ("netD", "ndf", "n_layers_D", "spectral_norm")
@@ -47,13 +51,16 @@ def saved_options(folder: Path) -> tuple[dict[str, Any], Path] | None:
     return None
 
 
-def take_saved(opt: argparse.Namespace, given: set[str], saved: dict[str, Any]) -> None:
+def take_saved(
+    opt: argparse.Namespace, given: set[str], saved: dict[str, Any], checked: Check
+) -> None:
     """Set the flags of `opt` that were not given to their saved values; say what was changed."""
     for name in sorted((saved.keys() & vars(opt).keys()) - PER_START):
+        value = checked(name, saved[name], "the saved options")
         if name not in given:
-            setattr(opt, name, saved[name])
-        elif getattr(opt, name) != saved[name]:
-            print(f"{name} {saved[name]} -> {getattr(opt, name)}")
+            setattr(opt, name, value)
+        elif getattr(opt, name) != value:
+            print(f"{name} {value} -> {getattr(opt, name)}")
 
 
 def plain_value(text: str) -> Any:
@@ -69,7 +76,11 @@ def plain_value(text: str) -> Any:
 
 
 def restore_architecture(
-    opt: argparse.Namespace, given: set[str], saved: dict[str, Any], source: Path
+    opt: argparse.Namespace,
+    given: set[str],
+    saved: dict[str, Any],
+    source: Path,
+    checked: Check,
 ) -> None:
     """Set the architecture flags of `opt` that were not given to what the run was trained with.
 
@@ -80,9 +91,10 @@ def restore_architecture(
         swapped = {"input_nc": saved.get("output_nc"), "output_nc": saved.get("input_nc")}
         saved = {**saved, **{k: v for k, v in swapped.items() if v is not None}}
     names = GENERATOR + (DISCRIMINATOR if opt.isTrain else ())
+    saved = {n: checked(n, saved[n], source) for n in names if n in saved and hasattr(opt, n)}
     restored = []
-    for name in names:
-        if name not in saved or not hasattr(opt, name) or getattr(opt, name) == saved[name]:
+    for name in saved:
+        if getattr(opt, name) == saved[name]:
             continue
         if name not in given:
             setattr(opt, name, saved[name])

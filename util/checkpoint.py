@@ -31,6 +31,10 @@ from util.errors import UserError, first_line
 FORMAT = 1
 
 
+class UnsafeFile(UserError):
+    """A checkpoint that holds more than data."""
+
+
 class Stateful(Protocol):
     """Anything that can join a checkpoint."""
 
@@ -146,20 +150,30 @@ class Checkpoints:
         return f"{note}resumed from checkpoint {label} in {self.folder}"
 
     def _whole_state(self, label: str) -> dict[str, Any] | None:
-        """The state of a label, if it can be read and its networks are those it was saved with."""
+        """The state of a label, if it can be read and its networks are those it was saved with.
+
+        Raises UserError for files that hold code, or that a later version has written.
+        """
         path = state_path(self.folder, label)
-        if not path.is_file():
-            return None
         try:
-            state = load_file(path)
+            state = load_file(path) if path.is_file() else None
+        except UnsafeFile:
+            raise
         except UserError:
             return None
-        if not isinstance(state, dict) or state.get("format") != FORMAT:
+        if not isinstance(state, dict) or "format" not in state:
             return None
-        whole = set(state["digests"]) == set(self.networks) and all(
-            digest_of(weights_path(self.folder, label, name)) == digest
-            for name, digest in state["digests"].items()
-        )
+        if state["format"] != FORMAT:
+            raise UserError(
+                f"{path} is of format {state['format']}, and this version reads {FORMAT}; update "
+                "the program, or remove the file to go on from the weights alone"
+            )
+        whole = set(state["digests"]) == set(self.networks)
+        for name, digest in state["digests"].items():
+            weights = weights_path(self.folder, label, name)
+            if digest_of(weights) != digest:
+                whole = False
+                refuse_unsafe(weights)
         return state if whole else None
 
     def _prune(self) -> None:
@@ -228,12 +242,22 @@ def load_file(path: Path) -> Any:
             warnings.simplefilter("ignore")  # what a foreign pickle makes torch say, we say below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(
+        raise UnsafeFile(
             f"{path} holds more than tensors and was not loaded, since it could run code; save a "
             "bare state_dict instead"
         ) from error
     except Exception as error:  # torch's unpickler raises any type on bytes that are no checkpoint
         raise UserError(f"{path} is damaged or no checkpoint ({first_line(error)})") from error
+
+
+def refuse_unsafe(path: Path) -> None:
+    """Raise UnsafeFile for a file that holds code; whatever else is wrong with it is no matter."""
+    try:
+        load_file(path)
+    except UnsafeFile:
+        raise
+    except UserError:
+        return
 
 
 def write_flushed(content: Any, path: Path) -> str:

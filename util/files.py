@@ -10,7 +10,8 @@ def write_whole(path: Path, text: str) -> None:
     """Replace a file by one with this text: whatever happens, the old or the new one is there."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
+        # File names may be no valid Unicode.
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

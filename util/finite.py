@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from util.errors import UserError
+from util.image_pool import ImagePool
 
 READ_EVERY = 32  # steps between two looks at a GPU, each of which waits for it
 
@@ -21,6 +22,7 @@ class FiniteGuard:
 
     Args:
         networks: whose weights are checked.
+        pools: lose the images of steps that are left out.
         optimizers: with `tolerated` above 0, their steps on gradients that are not finite are left
             out, so many at most; that waits for the device at every step.
         last_good: says which checkpoint is left to go on from, for the message.
@@ -30,11 +32,13 @@ class FiniteGuard:
         self,
         networks: Iterable[nn.Module],
         optimizers: Iterable[torch.optim.Optimizer],
+        pools: Iterable[ImagePool],
         tolerated: int,
         last_good: Callable[[], str],
     ):
-        self.networks, self.tolerated, self.last_good = list(networks), tolerated, last_good
-        self.skipped = 0
+        self.networks, self.pools = list(networks), list(pools)
+        self.tolerated, self.last_good = tolerated, last_good
+        self.skipped, self._step_is_bad = 0, False
         self._images: list[Sequence[str]] = []  # of each step since the last look, and one before
         self._names: list[str] = []
         self._losses: list[torch.Tensor] = []  # (number of losses,) for each of these steps
@@ -42,12 +46,26 @@ class FiniteGuard:
             for optimizer in optimizers:
                 optimizer.register_step_pre_hook(self._drop_bad_gradients)
 
+    def state_dict(self) -> dict[str, int]:
+        return {"skipped": self.skipped}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.skipped = state["skipped"]
+
     def begin(self, images: Sequence[str]) -> None:
         """Note the files of the batch of the step that begins."""
         self._images.append(images)
+        self._step_is_bad = False
+        if self.tolerated:
+            self._buffers = [(b, b.clone()) for net in self.networks for b in net.buffers()]
 
     def end(self, losses: Mapping[str, torch.Tensor]) -> None:
         """Note the losses of the step."""
+        if self._step_is_bad:  # leave no trace of it in running statistics and image pools
+            for buffer, before in self._buffers:
+                buffer.copy_(before)
+            for pool in self.pools:
+                pool.images = [image for image in pool.images if image.isfinite().all()]
         self._names = list(losses)
         scalars = [torch.as_tensor(loss).detach().float().reshape(()) for loss in losses.values()]
         self._losses.append(torch.stack(scalars))
@@ -69,15 +87,17 @@ class FiniteGuard:
         """Before a save: UserError if a loss so far or a weight now is not finite."""
         self.check_losses()
         for net in self.networks:
-            floats = [p.detach() for p in net.parameters() if p.is_floating_point()]
+            floats = [v for v in net.state_dict().values() if v.is_floating_point()]
             if floats and not all_finite(floats):
-                self._stop("a weight is not finite", self._images)
+                self._stop("a weight or statistic is not finite", self._images)
 
     def _drop_bad_gradients(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         parameters = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
         if not parameters or all_finite([p.grad for p in parameters]):
             return
-        self.skipped += 1
+        if not self._step_is_bad:  # a step may have several optimizers
+            self._step_is_bad = True
+            self.skipped += 1
         if self.skipped > self.tolerated:
             self._stop(f"a gradient is not finite, time {self.skipped}", self._images[-1:])
         for parameter in parameters:
@@ -93,4 +113,5 @@ class FiniteGuard:
 
 def all_finite(tensors: list[torch.Tensor]) -> bool:
     """Whether all values of all tensors are finite; waits for the device."""
-    return bool(torch.stack(torch._foreach_norm(tensors)).isfinite().all())
+    largest = torch._foreach_norm(tensors, ord=math.inf)  # of which no overflow can come
+    return bool(torch.stack(largest).isfinite().all())

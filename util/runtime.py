@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import random
 import sys
@@ -111,6 +112,8 @@ def run(main: Callable[[], None]) -> int:
     a traceback only where `show_tracebacks` is set; Ctrl-C ends in status 130.
     """
     program = os.path.basename(sys.argv[0])
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a folder's name may be more than it can show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
