@@ -56,6 +56,9 @@ class OptionParser(argparse.ArgumentParser):
             if word.startswith("-"):
                 self.error(f"unknown flag {word}{did_you_mean(word, flags)}; see --help")
             self.error(f"{word!r} belongs to no flag; as in --name {word}, values follow flags")
+        for dest, value in vars(opt).items():
+            if isinstance(value, list):  # what argparse makes of --flag=-- before Python 3.13
+                self.error(f"--{dest} expects one value, not --")
         untouched = object()
         given, _ = self.parse_known_args(
             argv, argparse.Namespace(**dict.fromkeys(self.dests(), untouched))

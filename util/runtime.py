@@ -122,7 +122,8 @@ def run(main: Callable[[], None]) -> int:
     except (UserError, OSError) as error:
         if show_tracebacks:
             traceback.print_exc()
-        print(f"{program}: error: {error}", file=sys.stderr)
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
+        print(f"{program}: error: {line}", file=sys.stderr)
         return 2
     except Stopped as stopped:
         return stopped.status
