@@ -19,7 +19,6 @@ from util.checkpoint import Checkpoints
 from util.clock import Clock, RunningMean
 from util.command import resume_command
 from util.deterministic import be_deterministic, replace_reflection_padding
-from util.errors import UserError
 from util.finite import FiniteGuard
 from util.image_pool import ImagePool
 from util.interrupt import Interrupt, Stopped
@@ -82,7 +81,9 @@ def main() -> None:
         )
         try:
             train(opt, dataset, model, clock, generator_loss, guard, checkpoints, log)
-        except UserError:
+        except Stopped:  # has closed them
+            raise
+        except Exception:
             log.close(f"stopped by an error; to go on: {resume_command(opt)}")
             raise
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import copy
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
+from util import runtime
 from util.clock import Clock
+from util.errors import first_line
 from util.loggers.background import BackgroundLogger
 from util.loggers.base import Logger, Losses
 from util.loggers.console import ConsoleLogger
@@ -17,7 +20,7 @@ from util.loggers.files import FileLogger
 from util.loggers.page import PageLogger, page_is_due
 from util.loggers.tensorboard import TensorBoardLogger
 from util.loggers.visdom import VisdomLogger
-from util.loggers.wandb import WandbLogger
+from util.loggers.wandb import WandbLogger, log_in
 
 
 class Loggers:
@@ -63,7 +66,11 @@ class Loggers:
                 if logger is self.console:
                     raise
                 self.loggers.remove(logger)
-                self.say(f"warning: {logger.name} is switched off: {type(error).__name__}: {error}")
+                if runtime.show_tracebacks:
+                    traceback.print_exc()
+                self.say(
+                    f"warning: {logger.name} is switched off: {type(error).__name__}: {first_line(error)}"
+                )
 
 
 def create_loggers(
@@ -82,6 +89,8 @@ def create_loggers(
         captions, compare: see BaseModel.
     """
     folder = Path(opt.checkpoints_dir) / opt.name
+    if opt.use_wandb:
+        log_in()
     console = ConsoleLogger(clock)
     loggers: list[Logger] = [FileLogger(folder, clock.total_images)]
 
@@ -101,10 +110,10 @@ def create_loggers(
                 lossless=True,
             )
         )
+    total_images = clock.total_images
     if opt.use_visdom and opt.display_id > 0:
-        live(VisdomLogger.name, lambda: VisdomLogger(opt, folder))
+        live(VisdomLogger.name, lambda: VisdomLogger(opt, folder, total_images))
     if opt.use_tensorboard:
-        total_images = clock.total_images
         live(TensorBoardLogger.name, lambda: TensorBoardLogger(folder, total_images))
     if opt.use_wandb:
         live(WandbLogger.name, lambda: WandbLogger(opt, folder))

@@ -63,9 +63,9 @@ class BackgroundLogger(Logger):
     def close(self, message: str) -> None:
         deadline = time.monotonic() + self.patience_s
         try:
-            limit = None if self.lossless else self.patience_s
-            self._calls.put(lambda logger: logger.close(message), timeout=limit)
-            self._calls.put(None, timeout=limit)
+            for call in (lambda logger: logger.close(message), None):
+                left_s = max(0.0, deadline - time.monotonic())
+                self._calls.put(call, timeout=None if self.lossless else left_s)
         except queue.Full:
             raise TimeoutError(f"did not keep up within {self.patience_s:g} s") from None
         self._thread.join(None if self.lossless else max(0.0, deadline - time.monotonic()))
@@ -83,7 +83,10 @@ class BackgroundLogger(Logger):
     def _raise(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # or its traceback would keep the caller's networks alive
 
     def _work(self, make: Callable[[], Logger]) -> None:
         logger: Logger | None = None

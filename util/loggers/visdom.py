@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from util.clock import Clock
 from util.loggers.base import Logger, Losses
@@ -46,14 +47,14 @@ class VisdomLogger(Logger):
 
     name = "visdom"
 
-    def __init__(self, opt: argparse.Namespace, folder: Path):
+    def __init__(self, opt: argparse.Namespace, folder: Path, total_images: int):
         self.opt = opt
         url = f"{opt.display_server}:{opt.display_port}"
         if not answers(url):
             start_server(opt.display_server, opt.display_port)
         self.client = connect(opt)
         self.title = {"title": f"{opt.name} losses", "xlabel": "images", "ylabel": "loss"}
-        history = read_history(folder / "metrics.jsonl")
+        history = read_history(folder / "metrics.jsonl", total_images)
         for i, (images, values) in enumerate(history):
             self._draw(images, values, append=i > 0)
         self.drawn = bool(history)
@@ -63,10 +64,10 @@ class VisdomLogger(Logger):
         self.drawn = True
 
     def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
-        pictures = [tensor2im(tensor).transpose(2, 0, 1) for tensor in visuals.values()]
+        pictures = same_size([tensor2im(tensor) for tensor in visuals.values()])
         caption = f"epoch {clock.epoch}: {', '.join(visuals)}"
         self.client.images(
-            np.stack(pictures),
+            pictures.transpose(0, 3, 1, 2),
             nrow=self.opt.display_ncols,
             win=str(self.opt.display_id + 1),
             opts={"title": f"{self.opt.name} pictures", "caption": caption},
@@ -85,17 +86,31 @@ class VisdomLogger(Logger):
         )
 
 
+def same_size(pictures: list[np.ndarray]) -> np.ndarray:
+    """(N, H, W, 3) of pictures (h, w, 3), the smaller ones with a white margin."""
+    height, width = (max(sides) for sides in zip(*(p.shape[:2] for p in pictures), strict=True))
+    grid = np.full((len(pictures), height, width, 3), 255, dtype=np.uint8)
+    for place, picture in zip(grid, pictures, strict=True):
+        place[: picture.shape[0], : picture.shape[1]] = picture
+    return grid
+
+
 def connect(opt: argparse.Namespace) -> Any:
     """A visdom client whose every request has a time limit; ConnectionError where none answers."""
     logging.getLogger("visdom").setLevel(logging.ERROR)
+    import requests
     import visdom
 
     class LimitedVisdom(visdom.Visdom):
         def _handle_post(self, url: str, data: Any = None) -> str:
-            answer = self.session.post(  # type: ignore[attr-defined]
-                url, data=data or {}, timeout=CALL_LIMIT_S
-            )
-            answer.raise_for_status()
+            try:
+                answer = self.session.post(  # type: ignore[attr-defined]
+                    url, data=data or {}, timeout=CALL_LIMIT_S
+                )
+                answer.raise_for_status()
+            except requests.RequestException as error:
+                # No ConnectionError, after which the client prints a line and goes on calling.
+                raise OSError(f"{url}: {error}") from error
             return answer.text
 
     return LimitedVisdom(
@@ -133,19 +148,27 @@ def start_server(server: str, port: int) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline and process.poll() is None:
         if answers(f"{server}:{port}"):
-            print(f"started a visdom server at {server}:{port} (process {process.pid})", flush=True)
+            # Not print, which would break the progress bars.
+            tqdm.write(f"started a visdom server at {server}:{port} (process {process.pid})")
             return
         time.sleep(0.2)
     process.kill()
     raise ConnectionError(f"no server answers at {server}:{port}, and none could be started")
 
 
-def read_history(metrics: Path) -> list[tuple[list[int], dict[str, list[float]]]]:
-    """Losses of metrics.jsonl as (image counts, values by name), one entry per set of names."""
+def read_history(
+    metrics: Path, total_images: int
+) -> list[tuple[list[int], dict[str, list[float]]]]:
+    """Losses up to an image count as (image counts, values by name), one entry per set of names.
+
+    What was logged since the run was started comes through `VisdomLogger.losses`.
+    """
     parts: list[tuple[list[int], dict[str, list[float]]]] = []
     lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
     for line in lines:
         record = json.loads(line)
+        if record["total_images"] > total_images:
+            break
         losses = {n: float("nan") if v is None else v for n, v in record["losses"].items()}
         if not parts or parts[-1][1].keys() != losses.keys():
             parts.append(([], {name: [] for name in losses}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,14 @@ class WandbResults:
     def close(self, means: Mapping[str, float]) -> None:
         self.run.summary.update({f"mean_{name}": mean for name, mean in means.items()})
         self.run.finish()
+
+
+def log_in() -> None:
+    """Ask for the API key on the terminal, if there is none yet, before progress bars hide it."""
+    with contextlib.suppress(Exception):  # WandbLogger will meet it too, and tell
+        import wandb
+
+        wandb.login()
 
 
 def start_run(opt: argparse.Namespace, folder: Path, name: str, **resume: Any) -> Any:
