@@ -50,9 +50,9 @@ def main() -> None:
     guard = FiniteGuard(
         model.networks().values(),
         model.optimizers,
-        [pool for pool in vars(model).values() if isinstance(pool, ImagePool)],
         opt.skip_nonfinite,
         lambda: checkpoints.last_good(),
+        [pool for pool in vars(model).values() if isinstance(pool, ImagePool)],
     )
     parts = {
         "clock": clock,
@@ -66,15 +66,15 @@ def main() -> None:
     )
     with RunLock(model.save_dir):
         if opt.continue_train:
-            # With --load_pretrain it says where a run begins that this one has long begun.
-            placed = options.gave("epoch_count") and not opt.load_pretrain
-            resume(model, checkpoints, clock, opt.epoch_count if placed else 0)
+            resume(model, checkpoints, clock, opt.epoch_count if options.gave("epoch_count") else 0)
         if clock.epoch > clock.last_epoch:
             print(
                 f"{opt.name} is finished: {clock.last_epoch} epochs are done; to train on, raise "
                 f"--n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
             )
             return
+        if opt.overwrite:
+            next(iter(dataset))  # a picture that cannot be read must not cost the old run
         options.save(opt)
         log = create_loggers(
             opt, options.text, clock, captions=model.captions, compare=model.compare
@@ -134,7 +134,8 @@ def train(
                         log.close(f"stopped; to go on: {resume_command(opt)}")
                         raise Stopped(interrupt.received)
             except DataError:
-                save("latest")
+                if clock.total_images > 0:
+                    save("latest")
                 raise
 
             old_lr, new_lr = model.update_learning_rate(generator_loss.take())

@@ -29,9 +29,11 @@ class BaseDataset(data.Dataset, ABC):
     (seed, epoch, index) for each sample.
 
     Attributes:
+        space: the colour space of its pictures, which must be that of the model.
         gives: keys of tensors in a sample; empty: not checked against the model beforehand.
     """
 
+    space: ClassVar[str] = "RGB or grey"
     gives: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, opt: argparse.Namespace):
@@ -169,9 +171,11 @@ def get_transform(
     Args:
         params: from `get_params`; None draws a crop and flip at each call.
         grayscale: give one channel.
-        method: how to resize.
+        method: how to resize; Pillow's filter, or torchvision's InterpolationMode.
         convert: to a tensor (C, H, W) in [-1, 1]; otherwise the result is a picture.
     """
+    name = getattr(method, "name", None)  # the two enumerations differ in type, not in names
+    method = Image.Resampling[name] if name else Image.Resampling(method)
     return PictureTransform(opt, params, grayscale, method, convert)
 
 

@@ -21,6 +21,7 @@ class ColorizationDataset(BaseDataset):
     A is (1, H, W), L / 50 - 1, in [-1, 1]; B is (2, H, W), ab / 110, within [-1, 1].
     """
 
+    space: ClassVar = "Lab"
     gives: ClassVar = ("A", "B")
 
     @staticmethod

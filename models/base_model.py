@@ -38,12 +38,14 @@ class BaseModel(ABC):
         captions: plain words for visual names on pages.
         compare: pairs of visual names for the before/after slider of pages.
         takes: keys of a batch that `set_input` needs; empty: not checked beforehand.
+        space: the colour space of its pictures, which must be that of the dataset.
         measure: the visual name of a result and of the target it should equal, for metrics.
     """
 
     captions: ClassVar[dict[str, str]] = {}
     compare: ClassVar[list[tuple[str, str]]] = []
     takes: ClassVar[tuple[str, ...]] = ()
+    space: ClassVar[str] = "RGB or grey"
     measure: ClassVar[tuple[str, str] | None] = None
 
     def __init__(self, opt: argparse.Namespace):
@@ -230,18 +232,24 @@ class BaseModel(ABC):
         Raises UserError where a file is missing or does not fit; with `partial`, what fits is
         taken and the rest is listed.
         """
+        misfits = []
         for name, net in self.networks().items():
             path = self.weights_path(label, name, folder)
             state = drop_unused_instance_norm_buffers(net, load_weights(path))
             misfit = describe_misfit(net, state)
             if misfit and not partial:
-                raise UserError(f"{path} does not fit the network {name}: {misfit}; {FIT_ADVICE}")
+                misfits.append(f"{path} does not fit the network {name}: {misfit}")
+                continue
             if misfit:
                 own = net.state_dict()
                 state = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
-                print(f"{path} fits the network {name} in part, {len(state)} tensors: {misfit}")
+                print(f"network {name}: {len(state)} of {len(own)} tensors of {path}; {misfit}")
+            else:
+                print(f"network {name}: weights of {path}")
             net.load_state_dict(state, strict=not misfit)
-            print(f"network {name}: weights of {path}")
+        if misfits:
+            more = "; or take what fits with --load_pretrain_partial" if folder else ""
+            raise UserError(f"{'; '.join(misfits)}; {FIT_ADVICE}{more}")
 
     def weights_path(self, label: str | int, name: str, folder: Path | None = None) -> Path:
         return (folder or self.save_dir) / f"{label}_net_{name}.pth"
@@ -296,10 +304,17 @@ FIT_ADVICE = (
 def describe_misfit(net: nn.Module, state: dict[str, torch.Tensor]) -> str:
     """How weights differ from the network they should go into; '' where they fit."""
     own = net.state_dict()
-    differences = (
-        ("missing", [k for k in own if k not in state]),
-        ("not expected", [k for k in state if k not in own]),
-        ("of another shape", [k for k in own if k in state and own[k].shape != state[k].shape]),
+    lists = {
+        "missing": [k for k in own if k not in state],
+        "not expected": [k for k in state if k not in own],
+        "of another shape": [
+            f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
+            for k in own
+            if k in state and own[k].shape != state[k].shape
+        ],
+    }
+    return ", ".join(
+        f"{len(keys)} {what} ({', '.join(keys[:8])}{', ...' if len(keys) > 8 else ''})"
+        for what, keys in lists.items()
+        if keys
     )
-    parts = [f"{len(keys)} {what} (such as {keys[0]})" for what, keys in differences if keys]
-    return f"of {len(own)} tensors, {', '.join(parts)}" if parts else ""

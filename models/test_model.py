@@ -33,6 +33,11 @@ class TestModel(BaseModel):
 
     def __init__(self, opt: argparse.Namespace):
         super().__init__(opt)
+        if opt.output_nc not in (1, 3):
+            raise UserError(
+                f"--model test shows pictures of 3 channels or 1, and {opt.name} makes "
+                f"{opt.output_nc}; a colorization run is tested with --model colorization"
+            )
         self.visual_names = ["real", "fake"]
         self.model_names = [f"G{opt.model_suffix}"]
         self.netG = networks.define_G(

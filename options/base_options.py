@@ -426,6 +426,11 @@ def expand_suffix(opt: argparse.Namespace) -> str:
 def check_fit(opt: argparse.Namespace, model: Any, dataset: Any) -> None:
     """Refuse a dataset that does not give what the model takes, as far as both declare it."""
     lacking = [key for key in model.takes if key not in dataset.gives]
+    if model.space != dataset.space and dataset.gives:
+        raise UserError(
+            f"--model {opt.model} works in {model.space}, but --dataset_mode {opt.dataset_mode} "
+            f"gives {dataset.space}; leave --dataset_mode out"
+        )
     if lacking and dataset.gives:
         raise UserError(
             f"--model {opt.model} needs {' and '.join(model.takes)}, but --dataset_mode "

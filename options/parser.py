@@ -36,7 +36,8 @@ class OptionParser(argparse.ArgumentParser):
             kwargs.update(type=on_off, nargs="?", const=True, metavar="on|off")
             kwargs.setdefault("default", False)
         if kwargs.get("type") is float:  # no nan, no inf, also in third-party flags
-            kwargs["type"] = number()
+            is_weight = str(names[0]).startswith("--lambda_")
+            kwargs["type"] = number(0) if is_weight else number()
         add = super().add_argument if self._section is None else self._section.add_argument
         return add(*names, **kwargs)
 
@@ -56,9 +57,9 @@ class OptionParser(argparse.ArgumentParser):
             if word.startswith("-"):
                 self.error(f"unknown flag {word}{did_you_mean(word, flags)}; see --help")
             self.error(f"{word!r} belongs to no flag; as in --name {word}, values follow flags")
-        for dest, value in vars(opt).items():
-            if isinstance(value, list):  # what argparse makes of --flag=-- before Python 3.13
-                self.error(f"--{dest} expects one value, not --")
+        for action in self._actions:  # before Python 3.13 argparse makes a list of --flag=--
+            if action.nargs in (None, "?") and isinstance(getattr(opt, action.dest, None), list):
+                self.error(f"--{action.dest} expects one value, not --")
         untouched = object()
         given, _ = self.parse_known_args(
             argv, argparse.Namespace(**dict.fromkeys(self.dests(), untouched))
@@ -109,12 +110,19 @@ def on_off(text: str) -> bool:
 
 def on_off_auto(text: str) -> bool | str:
     """What `on_off` takes, or auto."""
-    return "auto" if text.lower() == "auto" else on_off(text)
+    if text.lower() == "auto":
+        return "auto"
+    try:
+        return on_off(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of on, off, auto") from None
 
 
 def whole(at_least: int, at_most: int = 2**31 - 1) -> Callable[[str], int]:
     """A type for whole numbers between bounds."""
-    bounds = f"from {at_least} to {at_most}" if at_most < 2**31 - 1 else f"of at least {at_least}"
+    bounds = f"of at least {at_least}"
+    if at_most != 2**31 - 1:
+        bounds += f" and at most {at_most}"
 
     def convert(text: str) -> int:
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from options.base_options import BaseOptions, require_dataroot, run_folder, runs_in
 from options.parser import OptionParser, count_or_inf, number
+from options.restore import saved_options
 from util.errors import UserError
 
 
@@ -69,8 +70,23 @@ class TestOptions(BaseOptions):
                 f"{runs}"
             )
         if hasattr(opt, "model_suffix") and "model_suffix" not in given:
-            files = {file.name.partition("_net_")[2] for file in run_folder(opt).glob("*_net_G*")}
-            if "G.pth" not in files and "G_A.pth" in files:
-                opt.model_suffix = "_A" if opt.direction == "AtoB" else "_B"
-                print(f"{opt.name} has two generators: using --model_suffix {opt.model_suffix}")
+            opt.model_suffix = self.choose_generator(opt, given)
         self.restore(opt, given, model)
+        found = saved_options(run_folder(opt))
+        trained_px = found[0].get("crop_size") if found else None
+        if "crop_size" not in given and trained_px not in (None, opt.crop_size):
+            print(
+                f"{opt.name} was trained at --crop_size {trained_px} and is tested at "
+                f"{opt.crop_size}; for that size pass --crop_size {trained_px}"
+            )
+
+    def choose_generator(self, opt: argparse.Namespace, given: set[str]) -> str:
+        """--model_suffix for a run with two generators: G_A, unless the other way is asked for."""
+        files = {file.name.partition("_net_")[2] for file in run_folder(opt).glob("*_net_G*")}
+        if "G.pth" in files or "G_A.pth" not in files:
+            return ""
+        found = saved_options(run_folder(opt))
+        trained = found[0].get("direction", "AtoB") if found else "AtoB"
+        suffix = "_B" if "direction" in given and opt.direction != trained else "_A"
+        print(f"{opt.name} has two generators: using --model_suffix {suffix}")
+        return suffix

@@ -273,7 +273,13 @@ class TrainOptions(BaseOptions):
             print(f"{folder} has no checkpoint yet: starting from {opt.load_pretrain or 'scratch'}")
         if opt.continue_train and found:
             self.restore(opt, given, model)
+        if opt.continue_train and opt.overwrite:
+            raise UserError("--continue_train goes on, --overwrite starts afresh: pass one of them")
         opt.continue_train = bool(opt.continue_train and found)
+        if opt.continue_train and opt.load_pretrain:
+            print(f"{folder} has a checkpoint: --load_pretrain {opt.load_pretrain} is not needed")
+            # Its --epoch_count says where this run began.
+            opt.load_pretrain, self.given = "", self.given - {"epoch_count"}
         if found and not opt.continue_train and not opt.overwrite:
             labels = sorted({file.name.partition("_net_")[0] for file in found})
             raise UserError(

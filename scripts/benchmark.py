@@ -56,6 +56,7 @@ from util import loggers, performance, runtime
 from util.checkpoint import Checkpoints
 from util.clock import Clock, RunningMean
 from util.errors import UserError, first_line
+from util.finite import FiniteGuard
 from util.loggers.background import BackgroundLogger
 from util.loggers.base import Logger, Losses
 
@@ -182,7 +183,8 @@ def loop(setting: Setting) -> list[Row]:
         clock = Clock(1, -(-images // len(dataset)), len(dataset))
         log = create_loggers(variant, opt, text, clock, model)
         unsaved = Unsaved(model.save_dir, model.networks(), {}, {})
-        arguments = opt, dataset, model, clock, RunningMean(), unsaved, log
+        guard = FiniteGuard(model.networks().values(), model.optimizers, 0, unsaved.last_good)
+        arguments = opt, dataset, model, clock, RunningMean(), guard, unsaved, log
         elapsed_s = seconds(lambda: train.train(*arguments), setting.device)
         return clock.last_epoch * len(dataset) / elapsed_s
 

@@ -27,7 +27,7 @@ MODEL = f"--dataroot datasets/portrait_retouch --name {RUN.name} --model pix2pix
 MODEL += "--load_size 256 --crop_size 256 --num_threads 2".split()
 TRAINING = f"--ngf 32 --ndf 16 --no_dropout --no_flip --lambda_L1 {LAMBDA_L1} --lr 0.001".split()
 TRAINING += "--n_epochs 80 --n_epochs_decay 80 --save_epoch_freq 1000 --seed 1".split()
-TRAINING += "--print_freq 20 --update_html_freq 60".split()
+TRAINING += "--print_freq 6 --update_html_freq 60".split()
 
 
 def main() -> int:
@@ -46,9 +46,10 @@ def main() -> int:
     first, last = l1_of_training()
     print(
         f"""
-Done in {time.monotonic() - start_s:.0f} s. Mean difference of generated and original pictures (L1):
-    start {first:6.1f} of 255 grey levels
-    end   {last:6.1f}
+Done in {time.monotonic() - start_s:.0f} s.
+Mean difference of generated and original pictures (L1), in training:
+    at the start {first:6.1f} of 255 grey levels
+    at the end   {last:6.1f}, and of the results the mean L1 above
 Open in a browser:
     training  {(RUN / "web" / "index.html").as_uri()}
     results   {(RESULTS / "train_latest" / "index.html").as_uri()}

@@ -21,7 +21,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--kills", type=int, default=25, metavar="N", help="how often fault injection kills training"
+        "--kills",
+        type=int,
+        default=25,
+        metavar="N",
+        help="how often fault injection kills training",
     )
 
 

@@ -22,19 +22,19 @@ class FiniteGuard:
 
     Args:
         networks: whose weights are checked.
-        pools: lose the images of steps that are left out.
         optimizers: with `tolerated` above 0, their steps on gradients that are not finite are left
             out, so many at most; that waits for the device at every step.
         last_good: says which checkpoint is left to go on from, for the message.
+        pools: lose the images of steps that are left out.
     """
 
     def __init__(
         self,
         networks: Iterable[nn.Module],
         optimizers: Iterable[torch.optim.Optimizer],
-        pools: Iterable[ImagePool],
         tolerated: int,
         last_good: Callable[[], str],
+        pools: Iterable[ImagePool] = (),
     ):
         self.networks, self.pools = list(networks), list(pools)
         self.tolerated, self.last_good = tolerated, last_good

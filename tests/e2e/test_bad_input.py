@@ -190,6 +190,11 @@ def test_results_in_a_file(refused, world):
     assert "taken" in refused("test.py", f"{TEST} --results_dir taken")
 
 
+@pytest.mark.parametrize("ratio", ["1e30", "1e-30", "0", "-1"])
+def test_stretched_without_end(ratio, refused, world):
+    assert "--aspect_ratio" in refused("test.py", f"{TEST} --aspect_ratio {ratio}")
+
+
 @posix_only
 @no_root
 @pytest.mark.parametrize("place", ["photos/train/p0.png", "checkpoints"])

@@ -12,9 +12,10 @@ FACADES = next((place for place in PLACES if (place / "train").is_dir()), None)
 
 @pytest.mark.skipif(FACADES is None, reason="datasets/facades is not there (see docs/recipes.md)")
 def test_an_epoch_of_facades_learns_photos_from_labels(tmp_path, run_cli):
-    small = "--netG unet_128 --ngf 8 --load_size 143 --crop_size 128".split()
+    small = "--netG unet_128 --ngf 16 --load_size 143 --crop_size 128".split()
     data = ("--dataroot", str(FACADES), "--name", "facades", "--model", "pix2pix")
-    train = "--direction BtoA --ndf 8 --n_epochs 1 --n_epochs_decay 0 --print_freq 20 --seed 1"
+    train = "--direction BtoA --ndf 8 --n_epochs 1 --n_epochs_decay 0 --print_freq 5 --seed 1"
+    train += " --lr 0.001"
     trained = run_cli("train.py", *data, *small, *train.split())
     assert trained.status == 0, trained.stderr
 
@@ -22,7 +23,7 @@ def test_an_epoch_of_facades_learns_photos_from_labels(tmp_path, run_cli):
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     losses = [json.loads(line)["losses"]["G_L1"] for line in lines]
     assert json.loads(lines[-1])["total_images"] == 400
-    assert sum(losses[-5:]) < 0.85 * sum(losses[:5])
+    assert sum(losses[-20:]) < 0.95 * sum(losses[:20])
     assert (run / "web" / "images" / "epoch001_fake_B.png").is_file()
 
     tested = run_cli("test.py", *data, "--num_test", "3", "--crop_size", "128")

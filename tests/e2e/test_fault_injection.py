@@ -82,7 +82,8 @@ def kill_one(trainer: Trainer, folder: Path, line: str, draw) -> int:
     process = trainer.start(folder, line)
     sign = "iters: "
     if draw(0, 4) < 1:
-        sign = ("Options", "dataset", "model", "network D", "weights of", "resumed")[int(draw(0, 6))]
+        signs = ("Options", "dataset", "model", "network D", "weights of", "resumed")
+        sign = signs[int(draw(0, 6))]
     while process.is_alive() and not (output.exists() and sign in output.read_text()):
         time.sleep(0.002)
     process.join(draw(0, 2.5 if sign == "iters: " else 0.2) * (time.monotonic() - started_s))

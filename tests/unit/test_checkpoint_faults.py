@@ -177,7 +177,8 @@ class Process:
                 self.load(label)
                 raise AssertionError("weights without a state")
         except UserError as error:
-            assert "there is no such checkpoint" in str(error)
+            if "there is no such checkpoint" not in str(error):
+                raise
             return None
         for net in self.networks.values():
             for parameter in net.parameters():
@@ -295,9 +296,10 @@ def test_a_full_disk_is_called_so(tmp_path, monkeypatch):
     for number in (1, 2, 3, 4):
         disk = Disk()
         disk.fails_at, disk.how = number, "fails"
-        with monkeypatch.context() as patch, pytest.raises(UserError) as caught:
+        with monkeypatch.context() as patch:
             disk.install(patch)
-            Process(tmp_path).save(2, "latest")
+            with pytest.raises(UserError) as caught:
+                Process(tmp_path).save(2, "latest")
         assert "No space left on device" in str(caught.value)
         assert str(tmp_path) in str(caught.value)
         assert "--continue_train" in str(caught.value)
@@ -306,9 +308,10 @@ def test_a_full_disk_is_called_so(tmp_path, monkeypatch):
 def test_a_first_save_that_fails_promises_nothing(tmp_path, monkeypatch):
     disk = Disk()
     disk.fails_at, disk.how = 1, "is full"
-    with monkeypatch.context() as patch, pytest.raises(UserError) as caught:
+    with monkeypatch.context() as patch:
         disk.install(patch)
-        Process(tmp_path).save(1, "latest")
+        with pytest.raises(UserError) as caught:
+            Process(tmp_path).save(1, "latest")
     assert "is whole" not in str(caught.value)
 
 

@@ -183,7 +183,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("vgg", ["vgg16", "vgg19"])
 def test_a_failed_download_says_both_ways(cache, vgg):
     line = error_of(lambda: PerceptualLoss(vgg))
-    for part in (f"--vgg {vgg}", "refused", "connect", "network", str(cache), "--vgg_weights FILE"):
+    for part in (f"--vgg {vgg}", "connect", "network", str(cache), "--vgg_weights FILE"):
         assert part in line
     assert not list(cache.iterdir())
 

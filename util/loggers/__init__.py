@@ -68,9 +68,8 @@ class Loggers:
                 self.loggers.remove(logger)
                 if runtime.show_tracebacks:
                     traceback.print_exc()
-                self.say(
-                    f"warning: {logger.name} is switched off: {type(error).__name__}: {first_line(error)}"
-                )
+                reason = f"{type(error).__name__}: {first_line(error)}"
+                self.say(f"warning: {logger.name} is switched off: {reason}")
 
 
 def create_loggers(

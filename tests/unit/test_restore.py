@@ -1,0 +1,363 @@
+"""What a run that exists already tells train.py and test.py, so that nobody types it again."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+
+import data
+import models
+from models import networks
+from models.networks.infer import infer_discriminator, infer_generator
+from options.test_options import TestOptions
+from options.train_options import TrainOptions
+from util.errors import UserError
+from util.runtime import seed_everything
+
+RECORDS = ["json", "foreign", "weights"]
+PROGRAMS = ["test", "continue"]
+SMALL = "--netG resnet_6blocks --ngf 2 --ndf 2 --seed 1 --device cpu"
+
+
+class Workplace:
+    """A folder with checkpoints/; flags are given as one line."""
+
+    def __init__(self, folder: Path):
+        self.checkpoints = folder / "checkpoints"
+        (folder / "photos").mkdir()
+
+    def train(self, flags: str) -> tuple[TrainOptions, Namespace]:
+        options = TrainOptions(models.registry, data.registry)
+        return options, options.parse(["--dataroot", "photos", *flags.split()])
+
+    def test(self, flags: str) -> Namespace:
+        line = ["--dataroot", "photos", "--device", "cpu", *flags.split()]
+        return TestOptions(models.registry, data.registry).parse(line)
+
+    def again(self, program: str, flags: str) -> Namespace:
+        """Options of test.py, or of train.py --continue_train."""
+        if program == "test":
+            return self.test(flags)
+        return self.train(f"{flags} --continue_train --device cpu")[1]
+
+    def run(self, flags: str, name: str = "run", record: str = "json", label: str = "latest"):
+        """A run as training leaves it: its options in a form, and weights; returns the model."""
+        options, opt = self.train(f"{SMALL} {flags} --name {name} --overwrite")
+        model = models.create_model(opt)
+        options.save(opt)
+        model.save_networks(label)
+        folder = self.checkpoints / name
+        if record != "json":
+            (folder / "train_options.json").unlink()
+            (folder / "train_opt.txt").unlink()
+        if record == "foreign":
+            lines = [f"{k:>25}: {v!s:<30}\t[default: 64]" for k, v in vars(opt).items()]
+            text = "\n".join(["------- Options -------", *lines, "------- End -------", ""])
+            (folder / "train_opt.txt").write_text(text, encoding="utf-8")
+        return model
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    monkeypatch.chdir(tmp_path)
+    return Workplace(tmp_path)
+
+
+def refused(call, *arguments: str) -> str:
+    """The one line that a call is refused with."""
+    with pytest.raises(UserError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- From weights ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none", "syncbatch"])
+@pytest.mark.parametrize("netG", ["resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"])
+def test_generators_are_inferred(netG, norm):
+    for dropout, (input_nc, output_nc) in itertools.product((True, False), ((1, 3), (3, 2))):
+        with torch.device("meta"):
+            net = networks.define_G(input_nc, output_nc, 8, netG, norm, dropout)
+        expected = {"netG": netG, "ngf": 8, "input_nc": input_nc, "output_nc": output_nc}
+        expected["norm"] = "batch" if norm == "syncbatch" else norm  # which have the same weights
+        if netG.startswith("resnet"):
+            expected["no_dropout"] = not dropout
+        assert infer_generator(net.state_dict()) == expected
+
+
+@pytest.mark.parametrize("spectral", [False, True])
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize(
+    ("netD", "layers"), [("basic", 3), ("pixel", 3), *(("n_layers", n) for n in (1, 2, 3, 5))]
+)
+def test_discriminators_are_inferred(netD, layers, norm, spectral):
+    with torch.device("meta"):
+        net = networks.define_D(6, 8, netD, layers, norm, spectral_norm=spectral)
+    found = infer_discriminator(net.state_dict())
+    expected = {"netD": netD, "ndf": 8, "spectral_norm": spectral}
+    if netD != "pixel":
+        expected["n_layers_D"] = layers
+    if layers == 3 and netD == "n_layers":
+        expected["netD"] = "basic"  # which is the same network
+    assert found == expected
+
+
+def test_other_weights_tell_nothing():
+    state = torch.nn.Sequential(torch.nn.Linear(2, 2)).state_dict()
+    assert infer_generator(state) == infer_discriminator(state) == {}
+    assert infer_generator({}) == infer_discriminator({}) == {}
+
+
+# --- Restored, contradicted -----------------------------------------------------------------------
+
+TRAINED = "--model pix2pix --norm instance --no_dropout --input_nc 1 --direction BtoA"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("record", RECORDS)
+def test_the_architecture_is_restored(record, program, work, capsys):
+    work.run(f"{TRAINED} --netD n_layers --n_layers_D 2", record=record)
+    capsys.readouterr()
+    opt = work.again(program, "--model pix2pix --name run")
+    assert (opt.netG, opt.ngf, opt.norm) == ("resnet_6blocks", 2, "instance")
+    assert (opt.input_nc, opt.output_nc, opt.no_dropout) == (1, 3, True)
+    assert opt.direction == ("AtoB" if record == "weights" else "BtoA")  # which no weight tells
+    if program == "continue":
+        assert (opt.netD, opt.n_layers_D, opt.ndf) == ("n_layers", 2, 2)
+    file = {"json": "train_options.json", "foreign": "train_opt.txt"}.get(record, "latest_net_G")
+    if (program, record) == ("test", "json") or record == "weights":
+        assert file in capsys.readouterr().out  # and it is said where it comes from
+    models.create_model(opt).load_networks("latest")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_contradiction_names_both_values(record, program, work):
+    work.run(TRAINED, record=record)
+    wrong = {
+        "--ngf": ("4", "2"),
+        "--netG": ("unet_256", "resnet_6blocks"),
+        "--norm": ("batch", "instance"),
+        "--no_dropout": ("off", "True"),
+        "--input_nc": ("3", "1"),
+        "--output_nc": ("1", "3"),
+    }
+    if program == "continue":
+        wrong["--ndf"] = ("4", "2")
+        wrong["--netD"] = ("pixel", "basic")
+    for flag, (given, trained) in wrong.items():
+        message = refused(work.again, program, f"--model pix2pix --name run {flag} {given}")
+        given = "False" if given == "off" else given
+        assert f"{flag} {given}" in message
+        assert f"says {trained}" in message
+        same = "on" if trained == "True" else trained
+        work.again(program, f"--model pix2pix --name run {flag} {same}")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    ("trained", "given", "option"),
+    [
+        ("--norm batch", "--norm syncbatch", ("norm", "syncbatch")),
+        ("--norm syncbatch", "--norm batch", ("norm", "batch")),
+        ("--direction BtoA", "--direction AtoB", ("direction", "AtoB")),
+        ("--netG unet_128", "--no_dropout", ("no_dropout", True)),
+        ("--netG unet_128 --no_dropout", "--no_dropout off", ("no_dropout", False)),
+    ],
+)
+def test_what_weights_fit_all_the_same_is_a_notice(trained, given, option, program, work, capsys):
+    work.run(f"--model pix2pix {trained}")
+    capsys.readouterr()
+    opt = work.again(program, f"--model pix2pix --name run {given}")
+    name, value = option
+    assert getattr(opt, name) == value
+    assert f"--{name} {value} is used, though" in capsys.readouterr().out
+
+
+def test_options_that_cannot_be_read_are_named(work):
+    work.run("--model pix2pix")
+    file = work.checkpoints / "run" / "train_options.json"
+    file.write_text("{", encoding="utf-8")
+    for program in PROGRAMS:
+        assert "train_options.json" in refused(work.again, program, "--model pix2pix --name run")
+    file.write_text(json.dumps({"netG": "resnet_6blocks", "ngf": "many"}), encoding="utf-8")
+    for program in PROGRAMS:
+        message = refused(work.again, program, "--model pix2pix --name run")
+        assert "ngf" in message
+        assert "'many'" in message
+
+
+# --- Two generators -------------------------------------------------------------------------------
+
+WAYS = ["AtoB", "BtoA"]
+
+
+@pytest.mark.parametrize("given", ["", *WAYS])
+@pytest.mark.parametrize("trained", WAYS)
+@pytest.mark.parametrize("record", RECORDS)
+def test_one_generator_of_a_cycle_gan(record, trained, given, work):
+    """G_A maps the way the run was trained, which bare weights cannot tell: AtoB is assumed."""
+    channels = "--input_nc 1 --output_nc 3 --lambda_identity 0"
+    run = work.run(f"--model cycle_gan {channels} --direction {trained}", record=record)
+    way = "AtoB" if record == "weights" else trained
+    suffix = "_B" if given and given != way else "_A"
+    opt = work.test(f"--model test --name run {f'--direction {given}' if given else ''}")
+    assert opt.model_suffix == suffix
+    assert (opt.input_nc, opt.output_nc) == ((1, 3) if suffix == "_A" else (3, 1))
+    assert_loads(opt, run, suffix)
+
+
+@pytest.mark.parametrize("suffix", ["_A", "_B"])
+@pytest.mark.parametrize("trained", WAYS)
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_chosen_generator_of_a_cycle_gan(record, trained, suffix, work):
+    channels = "--input_nc 1 --output_nc 3 --lambda_identity 0"
+    run = work.run(f"--model cycle_gan {channels} --direction {trained}", record=record)
+    opt = work.test(f"--model test --name run --model_suffix {suffix}")
+    assert (opt.input_nc, opt.output_nc) == ((1, 3) if suffix == "_A" else (3, 1))
+    assert_loads(opt, run, suffix)
+
+
+def assert_loads(opt: Namespace, run, suffix: str) -> None:
+    model = models.create_model(opt)
+    model.setup(opt)
+    for key, value in run.networks()[f"G{suffix}"].state_dict().items():
+        assert torch.equal(model.netG.state_dict()[key], value)
+
+
+def test_a_run_with_one_generator_has_no_suffix(work):
+    work.run("--model pix2pix")
+    assert work.test("--model test --name run").model_suffix == ""
+
+
+# --- To go on, to start ---------------------------------------------------------------------------
+
+
+def test_nothing_to_go_on_from(work):
+    for name in ("first", "second"):
+        work.run("--model pix2pix", name=name)
+    (work.checkpoints / "empty").mkdir()
+    for program, name in (("continue", "empty"), ("continue", "none"), ("test", "none")):
+        message = refused(work.again, program, f"--model pix2pix --name {name}")
+        assert name in message
+        assert "first, second" in message
+
+
+def test_auto_goes_on_or_starts(work):
+    line = f"--model pix2pix {SMALL} --name run --continue_train auto"
+    assert work.train(line)[1].continue_train is False
+    work.run("--model pix2pix")
+    assert work.train(line)[1].continue_train is True
+
+
+def test_an_existing_run_is_not_overwritten_by_accident(work):
+    work.run("--model pix2pix", label="7")
+    files = sorted((work.checkpoints / "run").iterdir())
+    for flags in ("", "--continue_train off"):
+        message = refused(work.train, f"--model pix2pix {SMALL} --name run {flags}")
+        assert all(word in message for word in ("run", "7", "--continue_train", "--overwrite"))
+    both = f"--model pix2pix {SMALL} --name run --continue_train --overwrite"
+    assert "--overwrite" in refused(work.train, both)
+
+    options, opt = work.train(f"--model pix2pix {SMALL} --name run --overwrite")
+    assert sorted((work.checkpoints / "run").iterdir()) == files  # parsing deletes nothing
+    options.save(opt)
+    assert not list((work.checkpoints / "run").glob("*.pth"))
+
+
+# --- From another run's weights -------------------------------------------------------------------
+
+
+def start(work: Workplace, flags: str):
+    """A model as train.py has it before the first step."""
+    _, opt = work.train(f"--model pix2pix {SMALL} --seed 2 {flags}")
+    seed_everything(opt.seed)
+    model = models.create_model(opt)
+    model.setup(opt)
+    return model
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.{key}": value
+        for name, net in model.networks().items()
+        for key, value in net.state_dict().items()
+    }
+
+
+def differing(model, other) -> set[str]:
+    theirs = weights(other)
+    return {k for k, v in weights(model).items() if k not in theirs or not equal(v, theirs[k])}
+
+
+def equal(these: torch.Tensor, those: torch.Tensor) -> bool:
+    return these.shape == those.shape and torch.equal(these, those)
+
+
+def test_pretrained_weights_are_loaded(work):
+    pretrained = work.run("--model pix2pix", name="first")
+    other = work.run("--model pix2pix --seed 5", name="kept")
+    other.save_dir = work.checkpoints / "first"
+    other.save_networks("40")
+    assert differing(start(work, "--name new"), pretrained)
+    assert not differing(start(work, "--name new --load_pretrain checkpoints/first"), pretrained)
+    at_40 = start(work, "--name new --load_pretrain checkpoints/first --epoch 40")
+    assert not differing(at_40, other)
+    assert differing(at_40, pretrained)
+    assert "9_net_" in refused(
+        start, work, "--name new --load_pretrain checkpoints/first --epoch 9"
+    )
+    message = refused(start, work, "--name new --load_pretrain checkpoints/none")
+    assert "--load_pretrain checkpoints/none" in message
+
+
+def test_pretrained_weights_that_do_not_fit(work, capsys):
+    pretrained = work.run("--model pix2pix", name="first")
+    line = "--name new --output_nc 1 --load_pretrain checkpoints/first"
+    message = refused(start, work, line)
+    for part in ("latest_net_G.pth", "latest_net_D.pth", "model.0.weight (2, 6, 4, 4)"):
+        assert part in message
+    assert "(2, 4, 4, 4)" in message
+    assert "--load_pretrain_partial" in message
+
+    capsys.readouterr()
+    model = start(work, f"{line} --load_pretrain_partial")
+    last = max(
+        (k for k in weights(model) if k.startswith("G.") and k.endswith(".weight")),
+        key=lambda k: int(k.split(".")[2]),
+    )
+    misfits = {last, last.replace("weight", "bias"), "D.model.0.weight"}
+    assert differing(model, pretrained) == misfits
+    assert not differing(model, start(work, "--name new --output_nc 1")) & misfits
+    told = capsys.readouterr().out
+    assert all(key.partition(".")[2] in told for key in misfits)
+
+
+def test_a_run_of_its_own_wins_over_pretrained_weights(work, capsys):
+    work.run("--model pix2pix", name="first")
+    both = "--load_pretrain checkpoints/first --continue_train"
+    for name in ("on", "auto"):
+        model = start(work, f"--name new {both} {name}")  # none of its own yet
+        assert model.opt.continue_train is False
+        assert model.opt.load_pretrain == "checkpoints/first"
+
+    work.run("--model pix2pix --seed 5", name="own")
+    for name in ("on", "auto"):
+        capsys.readouterr()
+        _, opt = work.train(f"--name own {both} {name} --device cpu")
+        assert opt.continue_train is True
+        assert opt.load_pretrain == ""
+        assert "checkpoints/first" in capsys.readouterr().out  # that it is not used is said
+
+
+def test_pretrained_weights_may_be_gone_once_the_run_has_its_own(work):
+    work.run("--model pix2pix", name="own")
+    _, opt = work.train("--name own --load_pretrain checkpoints/gone --continue_train --device cpu")
+    assert opt.continue_train is True
