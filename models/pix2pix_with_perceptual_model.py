@@ -14,7 +14,6 @@ import torch
 
 from models.losses.perceptual import VGGS, PerceptualLoss
 from models.pix2pix_model import Pix2PixModel
-from util.errors import UserError
 
 
 class Pix2PixWithPerceptualModel(Pix2PixModel):
@@ -56,11 +55,6 @@ class Pix2PixWithPerceptualModel(Pix2PixModel):
         self.use_perceptual = self.isTrain and opt.use_perceptual
         if not self.use_perceptual:
             return
-        if opt.output_nc not in (1, 3):
-            raise UserError(
-                f"--output_nc {opt.output_nc}: the perceptual loss takes pictures of 3 channels or "
-                "1; pass --use_perceptual off"
-            )
         self.loss_names.insert(self.loss_names.index("G_L1") + 1, "G_Perceptual")
         # Not among model_names, as it is not trained, and so never part of a checkpoint.
         self.criterionPerceptual = PerceptualLoss(opt.vgg, opt.vgg_weights).to(self.device)

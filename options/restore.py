@@ -87,7 +87,8 @@ def restore_architecture(
     Raises UserError for a given flag that contradicts it; where both can work the given one is
     used, and that is said.
     """
-    if getattr(opt, "model_suffix", "") == "_B":  # the generator that maps the other way
+    # Saved options tell of G_A, and _B maps the other way; weights tell of their own file.
+    if getattr(opt, "model_suffix", "") == "_B" and source.suffix != ".pth":
         swapped = {"input_nc": saved.get("output_nc"), "output_nc": saved.get("input_nc")}
         saved = {**saved, **{k: v for k, v in swapped.items() if v is not None}}
     names = GENERATOR + (DISCRIMINATOR if opt.isTrain else ())

@@ -40,7 +40,7 @@ class TestOptions(BaseOptions):
         )
         parser.add_argument(
             "--aspect_ratio",
-            type=number(above=0),
+            type=number(0.01, below=100),
             default=1.0,
             metavar="X",
             help="width over height by which results are stretched back",

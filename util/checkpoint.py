@@ -242,7 +242,9 @@ def load_file(path: Path) -> Any:
             warnings.simplefilter("ignore")  # what a foreign pickle makes torch say, we say below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported operand" in str(error):  # of bytes that are no pickle at all
+        with open(path, "rb") as file:
+            start = file.read(2)
+        if start != b"PK" and start[:1] != b"\x80" and "global" not in str(error):  # no pickle
             raise UserError(f"{path} is damaged or no checkpoint") from error
         raise UnsafeFile(
             f"{path} holds more than tensors and was not loaded, since it could run code; save a "

@@ -35,6 +35,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
         model.setup(opt)
         for net in model.networks().values():
             net.double()
+        model.criterionGAN.double()
         return model
 
     return model_of
@@ -118,7 +119,7 @@ def test_steps_by_hand(gan_mode, identity, build):
 
 
 @pytest.mark.parametrize(
-    ("flag", "default", "scaled"),
+    "flag, default, scaled",
     [
         ("--lambda_A", 10, ["cycle_A", "idt_B"]),
         ("--lambda_B", 10, ["idt_A", "cycle_B"]),

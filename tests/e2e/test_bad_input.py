@@ -89,7 +89,7 @@ FLAGS = [
     ("negative rate", "--lr -0.1", ["--lr", "'-0.1'", "above 0"]),
     ("momentum of one", "--beta1 1", ["--beta1", "below 1"]),
     ("negative seed", "--seed -1", ["--seed", "'-1'"]),
-    ("seed too large", "--seed 4294967296", ["--seed", "4294967295"]),
+    ("seed too large", "--seed 4294967296", ["--seed", "'4294967296'"]),
     ("unknown device", "--device tpu", ["--device", "'tpu'", "cuda"]),
     ("device that is not there", "--device cuda:99", ["--device cuda:99"]),
     ("crop above load", "--crop_size 28", ["--crop_size 28", "--load_size 24"]),
@@ -306,9 +306,15 @@ def test_a_bomb_that_is_let_in_is_still_no_traceback(refused, world):
 
 
 PIXELS_16 = Image.fromarray(np.uint16(wave() * 65535))
-CMYK = Image.merge("CMYK", [Image.fromarray(np.uint8(255 - wave() * 255))] * 3 + [Image.new("L", (48, 24))])  # fmt: skip
+INK = Image.fromarray(np.uint8(255 - wave() * 255))
+CMYK = Image.merge("CMYK", [INK, INK, INK, Image.new("L", (48, 24))])
 GREY = Image.fromarray(np.uint8(wave() * 255))
 DARK = Image.new("RGB", PHOTO.size)
+TWO_FRAMES = {"save_all": True, "append_images": [DARK]}
+LYING = PHOTO.transpose(Image.Transpose.ROTATE_90)
+ON_ITS_SIDE = (
+    b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # orientation 6
+)
 GOOD_PICTURES = [
     ("16 bits, PNG", "p.png", saved(PIXELS_16, "png")),
     ("16 bits, TIFF", "p.tif", saved(PIXELS_16, "tiff")),
@@ -320,13 +326,13 @@ GOOD_PICTURES = [
     ("palette", "p.png", saved(PHOTO.convert("P", palette=Image.Palette.ADAPTIVE), "png")),
     ("opaque", "p.png", saved(PHOTO.convert("RGBA"), "png")),
     ("animated, PNG", "p.png", saved(PHOTO, "png", save_all=True, append_images=[DARK])),
-    ("animated, WebP", "p.webp", saved(PHOTO, "webp", save_all=True, append_images=[DARK], lossless=True)),  # fmt: skip
+    ("animated, WebP", "p.webp", saved(PHOTO, "webp", lossless=True, **TWO_FRAMES)),
     ("pages, TIFF", "p.tif", saved(PHOTO, "tiff", save_all=True, append_images=[DARK])),
     ("another ending", "p.jpg", saved(PHOTO, "png")),
     ("ending in capitals", "p.PNG", saved(PHOTO, "png")),
     ("bitmap", "p.bmp", saved(PHOTO, "bmp")),
-    ("turned by EXIF", "p.jpg", saved(PHOTO.transpose(Image.Transpose.ROTATE_90), "jpeg", quality=100, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")),  # fmt: skip
-]  # fmt: skip
+    ("turned by EXIF", "p.jpg", saved(LYING, "jpeg", quality=100, exif=ON_ITS_SIDE)),
+]
 
 
 @pytest.mark.parametrize("what, name, content", GOOD_PICTURES, ids=[r[0] for r in GOOD_PICTURES])
@@ -352,7 +358,7 @@ def test_bad_pictures_are_skipped_and_counted(world, run_here):
     assert len(skipped) == 2  # once each, though there are two epochs
     assert "1 so far" in skipped[0]
     assert "2 so far" in skipped[1]
-    assert {"bad1.png", "bad2.jpg"} == {name for name in ("bad1.png", "bad2.jpg") if name in str(skipped)}  # fmt: skip
+    assert all(name in str(skipped) for name in ("bad1.png", "bad2.jpg"))
 
 
 def test_nothing_but_bad_pictures(refused, world):
@@ -415,7 +421,8 @@ def options_with(**changes) -> Callable[[Path], None]:
     return rewrite(OPTIONS, lambda b: json.dumps({**json.loads(b), **changes}).encode())
 
 
-G, D, STATE, OPTIONS = "latest_net_G.pth", "latest_net_D.pth", "latest_state.pth", "train_options.json"
+G, D, STATE = "latest_net_G.pth", "latest_net_D.pth", "latest_state.pth"
+OPTIONS = "train_options.json"
 CHECKPOINTS = [
     ("cut off", rewrite(G, lambda b: b[:-50]), TEST, [G, "damaged"]),
     ("no bytes", rewrite(G, lambda b: b""), TEST, [G, "damaged"]),
@@ -432,7 +439,7 @@ CHECKPOINTS = [
     ("missing", remove(G), TEST, [G, "no such checkpoint", "1", "2"]),
     ("missing label", nothing, f"{TEST} --epoch 7", ["7_net_G.pth", "latest"]),
     ("missing iteration", nothing, f"{TEST} --load_iter 7", ["iter_7_net_G.pth", "latest"]),
-    ("label that leads out", nothing, f"{TEST} --epoch ../run/latest", ["--epoch", "../run/latest"]),
+    ("label that leads out", nothing, f"{TEST} --epoch ../run/1", ["--epoch", "../run/1"]),
     ("label with a folder", nothing, f"{TEST} --epoch a/b", ["--epoch", "a/b"]),
     ("phase that leads out", nothing, f"{TEST} --phase /etc", ["--phase", "/etc"]),
     ("missing run", nothing, f"{TEST} --name none", ["none", "run"]),
@@ -535,7 +542,8 @@ def test_a_name_that_is_no_unicode(world, run_in):
     name = os.fsdecode(b"caf\xe9")
     shutil.copytree(world / "photos", world / name)
     flags = TRAIN.replace("--dataroot photos", f"--dataroot {name}")
-    done = run_in(world, "train.py", *flags.split(), PYTHONIOENCODING="utf-8:strict", PYTHONUTF8="0")
+    strict = {"PYTHONIOENCODING": "utf-8:strict", "PYTHONUTF8": "0"}
+    done = run_in(world, "train.py", *flags.split(), **strict)
     assert (done.status, done.stderr) == (0, "")
 
 

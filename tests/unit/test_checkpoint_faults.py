@@ -417,10 +417,11 @@ def test_a_network_file_that_is_missing(name, folder):
 
 
 @pytest.mark.parametrize("name", unit("latest"))
-@pytest.mark.parametrize("size", [0, 1, 100, -1])
-def test_a_file_that_was_cut_off(name, size, folder):
+@pytest.mark.parametrize("size, rest", [(0, 0), (1, 0), (100, 0), (-1, 0), (0, 999), (100, 999)])
+def test_a_file_that_was_cut_off(name, size, rest, folder):
+    """Some file systems leave zeros where content did not reach the disk."""
     content = (folder / name).read_bytes()
-    (folder / name).write_bytes(content[:size])
+    (folder / name).write_bytes(content[:size] + bytes(rest))
     assert "checkpoint 2" in line_of(folder)
     assert Process(folder).resume() == 2
 

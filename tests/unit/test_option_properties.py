@@ -1,4 +1,4 @@
-"""Whatever stands on a command line, train.py and test.py end with status 0 or 2, never a traceback.
+"""Whatever stands on a command line, train.py and test.py end with status 0 or 2, no traceback.
 
 Flags and their values are drawn from what the parsers know, so that new flags take part by
 themselves. `--dry_run` does all that comes before the first step: options, pictures, networks.
@@ -139,7 +139,9 @@ def test_any_line_of_testing(line, world):
 
 @quick
 @given(line=st.lists(st.sampled_from(WORDS + NUMBERS) | st.text(max_size=8), max_size=6))
-@pytest.mark.parametrize("script, main", [("train.py", train_program.main), ("test.py", test_program.main)])  # fmt: skip
+@pytest.mark.parametrize(
+    "script, main", [("train.py", train_program.main), ("test.py", test_program.main)]
+)
 def test_any_words(script, main, line, world):
     assert status_of(main, script, [*line, "--dry_run"]) in (0, 2)
 
@@ -166,5 +168,6 @@ def test_a_line_without_mistakes_is_accepted(world):
     """Else the properties above would hold for a program that refuses everything."""
     fresh = [*TINY.split(), "--name", "fresh", "--dry_run"]
     assert status_of(train_program.main, "train.py", fresh) == 0
-    assert status_of(train_program.main, "train.py", ["--name", "run", "--continue_train", "--dry_run"]) == 0  # fmt: skip
+    again = ["--name", "run", "--continue_train", "--dry_run"]
+    assert status_of(train_program.main, "train.py", again) == 0
     assert status_of(test_program.main, "test.py", [*TINY.split(), "--dry_run"]) == 0
