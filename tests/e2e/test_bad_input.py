@@ -312,6 +312,7 @@ GREY = Image.fromarray(np.uint8(wave() * 255))
 DARK = Image.new("RGB", PHOTO.size)
 TWO_FRAMES = {"save_all": True, "append_images": [DARK]}
 LYING = PHOTO.transpose(Image.Transpose.ROTATE_90)
+# EXIF orientation 6.
 ON_ITS_SIDE = (
     b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # orientation 6
 )
