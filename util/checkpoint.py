@@ -243,8 +243,8 @@ def load_file(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         with open(path, "rb") as file:
-            start = file.read(2)
-        if start != b"PK" and start[:1] != b"\x80" and "global" not in str(error):  # no pickle
+            is_pickle = file.read(1) == b"\x80"
+        if not is_pickle and "Unsupported operand" in str(error):  # bytes without a meaning
             raise UserError(f"{path} is damaged or no checkpoint") from error
         raise UnsafeFile(
             f"{path} holds more than tensors and was not loaded, since it could run code; save a "

@@ -150,10 +150,6 @@ def two_sides(folder: Path, *names: str) -> None:
     shutil.rmtree(folder / "photos" / "train")
 
 
-def forbid(path: Path) -> None:
-    path.chmod(0)
-
-
 FOLDERS = [
     ("no folder", nothing, "--dataroot foto", ["--dataroot foto", "no such folder", "photos"]),
     ("a file", nothing, "--dataroot photos/train/p0.png", ["--dataroot", "p0.png", "file"]),
@@ -312,10 +308,8 @@ GREY = Image.fromarray(np.uint8(wave() * 255))
 DARK = Image.new("RGB", PHOTO.size)
 TWO_FRAMES = {"save_all": True, "append_images": [DARK]}
 LYING = PHOTO.transpose(Image.Transpose.ROTATE_90)
-# EXIF orientation 6.
-ON_ITS_SIDE = (
-    b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # orientation 6
-)
+ON_ITS_SIDE = Image.Exif()
+ON_ITS_SIDE[0x0112] = 6  # orientation
 GOOD_PICTURES = [
     ("16 bits, PNG", "p.png", saved(PIXELS_16, "png")),
     ("16 bits, TIFF", "p.tif", saved(PIXELS_16, "tiff")),
@@ -326,9 +320,9 @@ GOOD_PICTURES = [
     ("grey, JPEG", "p.jpeg", saved(GREY, "jpeg", quality=100)),
     ("palette", "p.png", saved(PHOTO.convert("P", palette=Image.Palette.ADAPTIVE), "png")),
     ("opaque", "p.png", saved(PHOTO.convert("RGBA"), "png")),
-    ("animated, PNG", "p.png", saved(PHOTO, "png", save_all=True, append_images=[DARK])),
+    ("animated, PNG", "p.png", saved(PHOTO, "png", **TWO_FRAMES)),
     ("animated, WebP", "p.webp", saved(PHOTO, "webp", lossless=True, **TWO_FRAMES)),
-    ("pages, TIFF", "p.tif", saved(PHOTO, "tiff", save_all=True, append_images=[DARK])),
+    ("pages, TIFF", "p.tif", saved(PHOTO, "tiff", **TWO_FRAMES)),
     ("another ending", "p.jpg", saved(PHOTO, "png")),
     ("ending in capitals", "p.PNG", saved(PHOTO, "png")),
     ("bitmap", "p.bmp", saved(PHOTO, "bmp")),

@@ -194,9 +194,6 @@ def no_links(source: Path, target: Path) -> None:
     raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
 
-Fault = tuple[Disk, pytest.MonkeyPatch]
-
-
 @pytest.fixture
 def faults(monkeypatch) -> Callable[..., Iterator[Disk]]:
     """`for disk in faults(how, saves): ...`: once for each operation that `saves` does.

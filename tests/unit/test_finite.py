@@ -13,6 +13,7 @@ from torch import nn
 
 from util.errors import UserError
 from util.finite import READ_EVERY, FiniteGuard, all_finite
+from util.image_pool import ImagePool
 
 NAN, INF = math.nan, math.inf
 
@@ -137,6 +138,35 @@ def test_a_step_of_two_optimizers_counts_once():
         optimizer.step()
     guard.end({"G": torch.tensor(NAN)})
     guard.check_weights()
+
+
+def test_a_step_that_was_left_out_leaves_no_trace_in_statistics_and_pools():
+    """The forward pass has seen its numbers already."""
+    net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    pool, sound = ImagePool(2), torch.ones(1, 1, 4, 4)
+    optimizer = torch.optim.Adam(net.parameters())
+    guard = FiniteGuard([net], [optimizer], 1, lambda: "none", [pool])
+    for picture in (sound, sound * INF):
+        before = {key: value.clone() for key, value in net.state_dict().items()}
+        guard.begin(["photos/1.png"])
+        optimizer.zero_grad()
+        result = net(picture)
+        pool.query(result)
+        result.sum().backward()
+        optimizer.step()
+        guard.end({"G": result.sum()})
+    guard.check_weights()
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert len(pool.images) == 1
+    assert pool.images[0].isfinite().all()
+
+
+def test_the_number_of_steps_left_out_is_remembered():
+    first, again = Training(tolerated=2), Training(tolerated=2)
+    first.step(factor=NAN)
+    again.guard.load_state_dict(first.guard.state_dict())
+    again.step(factor=NAN)
+    stopped(lambda: again.step(factor=NAN))
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
