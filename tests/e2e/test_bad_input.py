@@ -20,6 +20,8 @@ import pytest
 import torch
 from PIL import Image
 
+from util import runtime
+
 TINY = "--model pix2pix --netG resnet_6blocks --ngf 2 --ndf 2 --load_size 24 --crop_size 24"
 TINY += " --num_threads 0 --device cpu --seed 1"
 TRAIN = f"{TINY} --dataroot photos --name new --n_epochs 1 --n_epochs_decay 0"
@@ -494,6 +496,14 @@ def test_hostile_files_in_resuming(what, spoil, name, world, run_here):
     assert not (world / "attacked").exists()
 
 
+def test_hostile_weights_to_start_from(refused, world):
+    rewrite(G, content_of({"w": Attack()}))(world)
+    message = refused("train.py", f"{TRAIN} --load_pretrain checkpoints/run")
+    assert G in message
+    assert "code" in message
+    assert not (world / "attacked").exists()
+
+
 FALLS_BACK = [
     ("network cut off", rewrite(G, lambda b: b[:-50])),
     ("network empty", rewrite(D, lambda b: b"")),
@@ -526,6 +536,19 @@ def test_options_of_other_programs_with_nonsense(refused, world):
     (run / OPTIONS).unlink()
     (run / "train_opt.txt").write_text("      ngf: many\n     netG: resnet_6blocks\n")
     assert "ngf" in refused("test.py", BARE)
+
+
+# --- Memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("take", [lambda: torch.empty(10**15), lambda: bytearray(2**62)])
+def test_memory_that_runs_out_names_the_flags_that_help_in_order(take, capsys):
+    assert runtime.run(take) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "out of memory" in message
+    places = [message.index(flag) for flag in ("--batch_size", "--crop_size", "--ngf")]
+    assert places == sorted(places)
 
 
 # --- Names ----------------------------------------------------------------------------------------

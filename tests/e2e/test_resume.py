@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -285,6 +286,20 @@ def test_save_by_iter_goes_on_from_any_of_its_checkpoints(tmp_path, dataroots, s
     assert_same(tmp_path, straight(flags))
 
 
+@posix_only
+def test_pictures_that_are_skipped_stay_skipped(tmp_path, dataroots, straight, trainer):
+    """Another stands in for them, the same one whether or not the run was cut."""
+    photos = tmp_path / "photos"
+    shutil.copytree(dataroots["pix2pix"], photos)
+    (photos / "train" / "p2.png").write_bytes(b"")
+    flags = f"{PIX2PIX} --dataroot {photos} --n_epochs 1 --n_epochs_decay 1 --num_threads 2"
+    flags += " --skip_bad_images"
+    trainer.run(tmp_path, flags, "epoch: 1, iters: 3", signal.SIGINT, ends=130)
+    trainer.run(tmp_path, AGAIN, "epoch: 2, iters: 3", signal.SIGKILL, ends=-signal.SIGKILL)
+    trainer.run(tmp_path, AGAIN)
+    assert_same(tmp_path, straight(flags))
+
+
 # --- What is said, and who decides ----------------------------------------------------------------
 
 
@@ -374,6 +389,14 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, dataroots, trainer):
     assert "stopped by Ctrl-C" in told(tmp_path)
     assert "Traceback" not in told(tmp_path)
     trainer.run(tmp_path, f"{AGAIN} --n_epochs 1 --n_epochs_decay 0")
+
+
+@posix_only
+def test_latest_is_saved_by_time_as_well(tmp_path, dataroots, trainer):
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --num_threads 0 --save_latest_freq 999"
+    flags += " --save_latest_minutes 0.00001"
+    trainer.run(tmp_path, flags, "epoch: 1, iters: 3", signal.SIGKILL, ends=-signal.SIGKILL)
+    assert clock(tmp_path) == {"epoch": 1, "epoch_images": 2, "total_images": 2}
 
 
 def test_no_state_is_left_by_a_dry_run(started, tmp_path):
