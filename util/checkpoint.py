@@ -71,7 +71,8 @@ class Checkpoints:
 
         Raises UserError where the disk is full or cannot be written; older checkpoints stay whole.
         """
-        first, *others = labels
+        # `latest` last: a run that is cut in between goes on from before, and makes the rest again.
+        first, *others = sorted(labels, key=lambda label: label == "latest")
         try:
             names = self._write(first)
             rename_all(self.folder, first, names)

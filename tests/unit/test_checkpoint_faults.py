@@ -286,7 +286,6 @@ def test_each_operation_of_a_save_that_deletes_old_checkpoints(how, faults, tmp_
         what = f"operation {disk.fails_at} of {disk.happened}"
         process = Process(folder, keep=1)
         assert process.resume() in (1, 2), what
-        assert files(folder) in (unit("1", "latest"), unit("2", "latest")), what
         process.save(3, "latest", "3")
         assert files(folder) == unit("3", "latest"), what
 
