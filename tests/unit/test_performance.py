@@ -29,7 +29,7 @@ def losses_of(pictures, model_name, *flags, prepared, dtype=torch.float32, num_e
     dataset, model = data.create_dataset(opt), models.create_model(opt)
     model.setup(opt)
     if prepared:
-        prepare(model.networks().values(), model.optimizers, opt, model.device)
+        prepare(model.networks(), model.optimizers, opt, model.device)
     else:
         model.per_sample = False  # one call per input, as the paper writes it
     for net in model.networks().values():
@@ -75,7 +75,7 @@ def test_bf16_trains_to_nearby_losses(pictures):
 
 
 def test_bf16_falls_back_with_a_line(capsys, monkeypatch):
-    monkeypatch.setattr("util.performance.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("util.performance.cpu_has", lambda *_: False)
     assert resolve_precision("bf16", CPU) is torch.float32
     assert "no bf16 arithmetic; using fp32" in capsys.readouterr().out
     assert resolve_precision("auto", CPU) is torch.float32
@@ -88,7 +88,7 @@ def test_a_compiled_network_gives_the_same_and_keeps_its_keys():
     net = networks.define_D(3, 4, "pixel", norm="instance")
     picture = torch.randn(1, 3, 16, 16)
     keys, plain = list(net.state_dict()), net(picture)
-    prepare([net], [], Namespace(precision="fp32", channels_last=False, compile=True), CPU)
+    prepare({"D": net}, [], Namespace(precision="fp32", channels_last="auto", compile=True), CPU)
     torch.testing.assert_close(net(picture), plain, rtol=1e-4, atol=1e-5)
     assert list(net.state_dict()) == keys
 
@@ -98,7 +98,7 @@ def test_channels_last_changes_the_layout_alone():
     net = networks.define_G(3, 3, 4, "resnet_6blocks", "instance")
     picture = torch.randn(1, 3, 16, 16)
     plain = net(picture)
-    prepare([net], [], Namespace(precision="fp32", channels_last=True, compile=False), CPU)
+    prepare({"G": net}, [], Namespace(precision="fp32", channels_last=True, compile=False), CPU)
     convolutions = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
     assert all(c.weight.is_contiguous(memory_format=torch.channels_last) for c in convolutions)
     torch.testing.assert_close(net(picture), plain, rtol=1e-3, atol=1e-4)
