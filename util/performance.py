@@ -45,7 +45,7 @@ def prepare(
         scalers.update(dict.fromkeys(map(id, parameters), scaler))
         fuse(optimizer, device)
     for name, net in networks.items():
-        if opt.channels_last is True:
+        if wants_channels_last(opt, dtype, device):
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if optimizers and opt.grad_checkpoint and name.startswith("G"):
             recompute(net)
@@ -55,6 +55,17 @@ def prepare(
             # Outside: what autocast enters is not cached when compiled.
             run_in(net, dtype, device, scalers.get(id(next(net.parameters()))))
     return Updates(updates, networks.values())
+
+
+def wants_channels_last(opt: argparse.Namespace, dtype: torch.dtype, device: torch.device) -> bool:
+    """--channels_last; auto: on GPUs, for what their matrix units compute in half precision.
+
+    Not with instance norm, which goes back to the usual layout at each layer (pytorch#72341), and
+    not on CPUs, where eager fp32 was slower with it.
+    """
+    if opt.channels_last != "auto":
+        return opt.channels_last
+    return device.type == "cuda" and dtype is not torch.float32 and opt.norm != "instance"
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
