@@ -85,7 +85,8 @@ def main() -> None:
     with RunLock(model.save_dir) if distributed.is_main() else contextlib.nullcontext():
         if opt.continue_train:
             with distributed.main_first():
-                epoch = opt.epoch_count if "epoch_count" in given else 0
+                placed = "epoch_count" in given and not distributed.restarts()
+                epoch = opt.epoch_count if placed else 0
                 resume(model, averages, checkpoints, clock, epoch)
         if clock.epoch > clock.last_epoch:
             print(
@@ -114,7 +115,7 @@ def main() -> None:
 def arguments() -> list[str]:
     """The command line; a run that torchrun starts again goes on from its last checkpoint."""
     again = ["--continue_train", "auto", "--overwrite", "off"]
-    return sys.argv[1:] + (again if distributed.was_restarted() else [])
+    return sys.argv[1:] + (again if distributed.restarts() else [])
 
 
 def train(

@@ -30,9 +30,12 @@ def joined() -> Iterator[None]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank() % torch.cuda.device_count())
-    # Without a name both: nccl for tensors on GPUs, gloo for those of the CPU.
     try:
-        dist.init_process_group()
+        store, number, count = next(dist.rendezvous("env://"))
+        # After a restart the store still holds the addresses of the processes before.
+        store = dist.PrefixStore(f"start {restarts()}", store)
+        # Without a name both engines: nccl for tensors on GPUs, gloo for those of the CPU.
+        dist.init_process_group(store=store, rank=number, world_size=count)
     except RuntimeError as error:
         raise UserError(f"torchrun's processes do not reach each other: {error}") from error
     try:
@@ -71,9 +74,9 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def was_restarted() -> bool:
-    """Whether torchrun has started these processes again after one of them had died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def restarts() -> int:
+    """How often torchrun has started these processes again after one of them had died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def from_main(make: Callable[[], T]) -> T:

@@ -138,7 +138,8 @@ def run(main: Callable[[], None]) -> int:
             raise
         print(
             f"{program}: error: out of memory ({first_line(error)}); what helps, in this order: "
-            "--batch_size 1, a smaller --crop_size, a smaller --ngf and --ndf, fewer --num_threads",
+            "--batch_size 1, --precision auto, --grad_checkpoint, a smaller --crop_size, a smaller "
+            "--ngf and --ndf, fewer --num_threads",
             file=sys.stderr,
         )
         return 2

@@ -98,7 +98,7 @@ def test_fp16_trains_to_nearby_losses_and_scales_gradients(pictures, monkeypatch
     full = losses_of(pictures, "pix2pix", prepared=True, num_epochs=4)
     half = losses_of(pictures, "pix2pix", "--precision", "fp16", prepared=True, num_epochs=4)
     assert not torch.equal(full, half), "fp16 must show"
-    assert ((full - half).abs() / full.abs()).mean() < 0.05
+    assert ((full - half).abs() / full.abs()).mean() < 0.1
     assert set(scales) == {2.0**16} and len(scales) == 2 * len(full)  # for each optimizer
 
 
