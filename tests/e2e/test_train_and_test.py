@@ -435,7 +435,8 @@ def test_every_flag_has_a_row_above_or_a_test_of_its_own(photos, tmp_path, monke
         "load_pretrain", "load_pretrain_partial",  # resuming
         "skip_nonfinite", "skip_bad_images", "save_latest_minutes", "keep_checkpoints",
         "deterministic", "max_megapixels",
-        "precision", "compile", "channels_last", "cache",  # speed
+        "precision", "compile", "channels_last", "cache", "grad_accum", "grad_checkpoint",  # speed
+        "ema", "gpu_ids",  # below
         "use_tensorboard", "use_visdom", "display_server", "display_port", "display_env",
         "display_id", "display_ncols",  # loggers
     }  # fmt: skip
@@ -446,6 +447,34 @@ def test_every_flag_has_a_row_above_or_a_test_of_its_own(photos, tmp_path, monke
     parsed = options.parse(["--dataroot", photos, "--model", "pix2pix"])
     facts = {"isTrain", "size_multiple", "size_minimum"}  # no flags
     assert set(vars(parsed)) - facts - told == set()
+
+
+def test_averages_are_saved_and_taken_in_testing_unless_refused(train, tmp_path, run_here):
+    done = train("--ema 0.9 --n_epochs_decay 0")
+    assert {"latest_net_G_ema.pth", "1_net_G_ema.pth"} <= {f.name for f in done.run.iterdir()}
+
+    def tested(flags: str = "") -> tuple[np.ndarray, str]:
+        line = f"--dataroot {done.dataroot} --name run --model pix2pix --phase train {flags}"
+        ended = run_here("test.py", *line.split(), *"--load_size 32 --crop_size 32".split())
+        assert ended.status == 0, ended.stderr
+        picture = next((tmp_path / "results").rglob("*_fake_B.png"))
+        return np.asarray(Image.open(picture)), ended.stdout
+
+    averaged, told = tested("--seed 1")
+    assert "latest_net_G_ema.pth" in told
+    last, told = tested("--seed 1 --ema 0")
+    assert "_ema.pth" not in told and "--ema 0.0 is used" in told
+    assert not np.array_equal(averaged, last)
+    weights = torch.load(done.run / "latest_net_G_ema.pth", weights_only=True)
+    torch.save(weights, done.run / "latest_net_G.pth")
+    assert np.array_equal(tested("--seed 1 --ema 0")[0], averaged)
+
+
+def test_averages_may_begin_when_a_run_goes_on(train):
+    train("--n_epochs_decay 0")
+    done = train("--continue_train --n_epochs_decay 1 --ema 0.5")
+    assert "latest_net_G_ema.pth is not there, so averages begin now" in done.stdout
+    assert (done.run / "latest_net_G_ema.pth").exists()
 
 
 # --- Continuing -----------------------------------------------------------------------------------
