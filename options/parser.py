@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
 from util.errors import UserError, did_you_mean
@@ -45,6 +45,10 @@ class OptionParser(argparse.ArgumentParser):
         """The names of all options, without --help."""
         return [a.dest for a in self._actions if a.dest != "help"]
 
+    def actions(self, dests: Collection[str]) -> list[argparse.Action]:
+        """What argparse knows of these options."""
+        return [action for action in self._actions if action.dest in dests]
+
     def defaults(self) -> dict[str, Any]:
         return {dest: self.get_default(dest) for dest in self.dests()}
 
@@ -68,7 +72,7 @@ class OptionParser(argparse.ArgumentParser):
 
     def checked(self, dest: str, value: Any, source: object) -> Any:
         """A saved value of an option, as it would be had it been typed; UserError if it is none."""
-        action = next(a for a in self._actions if a.dest == dest)
+        action = self.actions([dest])[0]
         if value is None and action.default is None:
             return None
         try:
