@@ -999,6 +999,7 @@ def test_a_picture_that_a_worker_cannot_read(photos, tmp_path, run_cli):
     [
         ("--phase holiday", ["--phase holiday", "holidayA", "trainA, trainB, valA, valB"]),
         ("--model dream", ["--model dream", "pix2pix", "cycle_gan"]),
+        ("--lambda_A 3", ["--lambda_A", "belongs to --model cycle_gan;"]),
         ("--dataset_mode dream", ["--dataset_mode dream", "aligned"]),
         ("--dataset_mode single", ["--dataset_mode single", "pix2pix"]),
         ("--netG unet256", ["'unet256'", "did you mean unet_256?"]),
@@ -1033,11 +1034,11 @@ def test_mistakes_in_training(flags, parts, photos, run_here, tmp_path):
         ("--netG unet_128", ["netG", "resnet_6blocks"]),
         ("--phase holiday", ["--phase holiday"]),
         ("--results_dir taken", ["taken"]),
-        ("--model cycle_gan", ["net_G_A.pth"]),
+        ("--model cycle_gan", ["--model cycle_gan", "says pix2pix", "--model test"]),
         ("--num_test 0", ["--num_test"]),
         ("--device cuda:77", ["--device cuda:77"]),
         ("--dataset_mode single", ["--dataset_mode single", "pix2pix"]),
-        ("--lambda_L1 3", ["--lambda_L1"]),
+        ("--lambda_L1 3", ["--lambda_L1", "--model pix2pix", "of train.py"]),
     ],
 )
 def test_mistakes_in_testing(flags, parts, trained, run_here, tmp_path):
