@@ -160,11 +160,10 @@ def main(argv: list[str]) -> None:
                 unpack(file, new)
                 new = find_data_set(new, opt.name, kind)
             move(new, target)
-        made = []
     except (OSError, UserError) as error:
         raise UserError(f"{source}: {error}; nothing was kept") from error
     finally:
-        for parent in made:  # also after Ctrl-C; one that was filled meanwhile stays
+        for parent in made:  # those that are empty, so none where all went well
             with contextlib.suppress(OSError):
                 parent.rmdir()
     print(f"{opt.name} is in {target}: {', '.join(sorted(p.name for p in target.iterdir()))}")
