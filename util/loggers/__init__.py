@@ -26,9 +26,9 @@ from util.loggers.wandb import WandbLogger, log_in
 class Loggers:
     """Passes what happens on to each logger; one that fails is dropped with a warning."""
 
-    def __init__(self, console: ConsoleLogger, others: list[Logger]):
+    def __init__(self, console: ConsoleLogger | None, others: list[Logger]):
         self.console = console
-        self.loggers: list[Logger] = [console, *others]
+        self.loggers: list[Logger] = [console, *others] if console else others
 
     def losses(self, losses: Losses) -> None:
         self._tell(lambda logger: logger.losses(losses))
@@ -42,11 +42,13 @@ class Loggers:
         self._tell(lambda logger: logger.images(clock, visuals), lambda x: x.images_due(clock))
 
     def step(self, clock: Clock) -> None:
-        self.console.step(clock)
+        if self.console:
+            self.console.step(clock)
 
     def say(self, line: str) -> None:
         """Print a line without breaking the progress bar."""
-        self.console.say(line)
+        if self.console:
+            self.console.say(line)
 
     def flush(self) -> None:
         """Wait until what was told so far is on the disk, before a checkpoint that relies on it."""
