@@ -287,6 +287,7 @@ CHANGES_WEIGHTS = [
     ("--gan_mode wgangp", ""),
     ("--pool_size 1", ""),
     ("--lambda_L1 1", ""),
+    ("--grad_accum 2", ""),
 ]
 # Flags that must not change what is learnt, and what else they do: each has a test below.
 KEEPS_WEIGHTS = [
@@ -505,6 +506,33 @@ def test_channels_last(program, train, results):
         hook.remove()
 
 
+def test_grad_checkpoint_keeps_less_for_the_backward_pass(train):
+    kept = []
+    for flags in ("", "--grad_checkpoint --overwrite"):
+        sizes = []
+
+        def note(x: torch.Tensor, sizes: list = sizes) -> torch.Tensor:
+            sizes.append(x.numel())
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+            train(f"--n_epochs_decay 0 --ngf 8 {flags}")
+        kept.append(sum(sizes))
+    assert kept[1] < 0.7 * kept[0]
+
+
+def test_ema_is_saved_beside_and_tested_with(train, photos, run_here, tmp_path):
+    done = train("--ema 0.5 --lr 0.01")
+    assert digest(done.weights("G_ema")) != digest(done.weights("G"))
+    line = ["--dataroot", photos, *"--name run --model pix2pix --crop_size 32 --eval".split()]
+    picture = tmp_path / "results" / "run" / "val_latest" / "images" / "v0_fake_B.png"
+    made = []
+    for flags in ([], ["--ema", "0"]):
+        assert run_here("test.py", *line, "--num_threads", "0", *flags).status == 0
+        made.append(picture.read_bytes())
+    assert made[0] != made[1]
+
+
 def test_precision(train, results):
     """bf16 shows in what is learnt and made, or it is said that there is none."""
     one = "--n_epochs_decay 0"
@@ -549,7 +577,9 @@ HERE = "e2e/test_train_and_test.py::"
 # Where else flags are told to do something: FILE::TEST below tests/, by program.
 TRAINING_ELSEWHERE = {
     "--dataroot --name --model": HERE + "test_options_for_programs",
-    "--device": HERE + "test_mistakes_in_training",
+    "--device --gpu_ids": HERE + "test_mistakes_in_training",
+    "--grad_checkpoint": HERE + "test_grad_checkpoint_keeps_less_for_the_backward_pass",
+    "--ema": HERE + "test_ema_is_saved_beside_and_tested_with",
     "--num_threads": HERE + "test_num_threads_load_in_processes_of_their_own",
     "--print_freq": HERE + "test_print_freq",
     "--display_freq --use_wandb --wandb_project_name": HERE
@@ -597,7 +627,7 @@ TRAINING_ELSEWHERE = {
 TESTING_ELSEWHERE = {
     "--dataroot --model --netG --norm --ngf --input_nc --output_nc --no_dropout": "unit/"
     "test_restore.py::test_a_contradiction_names_both_values",
-    "--name --results_dir --device --dataset_mode": HERE + "test_mistakes_in_testing",
+    "--name --results_dir --device --gpu_ids --dataset_mode": HERE + "test_mistakes_in_testing",
     "--num_threads": HERE + "test_num_threads_load_in_processes_of_their_own",
     "--checkpoints_dir": HERE + "test_model_test_runs_a_single_picture",
     "--display_winsize": "e2e/test_loggers.py::test_flags_of_pages_and_viewers_in_testing",
@@ -605,6 +635,7 @@ TESTING_ELSEWHERE = {
     "::test_flags_of_pages_and_viewers_in_testing",
     "--verbose": HERE + "test_verbose_of_testing_prints_the_layers",
     "--suffix": HERE + "test_suffix_of_testing",
+    "--ema": HERE + "test_ema_is_saved_beside_and_tested_with",
     "--dry_run": HERE + "test_dry_run_of_testing_writes_nothing",
     "--precision": HERE + "test_precision",
     "--compile": HERE + "test_compile",
@@ -1009,6 +1040,7 @@ def test_a_picture_that_a_worker_cannot_read(photos, tmp_path, run_cli):
         ("--preprocess crop --crop_size 64", ["p", "48x40", "--crop_size 64"]),
         ("--input_nc 2", ["--input_nc 2"]),
         ("--device cuda:77", ["--device cuda:77"]),
+        ("--gpu_ids 77 --device cpu", ["--device cpu", "--gpu_ids 77"]),
         ("--continue_train", ["--continue_train", "checkpoint"]),
         ("--checkpoints_dir taken", ["taken"]),
         ("--name ../../away", ["--name", "--checkpoints_dir"]),
@@ -1037,6 +1069,7 @@ def test_mistakes_in_training(flags, parts, photos, run_here, tmp_path):
         ("--model cycle_gan", ["--model cycle_gan", "says pix2pix", "--model test"]),
         ("--num_test 0", ["--num_test"]),
         ("--device cuda:77", ["--device cuda:77"]),
+        ("--gpu_ids 77 --device cpu", ["--device cpu", "--gpu_ids 77"]),
         ("--dataset_mode single", ["--dataset_mode single", "pix2pix"]),
         ("--lambda_L1 3", ["--lambda_L1", "--model pix2pix", "of train.py"]),
     ],
