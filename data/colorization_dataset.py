@@ -11,14 +11,15 @@ import torch
 
 from data.base_dataset import BaseDataset, missing_phase
 from data.cache import Form, Key
-from data.image_folder import has_pictures, make_dataset
+from data.image_folder import has_pictures, is_image_file, make_dataset
 from util.errors import UserError
 
 
 class ColorizationDataset(BaseDataset):
     """{A, B} of each photograph in DATAROOT/PHASE: its L and its ab in CIE Lab (D65).
 
-    A is (1, H, W), L / 50 - 1, in [-1, 1]; B is (2, H, W), ab / 110, within [-1, 1].
+    A is (1, H, W), L / 50 - 1, in [-1, 1]; B is (2, H, W), ab / 110, within [-1, 1]. For testing,
+    DATAROOT may also be a folder with pictures, grey or not, or a single one.
     """
 
     space: ClassVar = "Lab"
@@ -40,10 +41,7 @@ class ColorizationDataset(BaseDataset):
                 "--dataset_mode colorization is from lightness to colour: --input_nc 1 --output_nc "
                 f"2 --direction AtoB, not {opt.input_nc}, {opt.output_nc}, {opt.direction}"
             )
-        folder = Path(opt.dataroot) / opt.phase
-        if not has_pictures(folder):
-            raise missing_phase(opt, f"{folder}")
-        self.paths = make_dataset(folder, opt.max_dataset_size)
+        self.paths = find_photographs(opt)
         self.announce_rounding(self.paths)
 
     def cacheable(self) -> dict[Key, list[Form]]:
@@ -64,3 +62,16 @@ class ColorizationDataset(BaseDataset):
             "A_paths": path,
             "B_paths": path,
         }
+
+
+def find_photographs(opt: argparse.Namespace) -> list[str]:
+    """The pictures of DATAROOT/PHASE or, in testing, else those of DATAROOT itself."""
+    root = Path(opt.dataroot)
+    if has_pictures(root / opt.phase):
+        return make_dataset(root / opt.phase, opt.max_dataset_size)
+    if not opt.isTrain and root.is_file():
+        return [opt.dataroot]
+    if not opt.isTrain and any(is_image_file(file.name) for file in root.iterdir()):
+        print(f"{root} has no folder {opt.phase}: taking the pictures in {root} itself")
+        return make_dataset(root, opt.max_dataset_size)
+    raise missing_phase(opt, f"{root / opt.phase}")

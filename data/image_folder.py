@@ -1,11 +1,17 @@
-"""Which pictures a folder holds."""
+"""Which pictures a folder holds, and a plain dataset of them for third-party files."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from PIL import Image
+from torch.utils import data
+
+from data.image_io import open_picture
 from util.errors import UserError
 
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
@@ -57,3 +63,36 @@ def nearby(folder: Path) -> str:
     names = sorted(p.name for p in folder.iterdir() if p.is_dir())
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     return f"; {folder} has the folders {shown}" if names else f"; {folder} has no folders"
+
+
+def default_loader(path: str) -> Image.Image:
+    """A picture as RGB, upright."""
+    return open_picture(path)
+
+
+class ImageFolder(data.Dataset):
+    """The pictures in and below a folder: each one, or (picture, path) with `return_paths`.
+
+    Args:
+        transform: what is done to each picture; None: nothing.
+        loader: from a path to a picture.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        transform: Callable[[Any], Any] | None = None,
+        return_paths: bool = False,
+        loader: Callable[[str], Any] = default_loader,
+    ):
+        self.root, self.imgs = root, make_dataset(root)
+        self.transform, self.return_paths, self.loader = transform, return_paths, loader
+
+    def __len__(self) -> int:
+        return len(self.imgs)
+
+    def __getitem__(self, index: int) -> Any:
+        path = self.imgs[index]
+        picture = self.loader(path)
+        picture = self.transform(picture) if self.transform is not None else picture
+        return (picture, path) if self.return_paths else picture

@@ -5,15 +5,19 @@
     python datasets/download.py pix2pix_model sat2map         checkpoints/sat2map_pretrained
     python datasets/download.py cyclegan_model horse2zebra    checkpoints/horse2zebra_pretrained
 
-Needs nothing but Python. A download that fails leaves nothing behind: its length is compared with
-what the server announced, an archive's checksums are verified, and only then is it moved into
-place. An archive that holds anything but files and folders, or leads out of its folder, is refused.
-facades and maps of both papers go to one folder each, and do not get into each other's way.
+Without a name, those there are and their sizes. Needs nothing but Python.
+
+A download is checked before it is moved into place: its length is what the server announced, all
+checksums of the archive hold, it has nothing but files and folders, none of which leads out of its
+folder, and among them pictures in the folders of such a data set. Weights must be what PyTorch has
+written. What fails leaves nothing behind. facades and maps of both papers go to one folder each,
+and do not get into each other's way.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import http.client
 import os
@@ -45,57 +49,72 @@ TIMEOUT_S = 60
 class Collection:
     """What can be had by name: where it is, where it goes, and the entries that show it is there.
 
-    {} in url and folder stands for the name.
+    {} in url and folder stands for the name. Sizes are of the downloads, in MB, roughly.
     """
 
     url: str
     folder: str
     entries: tuple[str, ...]
-    names: tuple[str, ...]
+    sizes: dict[str, int]
 
 
+CYCLEGAN_MODELS = (
+    *("apple2orange", "orange2apple", "horse2zebra", "zebra2horse", "monet2photo"),
+    *("style_monet", "style_cezanne", "style_ukiyoe", "style_vangogh"),
+    *("summer2winter_yosemite", "winter2summer_yosemite", "sat2map", "map2sat"),
+    *("cityscapes_photo2label", "cityscapes_label2photo"),
+    *("facades_photo2label", "facades_label2photo", "iphone2dslr_flower"),
+)
 COLLECTIONS = {
     "pix2pix_dataset": Collection(
         f"{HOST}/pix2pix/datasets/{{}}.tar.gz",
         "datasets/{}",
         ("train", "val", "test"),
-        ("cityscapes", "edges2handbags", "edges2shoes", "facades", "maps", "night2day"),
+        {
+            **{"cityscapes": 0, "edges2handbags": 8600, "edges2shoes": 2200},
+            **{"facades": 30, "maps": 250, "night2day": 2000},
+        },
     ),
     "cyclegan_dataset": Collection(
         f"{HOST}/cyclegan/datasets/{{}}.zip",
         "datasets/{}",
         ("trainA", "trainB", "testA", "testB"),
-        (
-            *("ae_photos", "apple2orange", "cezanne2photo", "cityscapes", "facades"),
-            *("grumpifycat", "horse2zebra", "iphone2dslr_flower", "maps", "monet2photo"),
-            *("summer2winter_yosemite", "ukiyoe2photo", "vangogh2photo"),
-        ),
+        {
+            **{"ae_photos": 10, "apple2orange": 78, "cezanne2photo": 280, "cityscapes": 0},
+            **{"facades": 35, "grumpifycat": 20, "horse2zebra": 117, "iphone2dslr_flower": 340},
+            **{"maps": 1480, "monet2photo": 305, "summer2winter_yosemite": 133},
+            **{"ukiyoe2photo": 293, "vangogh2photo": 307},
+        },
     ),
     "pix2pix_model": Collection(
         f"{HOST}/pix2pix/models-pytorch/{{}}.pth",
         "checkpoints/{}_pretrained",
         ("latest_net_G.pth",),
-        ("day2night", "edges2shoes", "facades_label2photo", "map2sat", "sat2map"),
+        dict.fromkeys(
+            ("day2night", "edges2shoes", "facades_label2photo", "map2sat", "sat2map"), 218
+        ),
     ),
     "cyclegan_model": Collection(
         f"{HOST}/cyclegan/pretrained_models/{{}}.pth",
         "checkpoints/{}_pretrained",
         ("latest_net_G.pth",),
-        (
-            *("apple2orange", "orange2apple", "horse2zebra", "zebra2horse", "monet2photo"),
-            *("style_monet", "style_cezanne", "style_ukiyoe", "style_vangogh"),
-            *("summer2winter_yosemite", "winter2summer_yosemite", "sat2map", "map2sat"),
-            *("cityscapes_photo2label", "cityscapes_label2photo"),
-            *("facades_photo2label", "facades_label2photo", "iphone2dslr_flower"),
-        ),
+        dict.fromkeys(CYCLEGAN_MODELS, 46),
     ),
 }
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def main(argv: list[str]) -> None:
-    parser = OptionParser(description=__doc__)
+    kind, *rest = argv or ["--help"]
+    if kind not in COLLECTIONS and kind not in ("-h", "--help"):
+        raise UserError(f"{kind!r} is none of {', '.join(COLLECTIONS)}; see --help")
+    if kind not in COLLECTIONS:
+        print(__doc__, *(f"{each}:\n{listed(each)}" for each in COLLECTIONS), sep="\n")
+        return
+    parser = OptionParser(
+        prog=f"download_{kind}", description=__doc__, epilog=f"names:\n{listed(kind)}"
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("kind", choices=list(COLLECTIONS))
     parser.add_argument("name", nargs="?", default="", help="without one, those there are")
     parser.add_argument("--url", help="take it from this address, for instance a mirror")
     parser.add_argument(
@@ -108,20 +127,24 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--output_dir", type=Path, metavar="DIR", help="folder to make instead of the usual one"
     )
-    opt, _ = parser.parse(argv)
-    collection = COLLECTIONS[opt.kind]
-    if not (opt.name and (opt.url or opt.file)):
-        check_name(opt.kind, opt.name)
+    opt, _ = parser.parse(rest)
+    if not opt.name:
+        print(listed(kind))
+        return
+    collection = COLLECTIONS[kind]
+    if opt.url and opt.file:
+        raise UserError("--url takes it from the network, --from from this disk: pass one of them")
+    if opt.file and not opt.file.is_file():
+        raise UserError(f"--from {opt.file}: there is no such file")
+    if not (opt.url or opt.file):
+        check_name(kind, opt.name)
     if PureWindowsPath(opt.name).name != opt.name or opt.name == "..":
         raise UserError(f"{opt.name!r} cannot be the name of a folder")
     target = opt.output_dir or ROOT / collection.folder.format(opt.name)
-    if there := [entry for entry in collection.entries if (target / entry).exists()]:
-        raise UserError(
-            f"{target} has {' and '.join(there)} already; remove that to download it again, or "
-            "pass another --output_dir"
-        )
+    check_target(target, collection.entries)
 
     source = opt.file or opt.url or collection.url.format(opt.name)
+    made = [parent for parent in target.parents if not parent.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
@@ -130,20 +153,32 @@ def main(argv: list[str]) -> None:
                 fetch(source, file)
             new = Path(temporary, "new")
             new.mkdir()
-            if opt.kind.endswith("_model"):
+            if kind.endswith("_model"):
                 check_weights(file)
                 shutil.copyfile(file, new / collection.entries[0])
             else:
                 unpack(file, new)
-                new = without_outer_folder(new, opt.name)
+                new = find_data_set(new, opt.name, kind)
             move(new, target)
     except (OSError, UserError) as error:
         raise UserError(f"{source}: {error}; nothing was kept") from error
+    finally:
+        for parent in made:  # those that are empty, so none where all went well
+            with contextlib.suppress(OSError):
+                parent.rmdir()
     print(f"{opt.name} is in {target}: {', '.join(sorted(p.name for p in target.iterdir()))}")
 
 
+def listed(kind: str) -> str:
+    """The names of a collection with their sizes, one a line."""
+    return "\n".join(
+        f"    {name:<24}{f'{size:>5} MB' if size else 'from cityscapes-dataset.com'}"
+        for name, size in COLLECTIONS[kind].sizes.items()
+    )
+
+
 def check_name(kind: str, name: str) -> None:
-    names = COLLECTIONS[kind].names
+    names = COLLECTIONS[kind].sizes
     if name not in names:
         raise UserError(
             f"there is no {kind} {name!r}{did_you_mean(name, names)}; there are "
@@ -154,6 +189,18 @@ def check_name(kind: str, name: str) -> None:
             "the licence of Cityscapes does not allow others to offer it: get "
             "gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip from "
             "https://cityscapes-dataset.com, then run datasets/prepare_cityscapes_dataset.py"
+        )
+
+
+def check_target(target: Path, entries: tuple[str, ...]) -> None:
+    """Refuse a folder that has such entries already, or where there can be no folder."""
+    for path in (target, *target.parents):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{target} cannot be a folder, since {path} is a file")
+    if there := [entry for entry in entries if (target / entry).exists()]:
+        raise UserError(
+            f"{target} has {' and '.join(there)} already; remove that to download it again, or "
+            "pass another --output_dir"
         )
 
 
@@ -188,7 +235,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
     Raises UserError for what is neither, is damaged, or holds more than files for the folder.
     """
-    progress = Progress("unpacked", None)
+    progress, num_files = Progress("unpacked", None), 0
     try:
         for name, content in contents(archive):
             path = PureWindowsPath(name)  # which knows / and \, drives and roots, on every system
@@ -199,6 +246,7 @@ def unpack(archive: Path, folder: Path) -> None:
             with content, open(file, "wb") as sink:
                 shutil.copyfileobj(content, sink, CHUNK_BYTES)
             progress.add(file.stat().st_size)
+            num_files += 1
         progress.end()
     # RuntimeError: encrypted, or packed in a way that Python does not know.
     except (
@@ -208,6 +256,7 @@ def unpack(archive: Path, folder: Path) -> None:
         raise UserError(f"cannot be unpacked ({error})") from error
     if not progress.done:
         raise UserError("has no files in it")
+    print(f"{num_files} files, all checksums right")
 
 
 def contents(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
@@ -234,13 +283,27 @@ def contents(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
         raise UserError(f"is neither a zip nor a tar.gz archive: it starts with {start!r}")
 
 
-def without_outer_folder(folder: Path, name: str) -> Path:
-    """Where the data set is in an unpacked archive, which may have one more folder around it."""
+def find_data_set(folder: Path, name: str, kind: str) -> Path:
+    """Where the data set is in an unpacked archive, which may have one more folder around it.
+
+    Raises UserError where it is that of another name, or has none of its folders with pictures.
+    """
+    collection = COLLECTIONS[kind]
     shown = [p for p in folder.iterdir() if not p.name.startswith((".", "__MACOSX"))]
-    if len(shown) == 1 and shown[0].is_dir():
-        inner = shown[0]
-        if inner.name == name or any(p.is_dir() for p in inner.iterdir()):
-            return inner
+    if len(shown) == 1 and shown[0].is_dir() and shown[0].name not in collection.entries:
+        folder = shown[0]
+        if folder.name != name and {folder.name, name} <= collection.sizes.keys():
+            raise UserError(f"is the data set {folder.name}, not {name}")
+    pictures = (
+        path
+        for entry in collection.entries
+        for path in (folder / entry).rglob("*")
+        if path.suffix.lower() in PICTURES
+    )
+    if next(pictures, None) is None:
+        wanted = ", ".join(collection.entries)
+        found = ", ".join(sorted(p.name for p in folder.iterdir())[:8])
+        raise UserError(f"is no {kind}: it has no pictures in any of {wanted}, but {found}")
     return folder
 
 
@@ -249,7 +312,12 @@ def check_weights(file: Path) -> None:
     with open(file, "rb") as opened:
         start = opened.read(2)
     try:
-        whole = zipfile.ZipFile(file).testzip() is None if start == b"PK" else start == b"\x80\x02"
+        if whole := start == b"PK":
+            with zipfile.ZipFile(file) as archive:
+                whole = any(name.endswith("data.pkl") for name in archive.namelist())
+                whole = whole and archive.testzip() is None
+        else:
+            whole = start == b"\x80\x02"
     except zipfile.BadZipFile:
         whole = False
     if not whole:
@@ -264,8 +332,15 @@ def move(new: Path, target: Path) -> None:
     entries = list(new.iterdir())
     if there := [e.name for e in entries if (target / e.name).exists()]:
         raise UserError(f"{target} has {' and '.join(there)} already")
-    for entry in entries:
-        os.rename(entry, target / entry.name)
+    moved: list[Path] = []
+    try:
+        for entry in entries:
+            os.rename(entry, target / entry.name)
+            moved.append(entry)
+    except BaseException:
+        for entry in moved:
+            os.rename(target / entry.name, entry)
+        raise
 
 
 class Progress:
@@ -302,7 +377,8 @@ def run(argv: list[str]) -> int:
     try:
         main(argv)
     except UserError as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        prog = f"download_{argv[0]}" if argv and argv[0] in COLLECTIONS else "download.py"
+        print(f"{prog}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped by Ctrl-C; nothing was kept", file=sys.stderr)

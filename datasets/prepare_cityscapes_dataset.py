@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     add_writing_flags(parser)
     opt, _ = parser.parse(sys.argv[1:] if argv is None else argv)
 
-    jobs, unlabelled = [], []
+    jobs, unlabelled, unpictured = [], [], []
     for split, unpaired_split in (("train", "train"), ("val", "test")):
         photos = sorted((opt.leftImg8bit_dir / split).glob(f"*/*{PHOTO}"))
         if not photos:
@@ -66,6 +66,10 @@ def main(argv: list[str] | None = None) -> None:
                 f"--leftImg8bit_dir {opt.leftImg8bit_dir}: no photographs {split}/CITY/*{PHOTO}"
                 f"{nearby(opt.leftImg8bit_dir)}"
             )
+        names = {f"{photo.parent.name}/{photo.name.removesuffix(PHOTO)}" for photo in photos}
+        for label in sorted((opt.gtFine_dir / split).glob(f"*/*{LABEL}")):
+            if f"{label.parent.name}/{label.name.removesuffix(LABEL)}" not in names:
+                unpictured.append(str(label))
         for photo in photos:
             name = photo.name.removesuffix(PHOTO)
             label = opt.gtFine_dir / split / photo.parent.name / f"{name}{LABEL}"
@@ -81,6 +85,12 @@ def main(argv: list[str] | None = None) -> None:
             "nothing was written; unpack gtFine_trainvaltest.zip there"
         )
 
+    if unpictured:
+        print(
+            f"{len(unpictured)} label maps have no photograph in --leftImg8bit_dir "
+            f"{opt.leftImg8bit_dir} and are left out: {', '.join(unpictured[:3])}"
+            f"{', ...' if unpictured[3:] else ''}"
+        )
     done, failed = process(prepare, jobs, parallel=not opt.no_multiprocessing)
     print(f"{len(done)} pairs in {opt.output_dir}; {failed} errors")
     if failed:

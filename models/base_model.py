@@ -169,13 +169,19 @@ class BaseModel(ABC):
 
     @property
     def generator_loss(self) -> torch.Tensor:
-        """The total generator loss of the last step, a scalar."""
-        if not hasattr(self, "loss_G"):
+        """The total generator loss of the last step, a scalar, for --lr_policy plateau.
+
+        It is `loss_G`, or in a model without one the sum of the losses whose names begin with G.
+        """
+        if hasattr(self, "loss_G"):
+            return self.loss_G
+        parts = [loss for name, loss in self.losses().items() if name.startswith("G")]
+        if not parts:
             raise UserError(
-                f"--lr_policy plateau watches the attribute loss_G, which {type(self).__name__} "
-                "does not set; use another --lr_policy"
+                f"--lr_policy plateau watches loss_G, or else losses whose names begin with G, and "
+                f"{type(self).__name__} has none; use another --lr_policy"
             )
-        return self.loss_G
+        return torch.stack([torch.as_tensor(loss) for loss in parts]).sum()
 
     @property
     def learning_rate(self) -> float:

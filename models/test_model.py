@@ -36,7 +36,7 @@ class TestModel(BaseModel):
         if opt.output_nc not in (1, 3):
             raise UserError(
                 f"--model test shows pictures of 3 channels or 1, and {opt.name} makes "
-                f"{opt.output_nc}; a colorization run is tested with --model colorization"
+                f"{opt.output_nc}; a colorization run takes any folder with --model colorization"
             )
         self.visual_names = ["real", "fake"]
         self.model_names = [f"G{opt.model_suffix}"]

@@ -324,15 +324,16 @@ class BaseOptions:
         saved = self.saved(argv)
         parser, model, dataset = self._build_parser(argv, saved)
         opt, self.given = parser.parse(argv)
+        typed = {flag: getattr(opt, flag) for flag in self.given}
         opt.isTrain = self.is_train
         self.parser = parser
-        take_saved(opt, self.given, saved, parser.checked)
+        changes = take_saved(opt, self.given, saved, parser.checked)
         self.resolve(opt, self.given, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
         check_fit(opt, model, dataset)
         self.check(opt)
-        self.text = describe(opt, self.parser)
-        print(self.text, flush=True)
+        self.text = describe(opt, self.parser, typed)
+        print(*changes, self.text, sep="\n", flush=True)
         return opt
 
     def resolve(self, opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:
@@ -377,7 +378,51 @@ class BaseOptions:
         found = saved_options(run_folder(opt)) or model.infer_architecture(opt)
         if found is not None:
             saved, source = found
+            if "model" in given:
+                self.refuse_another_model(opt, model, saved, source)
             restore_architecture(opt, given, saved, source, self.parser.checked)
+
+    def refuse_another_model(
+        self, opt: argparse.Namespace, model: Any, saved: dict[str, Any], source: Path
+    ) -> None:
+        """Refuse a --model that cannot use the run's weights, as far as both declare what they do.
+
+        --model test takes any generator, and a model those of one that it derives from, or that
+        derives from it.
+        """
+        trained = str(saved.get("model", opt.model))
+        if opt.model in (trained, "test") or trained not in self.models.names():
+            return
+        other = self.models.find(trained)
+        related = issubclass(model, other) or issubclass(other, model)
+        if (related and model.space == other.space) or not (model.takes and other.takes):
+            return
+        ways = f"leave the flag out, or train {opt.model} under another --name"
+        if not opt.isTrain:
+            ways = f"pass --model {trained}"
+            ways += (
+                ", or --model test for a generator alone" if other.space == "RGB or grey" else ""
+            )
+        raise UserError(f"--model {opt.model} contradicts {source}, which says {trained}; {ways}")
+
+    def owners(self, flag: str) -> str:
+        """Which models and datasets add a flag, in words; '' where none does."""
+        for is_train in dict.fromkeys((self.is_train, True)):
+            found = []
+            for registry in (self.models, self.datasets):
+                for name in registry.names():
+                    parser = OptionParser()
+                    self.add_flags(parser)
+                    try:
+                        registry.find(name).modify_commandline_options(parser, is_train)
+                    except Exception:  # a file that is broken, or not for this program
+                        continue
+                    if flag[2:] in parser.dests():
+                        found.append(f"{registry.flag} {name}")
+            if found:
+                where = "" if is_train == self.is_train else " of train.py"
+                return f": it belongs to {', '.join(found)}{where}"
+        return ""
 
     def check(self, opt: argparse.Namespace) -> None:
         """Refuse combinations that cannot work, before anything is written."""
@@ -421,6 +466,7 @@ class BaseOptions:
             epilog="On/off flags may stand bare or take on/off, true/false, yes/no, 1/0. With "
             "--model or --dataset_mode on the line, --help also shows what these add and change.",
         )
+        parser.owners = self.owners
         self.add_flags(parser)
         chosen = OptionParser(add_help=False)
         chosen.add_argument("--model", default=str(saved.get("model", self.default_model)))
@@ -444,12 +490,16 @@ class BaseOptions:
             section.description = f"{title} changes these defaults: {', '.join(changed)}"
 
 
-def describe(opt: argparse.Namespace, parser: OptionParser) -> str:
-    """The options as text, one per line, with the default where it was changed."""
+def describe(opt: argparse.Namespace, parser: OptionParser, typed: dict[str, Any]) -> str:
+    """The options as text, one per line, with the default where it was changed.
+
+    `typed` are the values on the command line; where another one is used, they are shown too.
+    """
     lines = ["----------------- Options ---------------"]
     for name, value in sorted(vars(opt).items()):
         default = parser.get_default(name) if name in parser.dests() else value
-        note = f"\t[default: {default}]" if value != default else ""
+        given = f", given: {typed[name]}" if typed.get(name, value) != value else ""
+        note = f"\t[default: {default}{given}]" if value != default or given else ""
         lines.append(f"{name:>25}: {value}{note}")
     lines.append("----------------- End -------------------")
     return "\n".join(lines)

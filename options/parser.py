@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
 from util.errors import UserError, did_you_mean
@@ -18,9 +18,13 @@ class OptionParser(argparse.ArgumentParser):
 
     Flags with action="store_true" may stand bare or take true/false, on/off, yes/no, 1/0, also
     those of third-party models and datasets. Flags go to the section that was begun last.
+
+    Attributes:
+        owners: says, for the message about an unknown flag, who would have it; '' for nobody.
     """
 
     _section: Any = None
+    owners: Callable[[str], str] = staticmethod(lambda flag: "")
 
     def __init__(self, **kwargs: Any):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
@@ -38,12 +42,18 @@ class OptionParser(argparse.ArgumentParser):
         if kwargs.get("type") is float:  # no nan, no inf, also in third-party flags
             is_weight = str(names[0]).startswith("--lambda_")
             kwargs["type"] = number(0) if is_weight else number()
+            if is_weight and kwargs.get("help"):
+                kwargs["help"] += "; at least 0"
         add = super().add_argument if self._section is None else self._section.add_argument
         return add(*names, **kwargs)
 
     def dests(self) -> list[str]:
         """The names of all options, without --help."""
         return [a.dest for a in self._actions if a.dest != "help"]
+
+    def actions(self, dests: Collection[str]) -> list[argparse.Action]:
+        """What argparse knows of these options."""
+        return [action for action in self._actions if action.dest in dests]
 
     def defaults(self) -> dict[str, Any]:
         return {dest: self.get_default(dest) for dest in self.dests()}
@@ -55,7 +65,8 @@ class OptionParser(argparse.ArgumentParser):
             word = unknown[0].split("=")[0]
             flags = [s for a in self._actions for s in a.option_strings]
             if word.startswith("-"):
-                self.error(f"unknown flag {word}{did_you_mean(word, flags)}; see --help")
+                hint = self.owners(word) or did_you_mean(word, flags)
+                self.error(f"unknown flag {word}{hint}; see --help")
             self.error(f"{word!r} belongs to no flag; as in --name {word}, values follow flags")
         for action in self._actions:  # before Python 3.13 argparse makes a list of --flag=--
             if action.nargs in (None, "?") and isinstance(getattr(opt, action.dest, None), list):
@@ -68,7 +79,7 @@ class OptionParser(argparse.ArgumentParser):
 
     def checked(self, dest: str, value: Any, source: object) -> Any:
         """A saved value of an option, as it would be had it been typed; UserError if it is none."""
-        action = next(a for a in self._actions if a.dest == dest)
+        action = self.actions([dest])[0]
         if value is None and action.default is None:
             return None
         try:

@@ -53,14 +53,19 @@ def saved_options(folder: Path) -> tuple[dict[str, Any], Path] | None:
 
 def take_saved(
     opt: argparse.Namespace, given: set[str], saved: dict[str, Any], checked: Check
-) -> None:
-    """Set the flags of `opt` that were not given to their saved values; say what was changed."""
+) -> list[str]:
+    """Set the flags of `opt` that were not given to their saved values.
+
+    Returns a line for each given one that changes what was saved.
+    """
+    changes = []
     for name in sorted((saved.keys() & vars(opt).keys()) - PER_START):
         value = checked(name, saved[name], "the saved options")
         if name not in given:
             setattr(opt, name, value)
         elif getattr(opt, name) != value:
-            print(f"{name} {value} -> {getattr(opt, name)}")
+            changes.append(f"{name} {value} -> {getattr(opt, name)}")
+    return changes
 
 
 def plain_value(text: str) -> Any:

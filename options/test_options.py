@@ -11,6 +11,9 @@ from options.parser import OptionParser, count_or_inf, number
 from options.restore import saved_options
 from util.errors import UserError
 
+# Flags of both programs that only training uses; taken, so that its line need not be rewritten.
+TRAINING_ALONE = ("ndf", "netD", "n_layers_D", "init_type", "init_gain")
+
 
 class TestOptions(BaseOptions):
     """Base flags plus where results go; pictures in order of name, unflipped, centre-cropped."""
@@ -24,6 +27,8 @@ class TestOptions(BaseOptions):
         parser.set_defaults(
             load_size=parser.get_default("crop_size"), no_flip=True, serial_batches=True
         )
+        for action in parser.actions(TRAINING_ALONE):
+            action.help = f"{action.help} (no effect in testing)"
         parser.begin_section("Testing")
         parser.add_argument(
             "--phase", default="test", help="part of --dataroot to use: train, val, test, ..."

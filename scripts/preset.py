@@ -67,6 +67,11 @@ PRESETS = {
     "--model pix2pix --direction BtoA",
     "test_single": "test.py --dataroot ./datasets/facades/testB --name facades_pix2pix "
     "--model test --direction BtoA --dataset_mode single --netG unet_256 --norm batch",
+    # pix2pix on maps (B) to aerial photographs (A).
+    "train_pix2pix_maps": "train.py --dataroot ./datasets/maps --name maps_pix2pix "
+    "--model pix2pix --direction BtoA",
+    "test_pix2pix_maps": "test.py --dataroot ./datasets/maps --name maps_pix2pix "
+    "--model pix2pix --direction BtoA",
     # CycleGAN on aerial photographs and maps, horses and zebras, paintings and photographs.
     "train_cyclegan": "train.py --dataroot ./datasets/maps --name maps_cyclegan --model cycle_gan",
     "test_cyclegan": "test.py --dataroot ./datasets/maps --name maps_cyclegan --model cycle_gan",
@@ -84,6 +89,8 @@ PRESETS = {
     "--model colorization",
     "test_colorization": "test.py --dataroot ./datasets/colorization --name color_pix2pix "
     "--model colorization",
+    "test_single_colorization": "test.py --dataroot ./datasets/colorization/test "
+    "--name color_pix2pix --model colorization",
 }
 
 

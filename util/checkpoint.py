@@ -269,13 +269,19 @@ def load_file(path: Path) -> Any:
         with open(path, "rb") as file:
             is_pickle = file.read(1) == b"\x80"
         if not is_pickle and "Unsupported operand" in str(error):  # bytes without a meaning
-            raise UserError(f"{path} is damaged or no checkpoint") from error
+            raise no_weights(path) from error
         raise UnsafeFile(
             f"{path} holds more than tensors and was not loaded, since it could run code; save a "
             "bare state_dict instead"
         ) from error
+    except (PermissionError, MemoryError) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from error
     except Exception as error:  # torch's unpickler raises any type on bytes that are no checkpoint
-        raise UserError(f"{path} is damaged or no checkpoint ({first_line(error)})") from error
+        raise no_weights(path) from error
+
+
+def no_weights(path: Path) -> UserError:
+    return UserError(f"{path} is damaged, or no file of PyTorch weights")
 
 
 def refuse_unsafe(path: Path) -> None:

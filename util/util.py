@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 
 def tensor2im(image: torch.Tensor | np.ndarray, imtype: type = np.uint8) -> np.ndarray:
@@ -50,3 +51,21 @@ def mkdirs(paths: str | Path | Iterable[str | Path]) -> None:
 def mkdir(path: str | Path) -> None:
     """Create a folder, with parents, unless it exists."""
     mkdirs(path)
+
+
+def print_numpy(x: np.ndarray, val: bool = True, shp: bool = False) -> None:
+    """Print what values an array has (`val`) and its shape (`shp`)."""
+    if shp:
+        print("shape", x.shape)
+    if val:
+        values = np.asarray(x, dtype=np.float64)
+        print(
+            f"mean {values.mean():.3f}, min {values.min():.3f}, max {values.max():.3f}, "
+            f"median {np.median(values):.3f}, standard deviation {values.std():.3f}"
+        )
+
+
+def diagnose_network(net: nn.Module, name: str = "network") -> None:
+    """Print the mean absolute gradient of a network's weights, over those that have one."""
+    means = [p.grad.abs().mean() for p in net.parameters() if p.grad is not None]
+    print(f"{name}: mean absolute gradient {float(torch.stack(means).mean()) if means else 0.0:g}")

@@ -196,7 +196,13 @@ def _read(file: Path, vgg: str, layers: Iterable[str]) -> dict[str, torch.Tensor
             f"{vgg}, or connect to the network and leave the flag out, so that it is downloaded "
             "once"
         )
-    state = load_weights(file)
+    try:
+        state = load_weights(file)
+    except UserError as error:
+        raise UserError(
+            f"{error}; --vgg {vgg} needs a state_dict of torchvision's {vgg}: remove this file, so "
+            "that it is downloaded, or pass another --vgg_weights FILE"
+        ) from error
     unfit = {name: _unfit(state, _architecture(name, layers)[1]) for name in VGGS}
     if unfit[vgg]:
         fitting = [name for name in VGGS if not unfit[name]]

@@ -4,10 +4,19 @@ A file in models/ writes `from . import networks` and takes from here what train
 needs besides the model itself: `networks.define_G`, `networks.GANLoss`, `networks.get_scheduler`.
 """
 
+from torch.nn import Identity
+
 from ..losses.gan import GANLoss, cal_gradient_penalty
 from ..schedules import get_scheduler
 from .discriminators import NLayerDiscriminator, PixelDiscriminator, define_D
-from .generators import SIZE_MULTIPLE, ResnetGenerator, UnetGenerator, define_G
+from .generators import (
+    SIZE_MULTIPLE,
+    ResnetBlock,
+    ResnetGenerator,
+    UnetGenerator,
+    UnetSkipConnectionBlock,
+    define_G,
+)
 from .initialize import (
     drop_unused_instance_norm_buffers,
     get_norm_layer,
@@ -18,10 +27,13 @@ from .initialize import (
 __all__ = [
     "SIZE_MULTIPLE",
     "GANLoss",
+    "Identity",
     "NLayerDiscriminator",
     "PixelDiscriminator",
+    "ResnetBlock",
     "ResnetGenerator",
     "UnetGenerator",
+    "UnetSkipConnectionBlock",
     "cal_gradient_penalty",
     "define_D",
     "define_G",

@@ -5,7 +5,6 @@ Layer indices, and with them the state_dict keys, are those of the published wei
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 
@@ -17,6 +16,7 @@ from util.errors import unknown_choice
 from .initialize import NormLayer, conv_needs_bias, get_norm_layer, init_net
 
 RESNET_BLOCKS = {"resnet_9blocks": 9, "resnet_6blocks": 6}
+PADDINGS = {"reflect": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d, "zero": None}
 UNET_LEVELS = {"unet_256": 8, "unet_128": 7}
 
 # What height and width must be multiples of: a U-Net halves them at each level, a ResNet twice.
@@ -76,6 +76,7 @@ class ResnetGenerator(nn.Module):
         norm_layer: NormLayer = nn.BatchNorm2d,
         use_dropout: bool = False,
         n_blocks: int = 6,
+        padding_type: str = "reflect",
     ):
         super().__init__()
         bias = conv_needs_bias(norm_layer)
@@ -91,7 +92,10 @@ class ResnetGenerator(nn.Module):
                 norm_layer(2 * width),
                 nn.ReLU(inplace=True),
             ]
-        layers += [ResnetBlock(4 * ngf, norm_layer, use_dropout) for _ in range(n_blocks)]
+        layers += [
+            ResnetBlock(4 * ngf, padding_type, norm_layer, use_dropout, bias)
+            for _ in range(n_blocks)
+        ]
         for width in (4 * ngf, 2 * ngf):
             layers += [
                 nn.ConvTranspose2d(
@@ -120,22 +124,27 @@ class ResnetGenerator(nn.Module):
 class ResnetBlock(nn.Module):
     """x + conv_block(x), two 3x3 convolutions deep and without a ReLU after the sum.
 
-    (N, channels, H, W) to the same. Source: arXiv:1512.03385, with the arrangement of
-    http://torch.ch/blog/2016/02/04/resnets.html.
+    (N, dim, H, W) to the same; padding_type is reflect, replicate or zero. Source:
+    arXiv:1512.03385, with the arrangement of http://torch.ch/blog/2016/02/04/resnets.html.
     """
 
-    def __init__(self, channels: int, norm_layer: NormLayer, use_dropout: bool):
+    def __init__(
+        self, dim: int, padding_type: str, norm_layer: NormLayer, use_dropout: bool, use_bias: bool
+    ):
         super().__init__()
-        bias = conv_needs_bias(norm_layer)
+        if padding_type not in PADDINGS:
+            raise unknown_choice("padding_type", padding_type, PADDINGS)
+        pad = PADDINGS[padding_type]
+        conv = partial(nn.Conv2d, dim, dim, 3, padding=0 if pad else 1, bias=use_bias)
         self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, kernel_size=3, bias=bias),
-            norm_layer(channels),
+            *([pad(1)] if pad else []),
+            conv(),
+            norm_layer(dim),
             nn.ReLU(inplace=True),
             *([nn.Dropout(0.5)] if use_dropout else []),
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, kernel_size=3, bias=bias),
-            norm_layer(channels),
+            *([pad(1)] if pad else []),
+            conv(),
+            norm_layer(dim),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -162,55 +171,68 @@ class UnetGenerator(nn.Module):
         use_dropout: bool = False,
     ):
         super().__init__()
-        bias = conv_needs_bias(norm_layer)
-        down = partial(nn.Conv2d, kernel_size=4, stride=2, padding=1)
-        up = partial(nn.ConvTranspose2d, kernel_size=4, stride=2, padding=1)
         widths = [ngf * min(2**level, 8) for level in range(num_downs)]
-
         # From the bottleneck outwards: each level wraps the one below it.
-        outer, inner = widths[-2:]
-        block: nn.Module = SkipConnection(
-            nn.LeakyReLU(0.2, inplace=True),
-            down(outer, inner, bias=bias),
-            nn.ReLU(inplace=True),
-            up(inner, outer, bias=bias),
-            norm_layer(outer),
-        )
+        block = UnetSkipConnectionBlock(*widths[-2:], innermost=True, norm_layer=norm_layer)
         for level in range(num_downs - 2, 0, -1):
-            outer, inner = widths[level - 1 : level + 1]
-            block = SkipConnection(
-                nn.LeakyReLU(0.2, inplace=True),
-                down(outer, inner, bias=bias),
-                norm_layer(inner),
-                block,
-                nn.ReLU(inplace=True),
-                up(2 * inner, outer, bias=bias),
-                norm_layer(outer),
-                *([nn.Dropout(0.5)] if use_dropout and level >= 4 else []),
+            block = UnetSkipConnectionBlock(
+                *widths[level - 1 : level + 1],
+                submodule=block,
+                norm_layer=norm_layer,
+                use_dropout=use_dropout and level >= 4,
             )
-        outermost = nn.Sequential(
-            down(input_nc, ngf, bias=bias),
-            block,
-            nn.ReLU(inplace=True),
-            up(2 * ngf, output_nc, bias=True),
-            nn.Tanh(),
+        self.model = UnetSkipConnectionBlock(
+            output_nc, ngf, input_nc, submodule=block, outermost=True, norm_layer=norm_layer
         )
-        self.model = nn.Sequential(OrderedDict(model=outermost))  # keys begin with model.model
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.model(x)
 
 
-class SkipConnection(nn.Module):
+class UnetSkipConnectionBlock(nn.Module):
     """A level of the U-Net: (N, C, H, W) to (N, 2C, H, W), the input beside what is made of it.
 
-    The layers begin with a LeakyReLU in place, so what is handed on is already rectified. All that
+    A level begins with a LeakyReLU in place, so what it hands on is already rectified. All that
     reads it is the ReLU of the level above, and ReLU(LeakyReLU(x)) = ReLU(x).
+
+    Args:
+        outer_nc: channels C that are put beside the input, or those of the picture made.
+        inner_nc: channels inside, at half the size.
+        input_nc: channels of the input, where they are not C.
+        submodule: the level below; None for the innermost.
+        outermost: from picture to picture, (N, output_nc, H, W) in [-1, 1], nothing beside.
+        innermost: the bottleneck, which has no level below.
+        use_dropout: dropout of 0.5 after all else, in levels that are neither.
     """
 
-    def __init__(self, *layers: nn.Module):
+    def __init__(
+        self,
+        outer_nc: int,
+        inner_nc: int,
+        input_nc: int | None = None,
+        submodule: nn.Module | None = None,
+        outermost: bool = False,
+        innermost: bool = False,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+        use_dropout: bool = False,
+    ):
         super().__init__()
-        self.model = nn.Sequential(*layers)
+        self.outermost = outermost
+        bias = conv_needs_bias(norm_layer)
+        halve = partial(nn.Conv2d, kernel_size=4, stride=2, padding=1, bias=bias)
+        double = partial(nn.ConvTranspose2d, kernel_size=4, stride=2, padding=1)
+
+        down: list[nn.Module] = [] if outermost else [nn.LeakyReLU(0.2, inplace=True)]
+        down.append(halve(outer_nc if input_nc is None else input_nc, inner_nc))
+        if not (outermost or innermost):
+            down.append(norm_layer(inner_nc))
+        made_nc = inner_nc if innermost else 2 * inner_nc
+        up = [nn.ReLU(inplace=True), double(made_nc, outer_nc, bias=bias or outermost)]
+        up.append(nn.Tanh() if outermost else norm_layer(outer_nc))
+        if use_dropout and not (outermost or innermost):
+            up.append(nn.Dropout(0.5))
+        self.model = nn.Sequential(*down, *([submodule] if submodule else []), *up)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([x, self.model(x)], dim=1)
+        made = self.model(x)
+        return made if self.outermost else torch.cat([x, made], dim=1)

@@ -190,6 +190,17 @@ def test_two_steps_of_training(name, build):
     assert all(torch.isfinite(value).all() for value in after.values())
 
 
+def test_plateau_watches_the_losses_of_G_in_a_model_without_a_total(build):
+    model, batch = build("pix2pix")
+    train(model, batch)
+    total = model.generator_loss.item()
+    del model.loss_G
+    assert model.generator_loss.item() == pytest.approx(total, rel=1e-6)
+    model.loss_names = ["D_real"]
+    with pytest.raises(UserError, match="--lr_policy plateau"):
+        model.generator_loss  # noqa: B018
+
+
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_names_in_training(name, build):
     model, _ = build(name)

@@ -122,6 +122,121 @@ class ListedDataset(BaseDataset):
         return len(self.AB_paths)
 """
 
+# Networks put together from their parts, a critic with its penalty, and the helpers for looking.
+PARTS_MODEL = """
+import functools
+import torch
+import torch.nn as nn
+from util import util
+from .base_model import BaseModel
+from . import networks
+
+
+class SmallGenerator(nn.Module):
+    def __init__(self, input_nc, output_nc, ngf, norm):
+        super(SmallGenerator, self).__init__()
+        norm_layer = networks.get_norm_layer(norm_type=norm)
+        if type(norm_layer) == functools.partial:
+            use_bias = norm_layer.func == nn.InstanceNorm2d
+        else:
+            use_bias = norm_layer == nn.InstanceNorm2d
+        unet = networks.UnetSkipConnectionBlock(ngf * 2, ngf * 2, innermost=True,
+                                                norm_layer=norm_layer)
+        unet = networks.UnetSkipConnectionBlock(ngf, ngf * 2, submodule=unet,
+                                                norm_layer=norm_layer, use_dropout=True)
+        unet = networks.UnetSkipConnectionBlock(ngf, ngf, input_nc=input_nc, submodule=unet,
+                                                outermost=True, norm_layer=norm_layer)
+        blocks = [networks.ResnetBlock(ngf, padding_type=kind, norm_layer=norm_layer,
+                                       use_dropout=False, use_bias=use_bias)
+                  for kind in ('reflect', 'replicate', 'zero')]
+        self.model = nn.Sequential(unet, *blocks, networks.Identity(),
+                                   nn.Conv2d(ngf, output_nc, 1), nn.Tanh())
+
+    def forward(self, input):
+        return self.model(input)
+
+
+class PartsModel(BaseModel):
+    @staticmethod
+    def modify_commandline_options(parser, is_train=True):
+        parser.set_defaults(dataset_mode='folder', norm='instance', gan_mode='wgangp')
+        return parser
+
+    def __init__(self, opt):
+        BaseModel.__init__(self, opt)
+        self.loss_names = ['G_adv', 'G_rec', 'D']
+        self.visual_names = ['real', 'fake', 'plain']
+        self.model_names = ['G', 'R', 'D', 'P'] if self.isTrain else ['G', 'R']
+        self.netG = SmallGenerator(3, 3, opt.ngf, opt.norm).to(self.device)
+        networks.init_weights(self.netG, 'xavier', init_gain=0.02)
+        norm_layer = networks.get_norm_layer('batch')
+        self.netR = networks.ResnetGenerator(3, 3, opt.ngf, norm_layer=norm_layer, n_blocks=1,
+                                             padding_type='replicate')
+        self.netR = networks.init_net(self.netR, opt.init_type, opt.init_gain, self.gpu_ids)
+        self.unet = networks.UnetGenerator(3, 3, 5, ngf=opt.ngf, use_dropout=False)
+        if self.isTrain:
+            self.netD = networks.NLayerDiscriminator(3, opt.ndf, n_layers=2).to(self.device)
+            self.netP = networks.PixelDiscriminator(3, opt.ndf).to(self.device)
+            self.criterionGAN = networks.GANLoss(opt.gan_mode, target_real_label=0.9)
+            self.optimizer_G = torch.optim.Adam(
+                list(self.netG.parameters()) + list(self.netR.parameters()), lr=opt.lr)
+            self.optimizer_D = torch.optim.Adam(self.netD.parameters(), lr=opt.lr)
+            self.optimizers = [self.optimizer_G, self.optimizer_D]
+
+    def set_input(self, input):
+        self.real = input['A'].to(self.device)
+        self.image_paths = input['A_paths']
+
+    def forward(self):
+        self.fake = self.netG(self.real)
+        self.plain = self.netR(self.real)
+
+    def optimize_parameters(self):
+        self.forward()
+        self.optimizer_D.zero_grad()
+        self.loss_D = (self.criterionGAN(self.netD(self.fake.detach()), False)
+                       + self.criterionGAN(self.netD(self.real), True))
+        penalty, gradients = networks.cal_gradient_penalty(
+            self.netD, self.real, self.fake.detach(), self.device, type='mixed', constant=1.0,
+            lambda_gp=10.0)
+        self.loss_D = self.loss_D + penalty
+        self.loss_D.backward()
+        self.optimizer_D.step()
+        self.optimizer_G.zero_grad()
+        self.loss_G_adv = self.criterionGAN(self.netD(self.fake), True)
+        self.loss_G_rec = (self.plain - self.real).abs().mean()
+        (self.loss_G_adv + self.loss_G_rec).backward()
+        util.diagnose_network(self.netG, 'netG')
+        util.print_numpy(util.tensor2im(self.fake), val=True, shp=True)
+        self.optimizer_G.step()
+"""
+
+FOLDER_DATASET = """
+import os
+import torchvision.transforms as transforms
+from data.base_dataset import BaseDataset, get_params, get_transform
+from data.image_folder import ImageFolder, default_loader, is_image_file
+
+
+class FolderDataset(BaseDataset):
+    def __init__(self, opt):
+        BaseDataset.__init__(self, opt)
+        folder = os.path.join(opt.dataroot, opt.phase)
+        self.images = ImageFolder(folder, return_paths=True, loader=default_loader)
+        assert len(self.images) == len([n for n in os.listdir(folder) if is_image_file(n)])
+
+    def __getitem__(self, index):
+        image, path = self.images[index]
+        params = get_params(self.opt, image.size)
+        crop = get_transform(self.opt, params, False,
+                             method=transforms.InterpolationMode.BILINEAR, convert=False)
+        tensor = transforms.ToTensor()(crop(image)) * 2 - 1
+        return {'A': tensor, 'A_paths': path}
+
+    def __len__(self):
+        return len(self.images)
+"""
+
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
@@ -133,6 +248,8 @@ def checkout(tmp_path_factory):
         shutil.copy(ROOT / script, root / script)
     (root / "models" / "two_step_model.py").write_text(MODEL)
     (root / "data" / "listed_dataset.py").write_text(DATASET)
+    (root / "models" / "parts_model.py").write_text(PARTS_MODEL)
+    (root / "data" / "folder_dataset.py").write_text(FOLDER_DATASET)
     for phase, count in (("train", 3), ("test", 2)):
         (root / "pictures" / phase).mkdir(parents=True)
         for i in range(count):
@@ -168,6 +285,21 @@ def test_an_unchanged_model_and_dataset_train_resume_and_test(checkout):
     assert tested.returncode == 0, tested.stderr
     names = {file.name for file in (checkout / "results/theirs/test_latest/images").iterdir()}
     assert names == {f"{i}_{label}.png" for i in (0, 1) for label in ("real_A", "fake_B", "real_B")}
+
+
+def test_networks_from_parts_and_a_folder_of_pictures(checkout):
+    line = ("--dataroot", "pictures", "--ngf", "4", "--load_size", "36", "--crop_size", "32")
+    line += ("--name", "parts", "--model", "parts", "--num_threads", "0")
+    train = ("--ndf", "4", "--n_epochs", "1", "--n_epochs_decay", "0", "--lr_policy", "plateau")
+    trained = run(checkout, "train.py", *line, *train)
+    assert trained.returncode == 0, trained.stderr
+    assert trained.stdout.count("netG: mean absolute gradient 0.") == 3
+    assert trained.stdout.count("shape (32, 32, 3)\nmean ") == 3
+
+    tested = run(checkout, "test.py", *line)
+    assert tested.returncode == 0, tested.stderr
+    names = {file.name for file in (checkout / "results/parts/test_latest/images").iterdir()}
+    assert names == {f"{i}_{label}.png" for i in (0, 1) for label in ("real", "fake", "plain")}
 
 
 def test_their_flags_and_defaults_are_in_help(checkout):

@@ -282,6 +282,30 @@ def test_wandb_summary_holds_the_last_metrics(runs, wandb_runs) -> None:
         assert summary[name] == pytest.approx(value, rel=1e-6)
 
 
+def test_flags_of_pages_and_viewers_in_testing(
+    runs, photos, home, run_here, tmp_path, monkeypatch
+) -> None:
+    for name, value in home.items():
+        monkeypatch.setenv(name, value)
+    line = f"--name run --model pix2pix --checkpoints_dir {runs.folder.parent} --phase train"
+    line += " --num_threads 0 --crop_size 32 --num_test 2 --display_winsize 123"
+    before = set((runs.folder / "wandb").glob("offline-run-*"))
+    done = run_here("test.py", "--dataroot", photos, *line.split())
+    assert done.status == 0, done.stderr
+    assert set((runs.folder / "wandb").glob("offline-run-*")) == before
+    line += " --use_wandb --wandb_project_name tested"
+    done = run_here("test.py", "--dataroot", photos, *line.split())
+    assert done.status == 0, done.stderr
+
+    page = tmp_path / "results" / "run" / "train_latest" / "index.html"
+    assert "123px" in page.read_text(encoding="utf-8")
+    (folder,) = set((runs.folder / "wandb").glob("offline-run-*")) - before
+    (file,) = folder.glob("*.wandb")
+    run = WandbRun(file)
+    assert (run.run.project, run.run.display_name) == ("tested", "run (test)")
+    assert [len(logged["pictures/filenames"]) for logged in run.history] == [3, 3]
+
+
 @pytest.fixture(scope="module")
 def events(runs) -> Any:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -368,6 +392,13 @@ def test_display_id_0_switches_visdom_off(train, server) -> None:
     printed = train(f"{flags} --n_epochs 1 --n_epochs_decay 0")
     assert not warnings(printed)
     assert server.curves(0, "off") == server.curves(1, "off") == {}
+
+
+def test_a_server_on_another_machine_is_not_started(train, server) -> None:
+    """The one that runs on this machine and port is left alone."""
+    flags = f"--use_visdom --display_server http://nowhere.invalid --display_port {server.port}"
+    (warning,) = warnings(train(f"{flags} --n_epochs 1 --n_epochs_decay 0"))
+    assert "nowhere.invalid" in warning
 
 
 def test_pictures_of_different_sizes(train, server, pictures) -> None:

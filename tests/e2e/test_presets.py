@@ -41,6 +41,8 @@ OPTIONS = {
     "retouch_sharp": f"{SHARP}, lambda_L1 50.0, gan_mode lsgan, netD n_layers, n_layers_D 4",
     "train_pix2pix": "name facades_pix2pix, model pix2pix, direction BtoA, netG unet_256, "
     "norm batch, n_epochs 100, n_epochs_decay 100",
+    "train_pix2pix_maps": "name maps_pix2pix, model pix2pix, direction BtoA, netG unet_256, "
+    "norm batch, n_epochs 100, n_epochs_decay 100",
     "train_cyclegan": "name maps_cyclegan, model cycle_gan, netG resnet_9blocks, no_dropout True",
     "train_horse2zebra": "name horse2zebra, model cycle_gan, dataset_mode unaligned",
     "monet2photo": "model cycle_gan, n_epochs 75, n_epochs_decay 75, lr 0.0002, batch_size 1, "
@@ -136,6 +138,13 @@ def test_a_retouch_is_trained_and_tested_in_every_way(recipe, data, tmp_path) ->
     )
     assert "End of epoch 2 / 2" in printed
 
+    overfit = ["retouch_overfit_1000", *paired, *AT_256, *TINY, *TWO_STEPS, "--continue_train"]
+    printed = recipe(*overfit, "--n_epochs", "3")
+    assert "End of epoch 3 / 3" in printed
+    assert "lambda_L1 100.0 -> 500.0" in printed
+    with pytest.raises(AssertionError, match="portrait_retouch_reverse; to start"):  # what there is
+        recipe(*overfit, "--name", "another")
+
     recipe("retouch_test", *paired)
     results = tmp_path / "results" / "portrait_retouch_reverse" / "test_latest" / "images"
     assert (results / "p1_fake_B.png").is_file()
@@ -144,6 +153,7 @@ def test_a_retouch_is_trained_and_tested_in_every_way(recipe, data, tmp_path) ->
 
     # The same run, side by side and the other way round, by the names that the field knows.
     recipe("test_pix2pix", "--dataroot", data / "joined", "--name", run.name)
+    recipe("test_pix2pix_maps", "--dataroot", data / "joined", "--name", run.name)
     recipe("test_single", "--dataroot", data / "single" / "s0.png", "--name", run.name)
 
 
@@ -180,6 +190,8 @@ def test_colorization_recipes(recipe, data, tmp_path) -> None:
     recipe("test_colorization", *photographs)
     images = tmp_path / "results" / "color_pix2pix" / "test_latest" / "images"
     assert (images / "p0_fake_B_rgb.png").is_file()
+    recipe("test_single_colorization", "--dataroot", data / "single")
+    assert (images / "s1_fake_B_rgb.png").is_file()
 
 
 def test_a_mistake_ends_as_the_program_ends_it(tmp_path) -> None:

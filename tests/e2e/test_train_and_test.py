@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from PIL import Image
 
 import data
 import models
+from options.test_options import TestOptions
 from options.train_options import TrainOptions
 
 TINY = "--model pix2pix --netG resnet_6blocks --ngf 2 --ndf 2 --load_size 36 --crop_size 32"
@@ -285,6 +287,7 @@ CHANGES_WEIGHTS = [
     ("--gan_mode wgangp", ""),
     ("--pool_size 1", ""),
     ("--lambda_L1 1", ""),
+    ("--grad_accum 2", ""),
 ]
 # Flags that must not change what is learnt, and what else they do: each has a test below.
 KEEPS_WEIGHTS = [
@@ -427,26 +430,240 @@ def test_learning_happens(train):
     assert np.mean(l1[-5:]) < 0.4 * np.mean(l1[:3])
 
 
-def test_every_flag_has_a_row_above_or_a_test_of_its_own(photos, tmp_path, monkeypatch):
-    """No flag that does nothing: whoever adds one says here what it does, or where that is told."""
-    elsewhere = {
-        "dataroot", "name", "model",  # every test here
-        "device", "dry_run", "use_wandb", "wandb_project_name", "epoch", "load_iter",  # below
-        "load_pretrain", "load_pretrain_partial",  # resuming
-        "skip_nonfinite", "skip_bad_images", "save_latest_minutes", "keep_checkpoints",
-        "deterministic", "max_megapixels",
-        "precision", "compile", "channels_last", "cache", "grad_accum", "grad_checkpoint",  # speed
-        "ema", "gpu_ids",  # below
-        "use_tensorboard", "use_visdom", "display_server", "display_port", "display_env",
-        "display_id", "display_ncols",  # loggers
-    }  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    options = TrainOptions(models.registry, data.registry)
-    rows = " ".join([flags for flags, _ in CHANGES_WEIGHTS] + KEEPS_WEIGHTS)
-    told = elsewhere | {word[2:] for word in rows.split() if word.startswith("--")}
-    parsed = options.parse(["--dataroot", photos, "--model", "pix2pix"])
-    facts = {"isTrain", "size_multiple", "size_minimum"}  # no flags
-    assert set(vars(parsed)) - facts - told == set()
+def test_save_latest_minutes(train):
+    """After each step, where a minute is that short, and not only at the end."""
+    flags = "--save_latest_freq 999 --save_latest_minutes"
+    saved = [
+        len(re.findall(r"saved latest\b", train(f"{flags} {minutes} --overwrite").stdout))
+        for minutes in ("0", "1e-9")
+    ]
+    assert saved == [1, 2 * NUM_PAIRS + 1]
+
+
+def test_keep_checkpoints(train):
+    assert labels(train("--save_epoch_freq 1 --n_epochs 3 --keep_checkpoints 2")) == {
+        *("latest", "3", "4"),
+    }
+
+
+def test_deterministic(train, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which is put back
+    try:
+        train("--n_epochs_decay 0")
+        assert not torch.are_deterministic_algorithms_enabled()
+        train("--n_epochs_decay 0 --deterministic --overwrite")
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("options", [TrainOptions, TestOptions])
+def test_num_threads_load_in_processes_of_their_own(options, trained, monkeypatch):
+    monkeypatch.chdir(trained.folder)
+    for number in (0, 2):
+        line = f"--name run --model pix2pix --num_threads {number} --phase train --load_size 36"
+        line = ["--dataroot", trained.dataroot, *line.split(), "--crop_size", "32"]
+        opt = options(models.registry, data.registry).parse(
+            [*line, "--continue_train"] if options is TrainOptions else line
+        )
+        others = set(multiprocessing.active_children())
+        batches = iter(data.create_dataset(opt))
+        next(batches)
+        assert len(set(multiprocessing.active_children()) - others) == number
+
+
+def use(program: str, flags: str, train, results) -> str:
+    """Run a program with flags to its good end."""
+    return train(f"--n_epochs_decay 0 {flags}") if program == "train.py" else results(flags)
+
+
+@pytest.mark.parametrize("program", ["train.py", "test.py"])
+def test_compile(program, train, results, monkeypatch):
+    """Each network is handed to PyTorch's compiler, which itself would take a minute here."""
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda it, **_: compiled.append(it) or it)
+    use(program, "", train, results)
+    assert compiled == []
+    use(program, "--compile" + " --overwrite" * (program == "train.py"), train, results)
+    assert len(compiled) == (2 if program == "train.py" else 1)
+
+
+@pytest.mark.parametrize("program", ["train.py", "test.py"])
+def test_channels_last(program, train, results):
+    layouts = set()
+
+    def look(module, _):
+        if isinstance(module, torch.nn.Conv2d) and 1 not in module.weight.shape:
+            layouts.add(module.weight.is_contiguous(memory_format=torch.channels_last))
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(look)
+    try:
+        for flags, expected in (("", {False}), ("--channels_last", {True})):
+            layouts.clear()
+            use(program, flags + " --overwrite" * (program == "train.py"), train, results)
+            assert layouts == expected
+    finally:
+        hook.remove()
+
+
+def test_grad_checkpoint_keeps_less_for_the_backward_pass(train):
+    kept = []
+    for flags in ("", "--grad_checkpoint --overwrite"):
+        sizes = []
+
+        def note(x: torch.Tensor, sizes: list = sizes) -> torch.Tensor:
+            sizes.append(x.numel())
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+            train(f"--n_epochs_decay 0 --ngf 8 {flags}")
+        kept.append(sum(sizes))
+    assert kept[1] < 0.7 * kept[0]
+
+
+def test_precision(train, results):
+    """bf16 shows in what is learnt and made, or it is said that there is none."""
+    one = "--n_epochs_decay 0"
+    plain, half = train(one), train(f"{one} --precision bf16 --overwrite")
+    if "no bf16 arithmetic" in half.stdout:
+        return
+    assert digest(half.weights()) != digest(train(f"{one} --overwrite").weights())
+    plain, half = results(), results("--precision bf16")
+    assert any(not np.array_equal(plain[name], half[name]) for name in plain)
+
+
+def test_verbose_of_testing_prints_the_layers(trained, run_here):
+    line = f"--name run --dry_run --checkpoints_dir {trained.folder}/checkpoints".split()
+    line += ["--dataroot", trained.dataroot, "--model", "pix2pix"]
+    assert "Conv2d(" not in run_here("test.py", *line).stdout
+    assert "Conv2d(" in run_here("test.py", *line, "--verbose").stdout
+
+
+def test_suffix_of_testing(train, run_here, photos):
+    train("--suffix {ngf}")
+    line = ["--dataroot", photos, "--model", "pix2pix", "--crop_size", "32", "--dry_run"]
+    assert run_here("test.py", *line, "--name", "run", "--suffix", "{ngf}").status == 2
+    assert run_here("test.py", *line, "--name", "run", "--suffix", "2").status == 0
+
+
+def test_flags_of_the_templates(train, pictures):
+    """The weight scales the loss; the factor says how blurry the input is."""
+    root = pictures.side_by_side(2, SIZE)
+    flags = "--model template --dataset_mode template --print_freq 2 --n_epochs_decay 0"
+    flags += " --overwrite --lr 1e-9 --no_flip --load_size 32 --serial_batches"
+
+    def loss(more: str) -> float:
+        done = train(f"{flags} {more}", dataroot=root)
+        return float(done.loss_lines()[0]["losses"].removeprefix("G: "))
+
+    plain = loss("--lambda_regression 100")
+    assert loss("--lambda_regression 300") == pytest.approx(3 * plain, rel=1e-3)
+    assert loss("--lambda_regression 100 --blur_factor 16") != pytest.approx(plain, rel=1e-3)
+
+
+HERE = "e2e/test_train_and_test.py::"
+# Where else flags are told to do something: FILE::TEST below tests/, by program.
+TRAINING_ELSEWHERE = {
+    "--dataroot --name --model": HERE + "test_options_for_programs",
+    "--device --gpu_ids": HERE + "test_mistakes_in_training",
+    "--grad_checkpoint": HERE + "test_grad_checkpoint_keeps_less_for_the_backward_pass",
+    "--ema": HERE + "test_averages_are_saved_and_taken_in_testing_unless_refused",
+    "--num_threads": HERE + "test_num_threads_load_in_processes_of_their_own",
+    "--print_freq": HERE + "test_print_freq",
+    "--display_freq --use_wandb --wandb_project_name": HERE
+    + "test_wandb_gets_options_losses_and_pictures",
+    "--display_winsize": HERE + "test_display_winsize",
+    "--update_html_freq": HERE + "test_update_html_freq",
+    "--no_html": HERE + "test_no_html",
+    "--save_latest_freq --save_by_iter": HERE + "test_save_latest_freq_and_save_by_iter",
+    "--save_epoch_freq": HERE + "test_save_epoch_freq_and_the_last_epoch",
+    "--save_latest_minutes": HERE + "test_save_latest_minutes",
+    "--keep_checkpoints": HERE + "test_keep_checkpoints",
+    "--verbose": HERE + "test_verbose_prints_the_layers",
+    "--suffix --checkpoints_dir": HERE + "test_suffix_and_checkpoints_dir",
+    "--dry_run": HERE + "test_dry_run_of_training_prints_and_writes_nothing",
+    "--continue_train": HERE + "test_continue_train_goes_on_from_the_weights",
+    "--epoch --load_iter": HERE + "test_continue_train_from_another_label",
+    "--deterministic": HERE + "test_deterministic",
+    "--precision": HERE + "test_precision",
+    "--compile": HERE + "test_compile",
+    "--channels_last": HERE + "test_channels_last",
+    "--lambda_regression --blur_factor": HERE + "test_flags_of_the_templates",
+    "--overwrite": "unit/test_restore.py::test_an_existing_run_is_not_overwritten_by_accident",
+    "--load_pretrain": "unit/test_restore.py::test_pretrained_weights_are_loaded",
+    "--load_pretrain_partial": "unit/test_restore.py::test_pretrained_weights_that_do_not_fit",
+    "--skip_unmatched": "unit/test_aligned_dataset.py"
+    "::test_skip_unmatched_uses_the_rest_and_names_what_is_left_out",
+    "--skip_nonfinite": "unit/test_finite.py::test_skip_nonfinite_gives_up_after_the_number",
+    "--skip_bad_images": "e2e/test_bad_input.py::test_bad_pictures_are_skipped_and_counted",
+    "--max_megapixels": "e2e/test_bad_input.py::test_a_bomb_that_is_let_in_is_still_no_traceback",
+    "--cache": "unit/test_cache.py::test_a_disk_cache_is_used_again_until_a_picture_changes",
+    "--lambda_A --lambda_B --lambda_identity": "contract/test_cycle_gan.py"
+    "::test_a_weight_scales_its_losses_alone",
+    "--lambda_perceptual --vgg_weights": "unit/test_perceptual.py"
+    "::test_the_perceptual_loss_joins_the_generators_objective",
+    "--use_perceptual": "unit/test_perceptual.py"
+    "::test_without_the_perceptual_loss_it_is_pix2pix_bit_for_bit",
+    "--vgg": "unit/test_perceptual.py::test_vgg19_and_grey_pictures",
+    "--use_tensorboard": "e2e/test_loggers.py::test_tensorboard_curves_go_on_after_a_resume",
+    "--use_visdom --display_port --display_env": "e2e/test_loggers.py"
+    "::test_visdom_curves_go_on_after_a_resume",
+    "--display_ncols": "e2e/test_loggers.py::test_visdom_pictures",
+    "--display_id": "e2e/test_loggers.py::test_display_id_0_switches_visdom_off",
+    "--display_server": "e2e/test_loggers.py::test_a_server_on_another_machine_is_not_started",
+}
+TESTING_ELSEWHERE = {
+    "--dataroot --model --netG --norm --ngf --input_nc --output_nc --no_dropout": "unit/"
+    "test_restore.py::test_a_contradiction_names_both_values",
+    "--name --results_dir --device --gpu_ids --dataset_mode": HERE + "test_mistakes_in_testing",
+    "--num_threads": HERE + "test_num_threads_load_in_processes_of_their_own",
+    "--checkpoints_dir": HERE + "test_model_test_runs_a_single_picture",
+    "--display_winsize": "e2e/test_loggers.py::test_flags_of_pages_and_viewers_in_testing",
+    "--use_wandb --wandb_project_name": "e2e/test_loggers.py"
+    "::test_flags_of_pages_and_viewers_in_testing",
+    "--verbose": HERE + "test_verbose_of_testing_prints_the_layers",
+    "--suffix": HERE + "test_suffix_of_testing",
+    "--ema": HERE + "test_averages_are_saved_and_taken_in_testing_unless_refused",
+    "--dry_run": HERE + "test_dry_run_of_testing_writes_nothing",
+    "--precision": HERE + "test_precision",
+    "--compile": HERE + "test_compile",
+    "--channels_last": HERE + "test_channels_last",
+    "--model_suffix": "unit/test_restore.py::test_a_chosen_generator_of_a_cycle_gan",
+    "--max_megapixels": "e2e/test_bad_input.py::test_limit_of_pixels_can_be_raised_and_lowered",
+    "--skip_unmatched": "unit/test_aligned_dataset.py"
+    "::test_skip_unmatched_uses_the_rest_and_names_what_is_left_out",
+    "--blur_factor": HERE + "test_flags_of_the_templates",
+}
+
+
+@pytest.mark.parametrize("program", ["train.py", "test.py"])
+def test_every_flag_is_told_to_do_something(program, run_here, monkeypatch):
+    """By a row that changes weights or results, or by a test elsewhere that has it on its line.
+
+    Flags are those that --help shows for any model and dataset.
+    """
+    monkeypatch.setenv("COLUMNS", "200")
+    flags, training = set(), program == "train.py"
+    for model in models.registry.names():
+        for dataset in data.registry.names():
+            done = run_here(program, "--help", "--model", model, "--dataset_mode", dataset)
+            shown = re.findall(r"^  (--\w+)\b(.*(?:\n {6,}.*)*)", done.stdout, re.MULTILINE)
+            flags |= {flag for flag, text in shown if "no effect in" not in text}
+    assert {"--lr", "--lambda_A", "--vgg"} <= flags or not training
+
+    rows = [flag for flag, _ in CHANGES_WEIGHTS] if training else []
+    rows += [] if training else [f for f, change in TEST_FLAGS.items() if change != "nothing"]
+    told = {word for row in rows for word in row.split() if word.startswith("--")}
+    for group, test in (TRAINING_ELSEWHERE if training else TESTING_ELSEWHERE).items():
+        file, name = test.split("::")
+        source = (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
+        source = re.sub(r"(?ms)^\w+_ELSEWHERE = .*?^}", "", source)  # these tables prove nothing
+        assert re.search(rf"^def {name}\(", source, re.MULTILINE), test
+        for flag in group.split():
+            assert re.search(rf"{flag}\b", source), (flag, test)
+        told |= set(group.split())
+    assert flags - told == set()
+    assert told - flags == set()
 
 
 def test_averages_are_saved_and_taken_in_testing_unless_refused(train, tmp_path, run_here):
@@ -630,6 +847,8 @@ TEST_FLAGS = {  # what changes against the plain results: names of files, or pix
     "--aspect_ratio 2.0": "pixels",
     "--preprocess none": "pixels",
     "--load_size 40": "pixels",
+    "--crop_size 28": "pixels",
+    "--serial_batches off": "pixels",  # another order, and so other dropout for each
     "--eval": "pixels",
     "--no_flip off": "pixels",
     "--seed 5": "pixels",  # of dropout, which acts in testing by default
@@ -827,6 +1046,7 @@ def test_a_picture_that_a_worker_cannot_read(photos, tmp_path, run_cli):
     [
         ("--phase holiday", ["--phase holiday", "holidayA", "trainA, trainB, valA, valB"]),
         ("--model dream", ["--model dream", "pix2pix", "cycle_gan"]),
+        ("--lambda_A 3", ["--lambda_A", "belongs to --model cycle_gan;"]),
         ("--dataset_mode dream", ["--dataset_mode dream", "aligned"]),
         ("--dataset_mode single", ["--dataset_mode single", "pix2pix"]),
         ("--netG unet256", ["'unet256'", "did you mean unet_256?"]),
@@ -836,6 +1056,7 @@ def test_a_picture_that_a_worker_cannot_read(photos, tmp_path, run_cli):
         ("--preprocess crop --crop_size 64", ["p", "48x40", "--crop_size 64"]),
         ("--input_nc 2", ["--input_nc 2"]),
         ("--device cuda:77", ["--device cuda:77"]),
+        ("--gpu_ids 77 --device cpu", ["--device cpu", "--gpu_ids 77"]),
         ("--continue_train", ["--continue_train", "checkpoint"]),
         ("--checkpoints_dir taken", ["taken"]),
         ("--name ../../away", ["--name", "--checkpoints_dir"]),
@@ -861,9 +1082,12 @@ def test_mistakes_in_training(flags, parts, photos, run_here, tmp_path):
         ("--netG unet_128", ["netG", "resnet_6blocks"]),
         ("--phase holiday", ["--phase holiday"]),
         ("--results_dir taken", ["taken"]),
-        ("--model cycle_gan", ["net_G_A.pth"]),
+        ("--model cycle_gan", ["--model cycle_gan", "says pix2pix", "--model test"]),
         ("--num_test 0", ["--num_test"]),
-        ("--lambda_L1 3", ["--lambda_L1"]),
+        ("--device cuda:77", ["--device cuda:77"]),
+        ("--gpu_ids 77 --device cpu", ["--device cpu", "--gpu_ids 77"]),
+        ("--dataset_mode single", ["--dataset_mode single", "pix2pix"]),
+        ("--lambda_L1 3", ["--lambda_L1", "--model pix2pix", "of train.py"]),
     ],
 )
 def test_mistakes_in_testing(flags, parts, trained, run_here, tmp_path):

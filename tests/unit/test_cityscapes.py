@@ -90,6 +90,18 @@ def test_a_photograph_without_a_label_map_stops_it_before_anything_is_written(ci
     assert not (cityscapes.root / "cityscapes").exists()
 
 
+def test_a_label_map_without_a_photograph_is_named(cityscapes, capsys) -> None:
+    prepare(cityscapes.root)
+    assert "label maps" not in capsys.readouterr().out
+    (photo,) = cityscapes.root.glob("leftImg8bit/train/bonn/*.png")
+    photo.unlink()
+    out = prepare(cityscapes.root, "--overwrite")
+    said = capsys.readouterr().out
+    assert "1 label maps have no photograph" in said
+    assert "bonn_000002_0_gtFine_color.png" in said
+    assert "3 pairs" in said and out.is_dir()
+
+
 def test_a_missing_part_is_named(cityscapes) -> None:
     (cityscapes.root / "leftImg8bit" / "val").rename(cityscapes.root / "leftImg8bit" / "other")
     with pytest.raises(UserError, match=r"val/CITY.*other"):

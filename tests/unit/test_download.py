@@ -173,7 +173,7 @@ def damaged(archive: bytes, at: float) -> bytes:
 def test_a_damaged_archive_leaves_nothing(fetch, tmp_path, archive) -> None:
     with pytest.raises(UserError, match=r"http://127\.0\.0\.1.*nothing was kept"):
         fetch(archive)
-    assert list((tmp_path / "here").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []  # not even the folder that it was to go in
 
 
 def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
@@ -215,21 +215,21 @@ def test_a_hostile_archive_is_refused_and_writes_nowhere(fetch, tmp_path, archiv
     with pytest.raises(UserError, match="refused") as error:
         fetch(archive)
     assert name in str(error.value)
-    assert list(tmp_path.rglob("*")) == [tmp_path / "here"]
+    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.mark.parametrize("pack", [zip_of, tar_of])
 def test_an_absolute_path_in_an_archive_is_refused(fetch, tmp_path, pack) -> None:
     with pytest.raises(UserError, match="refused"):
         fetch(pack({"set/trainA/1.jpg": b"1", str(tmp_path / "evil"): b"!"}))
-    assert list(tmp_path.rglob("*")) == [tmp_path / "here"]
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_a_connection_that_breaks_off_leaves_nothing(fetch, server, tmp_path) -> None:
     server.cut = 1000
     with pytest.raises(UserError, match=r"broke off after \d+ of \d+ bytes"):
         fetch(zip_of(inside("set")))  # which is whole, but not what was announced
-    assert list((tmp_path / "here").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []  # not even the folder that it was to go in
 
 
 def test_addresses_that_do_not_answer_are_named(server, tmp_path) -> None:
@@ -266,13 +266,45 @@ def test_the_two_versions_of_one_data_set_share_its_folder(fetch, tmp_path) -> N
 
 
 def test_a_file_downloaded_before_is_unpacked_and_kept(tmp_path) -> None:
-    file = tmp_path / "facades.tar.gz"
-    file.write_bytes(tar_of(inside("facades")))
+    file, files = tmp_path / "facades.tar.gz", {"train/1.jpg": b"pair"}
+    file.write_bytes(tar_of(inside("facades", files)))
     target = tmp_path / "facades"
     command = ["pix2pix_dataset", "facades", "--from", str(file), "--output_dir", str(target)]
     download.main(command)
-    assert tree(target) == FILES
+    assert tree(target) == files
     assert file.exists()
+
+
+@pytest.mark.parametrize(
+    "kind, name, archive, why",
+    [
+        ("cyclegan_dataset", "horse2zebra", zip_of(inside("maps")), "is the data set maps, not"),
+        ("pix2pix_dataset", "facades", tar_of(inside("facades")), "no pictures in any of train,"),
+        ("cyclegan_dataset", "set", zip_of({"set/trainA/a.txt": b"1"}), "is no cyclegan_dataset"),
+        ("cyclegan_dataset", "set", zip_of({"src/main.c": b"1"}), "but main.c"),
+        ("cyclegan_model", "set", zip_of(inside("set")), "PyTorch weights"),
+    ],
+)
+def test_what_is_something_else_leaves_nothing(fetch, tmp_path, kind, name, archive, why) -> None:
+    with pytest.raises(UserError, match=f"{why}.*nothing was kept"):
+        fetch(archive, kind, name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way_is_named_before_anything_is_fetched(server, tmp_path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    command = ["cyclegan_dataset", "set", "--url", server.url("/x", zip_of(FILES)), "--output_dir"]
+    for target in (tmp_path / "taken", tmp_path / "taken" / "set"):
+        with pytest.raises(UserError, match=r"since .*taken is a file"):
+            download.main([*command, str(target)])
+    assert server.asked == []
+
+
+def test_sources_that_cannot_be(tmp_path) -> None:
+    with pytest.raises(UserError, match="pass one of them"):
+        download.main(["cyclegan_dataset", "set", "--url", "x", "--from", "y"])
+    with pytest.raises(UserError, match=r"--from .*none\.zip: there is no such file"):
+        download.main(["cyclegan_dataset", "set", "--from", str(tmp_path / "none.zip")])
 
 
 @pytest.mark.parametrize("old_format", [False, True])
@@ -293,18 +325,39 @@ def test_weights_become_a_run_that_test_py_finds(fetch, old_format) -> None:
 def test_what_is_not_weights_leaves_nothing(fetch, tmp_path, page) -> None:
     with pytest.raises(UserError, match="PyTorch weights"):
         fetch(page, "cyclegan_model")
-    assert list((tmp_path / "here").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []  # not even the folder that it was to go in
 
 
 @pytest.mark.parametrize("kind", download.COLLECTIONS)
 def test_an_unknown_name_lists_what_there_is(kind) -> None:
-    names = download.COLLECTIONS[kind].names
+    names = list(download.COLLECTIONS[kind].sizes)
     with pytest.raises(UserError) as error:
         download.main([kind, names[-1] + "x"])
     assert f"did you mean {names[-1]}?" in str(error.value)
     assert all(name in str(error.value) for name in names)
-    with pytest.raises(UserError, match=names[0]):
-        download.main([kind])
+
+
+@pytest.mark.parametrize("kind", download.COLLECTIONS)
+def test_without_a_name_those_there_are_are_listed_with_their_sizes(kind, capsys) -> None:
+    download.main([kind])
+    lines = capsys.readouterr().out.splitlines()
+    sizes = download.COLLECTIONS[kind].sizes
+    assert [line.split()[0] for line in lines] == list(sizes)
+    for line, size in zip(lines, sizes.values(), strict=True):
+        assert line.endswith(f" {size} MB" if size else "cityscapes-dataset.com")
+
+
+def test_help_of_a_command_has_its_names_and_no_others(capsys) -> None:
+    with pytest.raises(SystemExit):
+        download.main(["pix2pix_dataset", "--help"])
+    text = capsys.readouterr().out
+    assert text.startswith("usage: download_pix2pix_dataset [-h]")
+    assert "[name]" in text and "{" not in text
+    assert "30 MB" in text and "night2day" in text and "zebra2horse" not in text
+    assert "checksums" in text and "length" in text
+    download.main(["--help"])
+    text = capsys.readouterr().out
+    assert all(kind in text for kind in download.COLLECTIONS) and "zebra2horse" in text
 
 
 def test_a_name_cannot_lead_elsewhere(server) -> None:
@@ -356,6 +409,10 @@ def test_the_shell_commands_of_guides(server, tmp_path, script, file) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert list(tree(tmp_path / "a b")) == [file]
+    done = subprocess.run(
+        ["sh", str(ROOT / script), "nothing"], env={**os.environ, "PATH": path}, capture_output=True
+    )
+    assert done.stderr.decode().startswith(f"{Path(script).stem}: error: there is no ")
 
 
 def test_it_needs_nothing_but_python(tmp_path) -> None:

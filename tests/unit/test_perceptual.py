@@ -203,6 +203,13 @@ def test_a_missing_file_says_both_ways(tmp_path):
         assert part in line
 
 
+def test_a_file_of_text_says_both_ways(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello world")
+    line = error_of(lambda: PerceptualLoss("vgg16", tmp_path / "notes.txt"))
+    for part in ("notes.txt", "state_dict", "vgg16", "downloaded", "--vgg_weights FILE"):
+        assert part in line
+
+
 def test_weights_of_the_other_vgg_are_told_apart(weights):
     line = error_of(lambda: PerceptualLoss("vgg16", weights["vgg19"]))
     assert "vgg19.pth" in line and "features.17.weight" in line and "--vgg vgg19" in line

@@ -101,7 +101,7 @@ def test_fp16_trains_with_a_scale_that_fits(pictures, monkeypatch):
     torch.testing.assert_close(half[0, 1:], full[0, 1:], rtol=0.01, atol=0)
     assert scales[0] == 2.0**16 > min(scales)  # lowered until gradients do not overflow
     assert scales[-1] == scales[-3] == scales[-5]
-    assert half[-3:, 1].mean() < 0.9 * half[:3, 1].mean()  # and then it learns
+    assert half[-3:, 1].mean() < 0.95 * half[:3, 1].mean()  # and then it learns
 
 
 def test_small_gradients_survive_fp16():

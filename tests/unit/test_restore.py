@@ -138,6 +138,30 @@ def test_the_architecture_is_restored(record, program, work, capsys):
     models.create_model(opt).load_networks("latest")
 
 
+@pytest.mark.parametrize("record", ["json", "foreign"])
+def test_another_model_is_refused_and_both_ways_are_said(record, work):
+    work.run("--model pix2pix", record=record)
+    for other in ("cycle_gan", "colorization"):
+        message = refused(work.again, "test", f"--model {other} --name run")
+        for part in (f"--model {other}", "says pix2pix", "pass --model pix2pix", "--model test"):
+            assert part in message
+        message = refused(work.again, "continue", f"--model {other} --name run")
+        for part in (f"--model {other}", "says pix2pix", "leave the flag out", "another --name"):
+            assert part in message
+    for program, other in (("test", "test"), ("continue", "pix2pix_with_perceptual")):
+        assert work.again(program, f"--model {other} --name run").ngf == 2
+    work.run("--model colorization", name="colours", record=record)
+    message = refused(work.again, "test", "--model pix2pix --name colours")
+    assert "pass --model colorization" in message and "--model test" not in message
+
+
+def test_a_change_is_not_told_before_it_is_refused(work, capsys):
+    work.run("--model pix2pix")
+    capsys.readouterr()
+    assert "says 2" in refused(work.again, "continue", "--name run --ngf 5 --lr 1")
+    assert "->" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("record", RECORDS)
 def test_a_contradiction_names_both_values(record, program, work):
@@ -252,7 +276,9 @@ def test_nothing_to_go_on_from(work):
 
 def test_auto_goes_on_or_starts(work):
     line = f"--model pix2pix {SMALL} --name run --continue_train auto"
-    assert work.train(line)[1].continue_train is False
+    options, opt = work.train(line)
+    assert opt.continue_train is False
+    assert "continue_train: False\t[default: False, given: auto]" in options.text
     work.run("--model pix2pix")
     assert work.train(line)[1].continue_train is True
 

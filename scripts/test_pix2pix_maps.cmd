@@ -1,0 +1,1 @@
+@python "%~dp0preset.py" test_pix2pix_maps %*

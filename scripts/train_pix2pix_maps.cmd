@@ -1,0 +1,1 @@
+@python "%~dp0preset.py" train_pix2pix_maps %*
