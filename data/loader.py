@@ -22,6 +22,7 @@ class Loader:
     """Iterates over the batches of one epoch; `len()` is the number of images.
 
     Call `set_epoch` before each epoch. The results do not depend on `num_workers`.
+    With `pin_memory` a GPU can fetch a batch while it computes.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Loader:
         seed: int,
         max_images: float = math.inf,
         skip_bad: bool = False,
+        pin_memory: bool = False,
     ):
         self.dataset = dataset
         self.skipped: set[str] = set()
@@ -55,7 +57,7 @@ class Loader:
             persistent_workers=num_workers > 0,
             collate_fn=collate,
             worker_init_fn=partial(leave_signals_to_main, closing),
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pin_memory,
             generator=torch.Generator().manual_seed(seed),  # leaves the global source alone
         )
 
