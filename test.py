@@ -8,6 +8,7 @@ Results go to results/NAME/PHASE_EPOCH, with the page index.html.
 import sys
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 import data
@@ -15,6 +16,7 @@ import models
 from options.test_options import TestOptions
 from util import distributed, runtime
 from util.loggers.wandb import WandbResults
+from util.per_sample import normalize_each_alone
 from util.performance import prepare
 from util.results import Results
 
@@ -28,12 +30,15 @@ def main() -> None:
     dataset = data.create_dataset(opt, max_images=opt.num_test)
     model = models.create_model(opt)
     model.setup(opt)
+    if opt.eval:
+        model.eval()
+    elif opt.batch_size > 1:
+        for net in model.networks().values():
+            normalize_each_alone(net)
     prepare(model.networks(), [], opt, model.device)
     if opt.dry_run:
         return
     options.save(opt)
-    if opt.eval:
-        model.eval()
 
     label = f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch
     folder = Path(opt.results_dir) / opt.name / f"{opt.phase}_{label}"
@@ -48,7 +53,10 @@ def main() -> None:
         compare=model.compare,
         options=options.text,
     )
-    with tqdm(total=len(dataset), unit="image", disable=not sys.stderr.isatty()) as bar:
+    with (
+        tqdm(total=len(dataset), unit="image", disable=not sys.stderr.isatty()) as bar,
+        torch.autocast(model.device.type, enabled=False),  # keeps what --precision has cast
+    ):
         for batch in dataset:
             model.set_input(batch)
             model.test()

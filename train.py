@@ -28,6 +28,7 @@ from util.lock import RunLock
 from util.loggers import Loggers, create_loggers
 from util.loggers.base import Losses
 from util.performance import prepare
+from util.startup import skip_dynamo
 from util.updates import Updates
 
 
@@ -38,6 +39,8 @@ def main() -> None:
     runtime.seed_everything(opt.seed)
     if opt.deterministic:
         be_deterministic()
+    if not opt.compile:
+        skip_dynamo()
     dataset = data.create_dataset(opt)
     model = models.create_model(opt)
     model.setup(opt)

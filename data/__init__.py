@@ -13,6 +13,7 @@ from data.base_dataset import BaseDataset
 from data.cache import create_cache
 from data.loader import Loader
 from util.registry import Registry
+from util.runtime import resolve_device
 
 registry = Registry("data", "dataset", BaseDataset, "--dataset_mode")
 
@@ -31,6 +32,7 @@ def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loa
         num_workers=opt.num_threads,
         max_images=max_images,
         skip_bad=opt.isTrain and opt.skip_bad_images,
+        pin_memory=resolve_device(opt.device).type == "cuda",
         seed=opt.seed,
     )
     print(f"dataset [{opt.dataset_mode}]: {len(loader)} images")

@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from PIL import Image
 
-from data.base_dataset import BaseDataset, channels, in_file, missing_phase
+from data.base_dataset import BaseDataset, channels, in_file, missing_phase, size_of
 from data.cache import Form, Key
 from data.image_folder import has_pictures, make_dataset
-from data.transforms import to_channels, to_tensor
+from data.transforms import to_channels, to_pixels, to_tensor
 from util.errors import UserError
 
 
@@ -64,10 +65,10 @@ class AlignedDataset(BaseDataset):
         path_a, path_b = self.pairs[index]
         try:
             pair = self.cached((path_a, path_b), lambda: self._resized_pair(path_a, path_b))
-            augment = self.draw_augment(pair[0].size)
+            augment = self.draw_augment(size_of(pair[0]))
         except UserError as error:
             raise in_file(path_a, error) from error
-        a, b = (to_tensor(augment(picture)) for picture in pair)
+        a, b = (to_tensor(augment(pixels)) for pixels in pair)
         return {"A": a, "B": b, "A_paths": path_a, "B_paths": path_b}
 
     def cacheable(self) -> dict[Key, list[Form]]:
@@ -78,7 +79,7 @@ class AlignedDataset(BaseDataset):
             if (size := self.resized_size(pair[0], columns)) is not None
         }
 
-    def _resized_pair(self, path_a: str, path_b: str) -> list[Image.Image]:
+    def _resized_pair(self, path_a: str, path_b: str) -> list[torch.Tensor]:
         pictures = (
             split_halves(self.open(path_a))
             if self.side_by_side
@@ -86,7 +87,7 @@ class AlignedDataset(BaseDataset):
         )
         target = self._common_size(pictures[0].size, pictures[1].size)
         return [
-            self.resize(to_channels(picture, num_channels), target)
+            to_pixels(self.resize(to_channels(picture, num_channels), target))
             for picture, num_channels in zip(pictures, self.num_channels, strict=True)
         ]
 

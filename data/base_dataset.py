@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch.utils import data
 
 from data.cache import Form, Key, PictureCache
 from data.image_folder import nearby
 from data.image_io import open_picture, picture_size
-from data.transforms import Augment, Resize, to_channels, to_tensor
+from data.transforms import Augment, Resize, to_channels, to_picture, to_pixels, to_tensor
 from util.errors import UserError
 
 
@@ -70,22 +70,26 @@ class BaseDataset(data.Dataset, ABC):
 
     def load(self, path: str, num_channels: int) -> torch.Tensor:
         """A picture, resized, cropped and flipped: (C, H, W) in [-1, 1]."""
-        return to_tensor(self.load_picture(path, num_channels))
+        return to_tensor(self.load_pixels(path, num_channels))
 
     def load_picture(self, path: str, num_channels: int = 3) -> Image.Image:
         """A picture, resized, cropped and flipped, in RGB or, for one channel, in grey."""
+        return to_picture(self.load_pixels(path, num_channels))
 
-        def make() -> list[Image.Image]:
-            return [self.resize(to_channels(self.open(path), num_channels))]
+    def load_pixels(self, path: str, num_channels: int) -> torch.Tensor:
+        """A picture, resized, cropped and flipped: (C, H, W) uint8, not to be written to."""
+
+        def make() -> list[torch.Tensor]:
+            return [to_pixels(self.resize(to_channels(self.open(path), num_channels)))]
 
         try:
-            picture = self.cached((path, str(num_channels)), make)[0]
-            return self.draw_augment(picture.size)(picture)
+            pixels = self.cached((path, str(num_channels)), make)[0]
+            return self.draw_augment(size_of(pixels))(pixels)
         except UserError as error:
             raise in_file(path, error) from error
 
-    def cached(self, key: Key, make: Callable[[], list[Image.Image]]) -> list[Image.Image]:
-        """What `make` gives, from the cache where it is there."""
+    def cached(self, key: Key, make: Callable[[], list[torch.Tensor]]) -> list[torch.Tensor]:
+        """The pixels that `make` gives, from the cache where it is there."""
         return make() if self.cache is None else self.cache.get(key, make)
 
     def cacheable(self) -> dict[Key, list[Form]]:
@@ -131,6 +135,11 @@ class BaseDataset(data.Dataset, ABC):
                     f"({size[0]}x{size[1]}) becomes {target[0]}x{target[1]}"
                 )
                 return
+
+
+def size_of(pixels: torch.Tensor) -> tuple[int, int]:
+    """(width, height) of a picture (C, H, W)."""
+    return pixels.shape[2], pixels.shape[1]
 
 
 def in_file(path: str, error: UserError) -> UserError:
@@ -194,8 +203,10 @@ class PictureTransform:
         resize, crop_size = geometry(self.opt)
         picture = to_channels(picture, 1) if self.grayscale else picture
         picture = resize(picture, method=self.method)
-        left, top = params["crop_pos"]
-        picture = Augment(left, top, crop_size, params["flip"])(picture)
+        if crop_size is not None:
+            left, top = params["crop_pos"]
+            picture = picture.crop((left, top, left + crop_size, top + crop_size))
+        picture = ImageOps.mirror(picture) if params["flip"] else picture
         return to_tensor(picture) if self.convert else picture
 
 

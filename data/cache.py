@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from data.transforms import Size
 
@@ -47,8 +46,8 @@ class PictureCache:
             with open(file, "wb") as block:
                 block.truncate(starts[-1])
 
-    def get(self, key: Key, make: Callable[[], list[Image.Image]]) -> list[Image.Image]:
-        """The pictures of a key, made the first time in any process and kept."""
+    def get(self, key: Key, make: Callable[[], list[torch.Tensor]]) -> list[torch.Tensor]:
+        """The pictures of a key, (C, H, W) uint8, made the first time in any process and kept."""
         if key not in self.places:
             return make()
         block = self._block()
@@ -56,23 +55,20 @@ class PictureCache:
         stored = []
         for (width, height), channels in self.forms[key]:
             end = start + num_bytes(((width, height), channels))
-            shape = (height, width) if channels == 1 else (height, width, channels)
-            stored.append(block[start:end].reshape(shape))
+            stored.append(block[start:end].view(channels, height, width))
             start = end
-        if block[flag]:
-            return [Image.fromarray(pixels) for pixels in stored]
-        pictures = make()
-        for pixels, picture in zip(stored, pictures, strict=True):
-            pixels[:] = np.asarray(picture)
-        block[flag] = 1  # after the pixels: another process may look at any moment
-        return pictures
+        if not block[flag]:
+            for place, pixels in zip(stored, make(), strict=True):
+                place.copy_(pixels)
+            block[flag] = 1  # after the pixels: another process may look at any moment
+        return stored
 
-    def _block(self) -> np.ndarray:
+    def _block(self) -> torch.Tensor:
         """The bytes: a flag per picture that says whether it is there, then all pixels."""
         if self.file is None:
-            return self._memory.numpy()
+            return self._memory
         if getattr(self, "_mapped_in", None) != os.getpid():  # each process maps the file itself
-            self._mapped = np.memmap(self.file, dtype=np.uint8, mode="r+")
+            self._mapped = torch.from_numpy(np.memmap(self.file, dtype=np.uint8, mode="r+"))
             self._mapped_in = os.getpid()
         return self._mapped
 
@@ -102,7 +98,7 @@ def create_cache(
     file, budget = None, 0.0
     if mode == "disk":
         stamps = [[*key, os.path.getmtime(key[0]), os.path.getsize(key[0])] for key in forms]
-        digest = hashlib.sha256(json.dumps([settings, stamps]).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(json.dumps(["planar", settings, stamps]).encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         file, budget = folder / f"{digest}.bin", shutil.disk_usage(folder).free * DISK_SHARE
     else:
@@ -118,11 +114,14 @@ def create_cache(
 
 
 def ram_budget() -> float:
-    """Bytes that pictures may take in memory: RAM_SHARE of what is free."""
+    """Bytes that pictures may take in memory: RAM_SHARE of what is free, over all processes here.
+
+    torchrun starts LOCAL_WORLD_SIZE processes on a machine, each with a cache of its own.
+    """
     available = UNKNOWN_RAM
     if os.path.exists("/proc/meminfo"):
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         available = int(lines["MemAvailable"].split()[0]) * 1024
     if os.path.isdir("/dev/shm"):  # where shared memory lies; small in many containers
         available = min(available, shutil.disk_usage("/dev/shm").free)
-    return available * RAM_SHARE
+    return available * RAM_SHARE / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -24,6 +24,7 @@ class Loader:
     """Iterates over this process's batches of one epoch; `len()` is the number of images of all.
 
     Call `set_epoch` before each epoch. The results do not depend on `num_workers`.
+    With `pin_memory` a GPU can fetch a batch while it computes.
 
     Attributes:
         step_images: images of the batch that was given last, over all processes.
@@ -40,6 +41,7 @@ class Loader:
         seed: int,
         max_images: float = math.inf,
         skip_bad: bool = False,
+        pin_memory: bool = False,
     ):
         self.dataset = dataset
         self.step_images, self.weight = 0, 1.0
@@ -60,7 +62,7 @@ class Loader:
             persistent_workers=num_workers > 0,
             collate_fn=collate,
             worker_init_fn=partial(leave_signals_to_main, closing),
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pin_memory,
             generator=torch.Generator().manual_seed(seed),  # leaves the global source alone
         )
 

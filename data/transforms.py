@@ -1,7 +1,8 @@
 """From a decoded picture to the tensor a network sees: resize, crop, flip, scale to [-1, 1].
 
-The first step, `Resize`, depends on the picture alone; only `Augment` is random. Everything here is
-a plain class, so that samples pickle to worker processes on every system.
+The first step, `Resize`, depends on the picture alone; only `Augment` is random. Between the two a
+picture becomes pixels: a planar uint8 tensor (C, H, W), of which a crop is a slice. Everything here
+is a plain class, so that samples pickle to worker processes on every system.
 """
 
 from __future__ import annotations
@@ -102,13 +103,11 @@ class Augment:
             )
         return Augment(left, top, crop_size, flips and random.random() > 0.5)
 
-    def __call__(self, picture: Image.Image) -> Image.Image:
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         if self.crop_size is not None:
             right, bottom = self.left + self.crop_size, self.top + self.crop_size
-            picture = picture.crop((self.left, self.top, right, bottom))
-        if self.flip:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return picture
+            pixels = pixels[:, self.top : bottom, self.left : right]
+        return pixels.flip(-1) if self.flip else pixels
 
 
 def to_channels(picture: Image.Image, num_channels: int) -> Image.Image:
@@ -116,9 +115,19 @@ def to_channels(picture: Image.Image, num_channels: int) -> Image.Image:
     return picture.convert("L") if num_channels == 1 else picture
 
 
-def to_tensor(picture: Image.Image) -> torch.Tensor:
-    """(C, H, W) float32 in [-1, 1] from an RGB (C = 3) or grey (C = 1) picture."""
+def to_pixels(picture: Image.Image) -> torch.Tensor:
+    """(C, H, W) uint8 from an RGB (C = 3) or grey (C = 1) picture."""
     pixels = np.array(picture)
-    tensor = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()
+
+
+def to_picture(pixels: torch.Tensor) -> Image.Image:
+    """The RGB or grey picture of (C, H, W) uint8; `to_pixels` backwards."""
+    return Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)).numpy())
+
+
+def to_tensor(picture: Image.Image | torch.Tensor) -> torch.Tensor:
+    """(C, H, W) float32 in [-1, 1] from an RGB (C = 3) or grey (C = 1) picture, or its pixels."""
+    pixels = picture if isinstance(picture, torch.Tensor) else to_pixels(picture)
     # In this order the result is bit for bit that of ToTensor and Normalize(0.5, 0.5).
-    return tensor.contiguous().float().div_(255).sub_(0.5).div_(0.5)
+    return pixels.float().div_(255).sub_(0.5).div_(0.5)

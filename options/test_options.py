@@ -54,7 +54,8 @@ class TestOptions(BaseOptions):
             "--eval",
             action="store_true",
             help="normalise with the running averages of training and without dropout; by default "
-            "both act as in training, as pix2pix was published",
+            "both act as in training on each picture alone, whatever --batch_size, as pix2pix was "
+            "published",
         )
 
     def resolve(self, opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:

@@ -1,17 +1,27 @@
-"""Where test.py puts its results: one picture file per input and label, and a page over them."""
+"""Where test.py puts its results: one picture file per input and label, and a page over them.
+
+Encoding, writing and measuring happen on threads, while the network works on the next pictures.
+"""
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from util.html import ResultsPage
 from util.loggers.wandb import WandbResults
 from util.metrics import image_metrics
-from util.util import mkdirs, save_image, tensor2im
+from util.util import mkdirs, save_image, to_array, to_bytes
+
+THREADS = min(4, os.cpu_count() or 1)
+WAITING = 4 * THREADS  # results at most; each holds the pictures of one input
 
 
 class Results:
@@ -38,31 +48,53 @@ class Results:
         self.also = also
         self.metrics: list[dict[str, float]] = []
         self._names = UniqueNames()
+        self._threads = ThreadPoolExecutor(THREADS, "results")
+        self._unfinished: deque[tuple[Future, dict[str, Any]]] = deque()
         mkdirs(folder / "images")
         self.page = ResultsPage(folder, **page)
 
     def add(self, visuals: Mapping[str, torch.Tensor], paths: Mapping[str, Sequence[str]]) -> None:
-        """Write a batch: label to (N, C, H, W) in [-1, 1], and label to its N source files."""
-        batch = len(next(iter(visuals.values())))
-        for i in range(batch):
-            pictures = {label: tensor2im(tensor[i]) for label, tensor in visuals.items()}
-            files = {}
-            for label, picture in pictures.items():
-                files[label] = f"{self._names.of(paths[label][i], label)}_{label}.png"
-                save_image(picture, self.folder / "images" / files[label], self.aspect_ratio)
-            metrics: dict[str, float] = {}
-            if self.measure is not None:
-                result, target = self.measure
-                metrics = image_metrics(pictures[result], pictures[target])
-                self.metrics.append(metrics)
-            label, sources = next(iter(paths.items()))
-            source, name = sources[i], self._names.of(sources[i], label)
-            self.page.add_result(name=name, source=source, files=files, metrics=metrics)
-            if self.also is not None:
-                self.also.add(pictures, metrics)
+        """Take a batch: label to (N, C, H, W) in [-1, 1], and label to its N source files.
+
+        Raises OSError where this or an earlier result could not be written.
+        """
+        pixels = {label: to_bytes(tensor) for label, tensor in visuals.items()}
+        label, sources = next(iter(paths.items()))
+        for i, source in enumerate(sources):
+            files = {la: f"{self._names.of(paths[la][i], la)}_{la}.png" for la in pixels}
+            result = {"name": self._names.of(source, label), "source": source, "files": files}
+            mine = {la: of_batch[i] for la, of_batch in pixels.items()}
+            self._unfinished.append((self._threads.submit(self._write, mine, files), result))
+            if len(self._unfinished) > WAITING:
+                self._finish_first()
+
+    def _write(
+        self, pixels: Mapping[str, torch.Tensor], files: Mapping[str, str]
+    ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """Write the files of one input; returns its pictures, (H, W, 3) uint8, and metrics."""
+        pictures = {label: to_array(picture) for label, picture in pixels.items()}
+        for label, picture in pictures.items():
+            save_image(picture, self.folder / "images" / files[label], self.aspect_ratio)
+        if self.measure is None:
+            return pictures, {}
+        result, target = self.measure
+        return pictures, image_metrics(pictures[result], pictures[target])
+
+    def _finish_first(self) -> None:
+        """Wait for the oldest result, and tell of it: pages show results in the order of inputs."""
+        written, result = self._unfinished.popleft()
+        pictures, metrics = written.result()
+        self.page.add_result(**result, metrics=metrics)
+        if metrics:
+            self.metrics.append(metrics)
+        if self.also is not None:
+            self.also.add(pictures, metrics)
 
     def close(self) -> dict[str, float]:
-        """Finish the page; returns the mean of each metric."""
+        """Wait for all results and finish the page; returns the mean of each metric."""
+        while self._unfinished:
+            self._finish_first()
+        self._threads.shutdown()
         self.page.end()
         names = self.metrics[0] if self.metrics else {}
         means = {n: sum(m[n] for m in self.metrics) / len(self.metrics) for n in names}

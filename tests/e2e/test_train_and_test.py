@@ -852,7 +852,7 @@ TEST_FLAGS = {  # what changes against the plain results: names of files, or pix
     "--eval": "pixels",
     "--no_flip off": "pixels",
     "--seed 5": "pixels",  # of dropout, which acts in testing by default
-    "--batch_size 3": "pixels",  # norm acts as in training by default
+    "--batch_size 3": "pixels",  # of dropout, whose masks come in another order
     "": "nothing",
     "--num_threads 1": "nothing",
     "--display_winsize 99": "nothing",

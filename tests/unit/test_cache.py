@@ -2,13 +2,14 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import data
 import models
-from data.cache import PictureCache, create_cache
+from data.cache import PictureCache, create_cache, ram_budget
 from options.train_options import TrainOptions
 
 
@@ -50,6 +51,13 @@ def test_cached_samples_are_the_same(pictures, mode, workers, layout):
     assert equal(plain, cached)
     flags_set = dataset.cache._block()[: len(dataset.cache.places)]
     assert flags_set.all(), "every picture is in the cache after an epoch, whoever loaded it"
+
+
+def test_the_processes_of_a_machine_share_the_budget(monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+    alone = ram_budget()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert ram_budget() == alone / 4
 
 
 def test_a_disk_cache_is_used_again_until_a_picture_changes(pictures):

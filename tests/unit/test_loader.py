@@ -189,12 +189,15 @@ def test_pictures_are_alike_for_any_number_of_workers(pictures, tmp_path, monkey
     assert not torch.equal(first, second)
 
 
-def test_workers_can_be_spawned(pictures, tmp_path, monkeypatch):
-    """As on Windows and macOS: dataset, sampler and collate go to the workers by pickle."""
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+def test_workers_can_be_spawned(cache, pictures, tmp_path, monkeypatch):
+    """As on Windows and macOS: dataset, cache, sampler and collate go to the workers by pickle."""
     monkeypatch.chdir(tmp_path)
-    batches = data.create_dataset(options(pictures.two_folders(2), "--num_threads", "1"))
+    dataroot = pictures.two_folders(2)
+    batches = data.create_dataset(options(dataroot, "--num_threads", "0", "--cache", "none"))
     samples = torch.cat([batch["A"] for batch in batches])
-    spawning = data.create_dataset(options(pictures.two_folders(2), "--num_threads", "1"))
+    spawning = data.create_dataset(options(dataroot, "--num_threads", "1", "--cache", cache))
     spawning._batches.multiprocessing_context = "spawn"
     assert torch.equal(torch.cat([batch["A"] for batch in spawning]), samples)
+    assert spawning.dataset.cache._block()[:2].all(), "the worker has filled what this process sees"
     assert pickle.loads(pickle.dumps(spawning.dataset)).pairs == spawning.dataset.pairs

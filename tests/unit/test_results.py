@@ -132,6 +132,27 @@ def test_means_of_the_metrics(tmp_path):
     )
 
 
+def test_a_file_that_cannot_be_written_is_an_error_here(tmp_path):
+    """Pictures are written on threads; a full disk or the like ends the program all the same."""
+    results = Results(tmp_path, measure=None, **PAGE)
+    (tmp_path / "images" / "2_fake_B.png").mkdir()
+    with pytest.raises(OSError, match=r"2_fake_B\.png"):
+        results.add(visuals(0, batch=100), paths(*(f"{number}.png" for number in range(100))))
+
+
+def test_results_are_told_in_the_order_of_inputs(tmp_path):
+    results = Results(tmp_path, measure=None, **PAGE)
+    sizes = [8 if number % 5 else 512 for number in range(40)]  # large ones take longer
+    for number, size in enumerate(sizes):
+        results.add({"fake": torch.rand(1, 3, size, size)}, {"fake": [f"n{number:02}.png"]})
+    results.close()
+    told = "".join(file.read_text() for file in sorted((tmp_path / "data").glob("*.js")))
+    places = [told.index(f"n{number:02}_fake.png") for number in range(40)]
+    assert places == sorted(places)
+    for number, size in enumerate(sizes):
+        assert Image.open(tmp_path / "images" / f"n{number:02}_fake.png").size == (size, size)
+
+
 def test_label_order_is_kept(tmp_path):
     results = Results(tmp_path, measure=None, **PAGE)
     results.add(visuals(0), paths("1.png"))

@@ -1,0 +1,66 @@
+"""A start without torch._dynamo: quicker, and the same training bit for bit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from util.startup import inside_dynamo_wrapper
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINING = """
+import io, sys, torch
+from util.startup import skip_dynamo
+
+if "skip" in sys.argv:
+    skip_dynamo()
+torch.manual_seed(1)
+torch.set_num_threads(1)
+net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Tanh(), torch.nn.Conv2d(8, 1, 3))
+for fused in (False, True):
+    adam = torch.optim.Adam(net.parameters(), lr=0.01, betas=(0.5, 0.999), fused=fused)
+    halving = torch.optim.lr_scheduler.StepLR(adam, 2, 0.5)
+    for _ in range(5):
+        adam.zero_grad()
+        net(torch.rand(2, 3, 8, 8)).square().mean().backward()
+        adam.step()
+        halving.step()
+        adam.load_state_dict(adam.state_dict())
+state = [p.detach() for p in net.parameters()] + [s["exp_avg_sq"] for s in adam.state.values()]
+print(torch.cat([t.flatten() for t in state]).double().numpy().tobytes().hex())
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def training(*arguments: str) -> list[str]:
+    """The weights after some steps as digits, and whether torch._dynamo was imported."""
+    command = [sys.executable, "-c", TRAINING, *arguments]
+    return subprocess.check_output(command, cwd=ROOT, text=True).split()
+
+
+def test_adam_without_dynamo_gives_the_same_bits():
+    weights, imported = training("skip")
+    stock_weights, stock_imported = training()
+    assert weights == stock_weights
+    assert (imported, stock_imported) == ("False", "True")
+
+
+def test_training_does_not_import_dynamo(pictures, run_cli):
+    flags = "--model pix2pix --netG resnet_6blocks --ngf 4 --ndf 4 --load_size 64 --crop_size 64"
+    flags += " --n_epochs 1 --n_epochs_decay 0 --num_threads 0 --name x --device cpu"
+    run = run_cli(
+        "train.py",
+        *("--dataroot", pictures.side_by_side(1), *flags.split()),
+        PYTHONPROFILEIMPORTTIME="1",  # tells on stderr of every import
+    )
+    assert run.status == 0, run.stderr[-2000:]
+    assert "torch.optim.adam" in run.stderr
+    assert "torch._dynamo" not in run.stderr
+
+
+def test_methods_that_do_not_import_dynamo_are_left_alone():
+    assert inside_dynamo_wrapper(torch.optim.SGD.__init__) is None
+    assert inside_dynamo_wrapper(None) is None
