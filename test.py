@@ -5,6 +5,11 @@
 Results go to results/NAME/PHASE_EPOCH, with the page index.html.
 """
 
+from util.interrupt import while_importing
+
+if __name__ == "__main__":
+    while_importing()
+
 import sys
 from pathlib import Path
 

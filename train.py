@@ -5,6 +5,11 @@
 Weights go to checkpoints/NAME, the training page to checkpoints/NAME/web/index.html.
 """
 
+from util.interrupt import while_importing
+
+if __name__ == "__main__":
+    while_importing()
+
 import argparse
 import sys
 import time
