@@ -31,6 +31,7 @@ def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loa
         num_workers=opt.num_threads,
         max_images=max_images,
         skip_bad=opt.isTrain and opt.skip_bad_images,
+        advice="; --skip_bad_images takes another instead" if opt.isTrain else "",
         seed=opt.seed,
     )
     print(f"dataset [{opt.dataset_mode}]: {len(loader)} images")

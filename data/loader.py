@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import math
 import signal
+import sys
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from tqdm import tqdm
 
 from util.errors import UserError, first_line
 from util.interrupt import leave_signals_to_main
@@ -22,6 +24,10 @@ class Loader:
     """Iterates over the batches of one epoch; `len()` is the number of images.
 
     Call `set_epoch` before each epoch. The results do not depend on `num_workers`.
+
+    Args:
+        skip_bad: let another sample stand in for one that cannot be had.
+        advice: ends the message of the error that such samples are otherwise.
     """
 
     def __init__(
@@ -34,8 +40,9 @@ class Loader:
         seed: int,
         max_images: float = math.inf,
         skip_bad: bool = False,
+        advice: str = "",
     ):
-        self.dataset = dataset
+        self.dataset, self.advice = dataset, advice
         self.skipped: set[str] = set()
         self.num_images = int(min(max_images, len(dataset)))
         # In shared memory, because the worker processes outlive an epoch.
@@ -76,7 +83,7 @@ class Loader:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for batch in batches:
                 if isinstance(batch, SampleError):
-                    raise DataError(batch.message)
+                    raise DataError(f"{batch.message}{self.advice if batch.is_bad else ''}")
                 self._report(batch.pop("skipped", []))
                 yield batch
         except (RuntimeError, ConnectionError, EOFError) as error:
@@ -92,7 +99,9 @@ class Loader:
         for message in filter(None, messages):
             if message not in self.skipped:
                 self.skipped.add(message)
-                print(f"skipped, {len(self.skipped)} so far: {message}", flush=True)
+                # Not print, which would break the progress bars.
+                tqdm.write(f"skipped, {len(self.skipped)} so far: {message}")
+                sys.stdout.flush()
 
 
 class EpochSampler(Sampler[int]):
@@ -118,10 +127,14 @@ class DataError(UserError):
 
 
 class SampleError:
-    """Carries a UserError's message out of a worker, where an exception would lose its form."""
+    """Carries a UserError's message out of a worker, where an exception would lose its form.
 
-    def __init__(self, message: str):
-        self.message = message
+    Attributes:
+        is_bad: whether one could do without the samples that it speaks of.
+    """
+
+    def __init__(self, message: str, is_bad: bool = True):
+        self.message, self.is_bad = message, is_bad
 
 
 class SeededDataset(Dataset):
@@ -147,7 +160,7 @@ class SeededDataset(Dataset):
                 if not isinstance(sample, SampleError):
                     return {**sample, "skipped": message}
                 message = message or sample.message
-            return SampleError(f"no picture is left: {message}")
+            return SampleError(f"no picture is left: {message}", is_bad=False)
 
     def _sample(self, index: int) -> Any:
         try:
@@ -157,16 +170,18 @@ class SeededDataset(Dataset):
 
 
 def collate(samples: list[Any]) -> Any:
-    """PyTorch's batch of samples, or the first sample's error."""
-    for sample in samples:
-        if isinstance(sample, SampleError):
-            return sample
+    """PyTorch's batch of samples, or an error that names all the bad ones among them."""
+    errors = [sample for sample in samples if isinstance(sample, SampleError)]
+    if errors:
+        messages = dict.fromkeys(error.message for error in errors)
+        return SampleError("; ".join(messages), all(error.is_bad for error in errors))
     for key, value in samples[0].items():
         shapes = {tuple(s[key].shape) for s in samples} if isinstance(value, torch.Tensor) else ()
         if len(shapes) > 1:
             sizes = " and ".join(sorted(f"{shape[-1]}x{shape[-2]}" for shape in shapes))
             return SampleError(
                 f"pictures of {sizes} cannot form one batch; pass --batch_size 1, or --preprocess "
-                "resize_and_crop"
+                "resize_and_crop",
+                is_bad=False,
             )
     return default_collate(samples)
