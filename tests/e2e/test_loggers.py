@@ -499,6 +499,16 @@ def test_a_missing_package_of_tensorboard(train, folder, monkeypatch) -> None:
     assert warning.startswith("warning: TensorBoard is switched off: ModuleNotFoundError: ")
 
 
+def test_logs_that_cannot_be_written_cost_the_logs_alone(train, folder) -> None:
+    train("--n_epochs 1 --n_epochs_decay 0")
+    (folder / "loss_log.txt").unlink()
+    (folder / "loss_log.txt").mkdir()
+    printed = train("--continue_train --n_epochs 2 --n_epochs_decay 0")
+    (warning,) = warnings(printed)
+    assert warning.startswith(f"warning: {FileLogger.name} is switched off: ")
+    assert len(re.findall(r"^\(epoch: 2", printed, re.MULTILINE)) == 2
+
+
 def test_disks_that_fail_in_mid_run(train, folder, at) -> None:
     """The folder of pictures goes, and so does metrics.jsonl; the rest is told to the end."""
 
