@@ -89,7 +89,7 @@ def main() -> None:
         except Stopped:  # has closed them
             raise
         except Exception:
-            log.close(f"stopped by an error; to go on: {resume_command(opt)}")
+            log.close(f"stopped by an error; {checkpoints.last_good()}")
             raise
 
 
