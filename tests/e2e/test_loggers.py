@@ -167,6 +167,8 @@ def test_every_step_reached_the_page(runs) -> None:
     calls = (runs.folder / "web" / "data" / "0001.js").read_text(encoding="utf-8")
     shown = [int(n) for n in re.findall(r"page\.pictures\(\d+,\d+,(\d+),", calls)]
     assert shown == [*range(1, 13), *range(7, 19)]
+    # In a word: the page says itself how far it came, where it lies and how to go on.
+    assert re.fullmatch(r'page\.end\(\d+,"finished"\);', last_call(runs.folder))
 
 
 def test_visdom_curves_go_on_after_a_resume(runs) -> None:
@@ -548,7 +550,7 @@ def test_the_page_tells_of_an_end_by_a_bug(photos, run_here, folder, at) -> None
     shown = page_pictures(folder)
     assert len(shown) == 8 * 3
     assert all(pixels(picture).shape == (32, 32, 3) for picture in shown)
-    assert last_call(folder).startswith("page.end(")
+    assert re.fullmatch(r'page\.end\(\d+,"stopped by an error"\);', last_call(folder))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot send this signal")
@@ -557,9 +559,10 @@ def test_pictures_are_complete_when_a_run_was_stopped(
 ) -> None:
     at(9, lambda: os.kill(os.getpid(), signal.SIGTERM))
     words = f"--dataroot {photos} {TINY} --update_html_freq 1 --use_tensorboard".split()
-    assert run_here("train.py", *words).status == 128 + signal.SIGTERM
+    done = run_here("train.py", *words)
+    assert done.status == 128 + signal.SIGTERM
+    assert re.search(r"^stopped; to go on: .*--continue_train$", done.stdout, re.MULTILINE)
     shown = page_pictures(folder)
     assert len(shown) == 9 * 3
     assert all(pixels(picture).shape == (32, 32, 3) for picture in shown)
-    end = r'page\.end\(\d+,"stopped; to go on: .*--continue_train"\);'
-    assert re.fullmatch(end, last_call(folder))
+    assert re.fullmatch(r'page\.end\(\d+,"stopped"\);', last_call(folder))
