@@ -22,6 +22,7 @@ from util import runtime
 from util.loggers.wandb import WandbResults
 from util.performance import prepare
 from util.results import Results
+from util.util import counted
 
 
 def main() -> None:
@@ -60,7 +61,7 @@ def main() -> None:
             bar.update(len(model.get_image_paths()))
     for name, mean in results.close().items():
         print(f"mean {name}: {mean:.4g}")
-    print(f"{len(dataset)} results in {folder / 'index.html'}")
+    print(f"{counted(len(dataset), 'result')} in {folder / 'index.html'}")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from util.lock import RunLock
 from util.loggers import Loggers, create_loggers
 from util.loggers.base import Losses
 from util.performance import prepare
+from util.util import counted
 
 
 def main() -> None:
@@ -74,8 +75,8 @@ def main() -> None:
             resume(model, checkpoints, clock, opt.epoch_count if options.gave("epoch_count") else 0)
         if clock.epoch > clock.last_epoch:
             print(
-                f"{opt.name} is finished: {clock.last_epoch} epochs are done; to train on, raise "
-                f"--n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
+                f"{opt.name} is finished: {counted(clock.last_epoch, 'epoch')} done; to train on, "
+                f"raise --n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
             )
             return
         if opt.overwrite:
@@ -109,7 +110,7 @@ def train(
         guard.check_weights()
         log.flush()
         checkpoints.save(*labels)
-        log.say(f"saved {' and '.join(labels)} ({clock.total_images} images)")
+        log.say(f"saved {' and '.join(labels)} ({counted(clock.total_images, 'image')})")
 
     with Interrupt() as interrupt:
         for epoch in clock.epochs():

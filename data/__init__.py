@@ -13,6 +13,7 @@ from data.base_dataset import BaseDataset
 from data.cache import create_cache
 from data.loader import Loader
 from util.registry import Registry
+from util.util import counted
 
 registry = Registry("data", "dataset", BaseDataset, "--dataset_mode")
 
@@ -34,5 +35,5 @@ def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loa
         advice="; --skip_bad_images takes another instead" if opt.isTrain else "",
         seed=opt.seed,
     )
-    print(f"dataset [{opt.dataset_mode}]: {len(loader)} images")
+    print(f"dataset [{opt.dataset_mode}]: {counted(len(loader), 'image')}")
     return loader
