@@ -18,7 +18,7 @@ from tqdm import tqdm
 import data
 import models
 from options.test_options import TestOptions
-from util import runtime
+from util import distributed, runtime
 from util.loggers.wandb import WandbResults
 from util.performance import prepare
 from util.results import Results
@@ -26,6 +26,7 @@ from util.util import counted
 
 
 def main() -> None:
+    distributed.refuse_several()
     options = TestOptions(models.registry, data.registry)
     opt = options.parse()
     runtime.show_tracebacks = opt.verbose
@@ -33,7 +34,7 @@ def main() -> None:
     dataset = data.create_dataset(opt, max_images=opt.num_test)
     model = models.create_model(opt)
     model.setup(opt)
-    prepare(model.networks().values(), [], opt, model.device)
+    prepare(model.networks(), [], opt, model.device)
     if opt.dry_run:
         return
     options.save(opt)

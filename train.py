@@ -11,6 +11,7 @@ if __name__ == "__main__":
     while_importing()
 
 import argparse
+import contextlib
 import sys
 import time
 
@@ -19,7 +20,8 @@ import models
 from data.loader import DataError, Loader
 from models.base_model import BaseModel
 from options.train_options import TrainOptions, plain
-from util import runtime
+from util import distributed, runtime
+from util.averages import Averages
 from util.checkpoint import Checkpoints
 from util.clock import Clock, RunningMean
 from util.command import resume_command
@@ -31,12 +33,13 @@ from util.lock import RunLock
 from util.loggers import Loggers, create_loggers
 from util.loggers.base import Losses
 from util.performance import prepare
+from util.updates import Updates
 from util.util import counted
 
 
 def main() -> None:
     options = TrainOptions(models.registry, data.registry)
-    opt = options.parse()
+    opt, given = distributed.from_main(lambda: (options.parse(arguments()), options.given))
     runtime.show_tracebacks = opt.verbose
     runtime.seed_everything(opt.seed)
     if opt.deterministic:
@@ -44,35 +47,53 @@ def main() -> None:
     dataset = data.create_dataset(opt)
     model = models.create_model(opt)
     model.setup(opt)
-    prepare(model.networks().values(), model.optimizers, opt, model.device)
+    networks = model.networks()
+    if distributed.size() > 1:
+        images = opt.batch_size * distributed.size()
+        print(
+            f"{distributed.size()} processes: --batch_size {opt.batch_size} each, {images} in all"
+        )
+        for net in networks.values():
+            distributed.share(net.state_dict().values())
+    if not distributed.is_main():
+        runtime.seed_everything(opt.seed + distributed.rank())  # each has dropout of its own
     if opt.deterministic and model.device.type == "cuda":
-        for net in model.networks().values():
+        for net in networks.values():
             replace_reflection_padding(net)
+    averages = Averages(networks, model.optimizers, opt.ema)
+    updates = prepare(networks, model.optimizers, opt, model.device)
     if opt.dry_run:
         return
 
     clock = Clock(opt.epoch_count, opt.n_epochs + opt.n_epochs_decay, len(dataset))
     generator_loss = RunningMean()
     guard = FiniteGuard(
-        model.networks().values(),
+        networks.values(),
         model.optimizers,
         opt.skip_nonfinite,
         lambda: checkpoints.last_good(),
         [pool for pool in vars(model).values() if isinstance(pool, ImagePool)],
     )
-    parts = {
-        "clock": clock,
-        "model": model,
-        "generator_loss": generator_loss,
-        "guard": guard,
-        "random": runtime.RandomState(),
-    }
     checkpoints = Checkpoints(
-        model.save_dir, model.networks(), parts, plain(opt), keep=opt.keep_checkpoints
+        model.save_dir,
+        networks,
+        {"clock": clock, "model": model, "guard": guard, "averages": averages},
+        plain(opt),
+        keep=opt.keep_checkpoints,
+        own_parts={
+            "generator_loss": generator_loss,
+            "updates": updates,
+            "random": runtime.RandomState(model.device),
+            **{f"model.{name}": memory for name, memory in model.memories().items()},
+        },
+        averages=averages.networks,
     )
-    with RunLock(model.save_dir):
+    with RunLock(model.save_dir) if distributed.is_main() else contextlib.nullcontext():
         if opt.continue_train:
-            resume(model, checkpoints, clock, opt.epoch_count if options.gave("epoch_count") else 0)
+            with distributed.main_first():
+                placed = "epoch_count" in given and not distributed.restarts()
+                epoch = opt.epoch_count if placed else 0
+                resume(model, averages, checkpoints, clock, epoch)
         if clock.epoch > clock.last_epoch:
             print(
                 f"{opt.name} is finished: {counted(clock.last_epoch, 'epoch')} done; to train on, "
@@ -81,12 +102,15 @@ def main() -> None:
             return
         if opt.overwrite:
             next(iter(dataset))  # a picture that cannot be read must not cost the old run
-        options.save(opt)
-        log = create_loggers(
-            opt, options.text, clock, captions=model.captions, compare=model.compare
-        )
+        if distributed.is_main():
+            options.save(opt)
+            log = create_loggers(
+                opt, options.text, clock, captions=model.captions, compare=model.compare
+            )
+        else:
+            log = Loggers(None, [])
         try:
-            train(opt, dataset, model, clock, generator_loss, guard, checkpoints, log)
+            train(opt, dataset, model, updates, clock, generator_loss, guard, checkpoints, log)
         except Stopped:  # has closed them
             raise
         except Exception:
@@ -94,10 +118,17 @@ def main() -> None:
             raise
 
 
+def arguments() -> list[str]:
+    """The command line; a run that torchrun starts again goes on from its last checkpoint."""
+    again = ["--continue_train", "auto", "--overwrite", "off"]
+    return sys.argv[1:] + (again if distributed.restarts() else [])
+
+
 def train(
     opt: argparse.Namespace,
     dataset: Loader,
     model: BaseModel,
+    updates: Updates,
     clock: Clock,
     generator_loss: RunningMean,
     guard: FiniteGuard,
@@ -120,13 +151,16 @@ def train(
                 for batch in clock.iterations(dataset):
                     model.set_input(batch)
                     guard.begin(model.get_image_paths())
+                    updates.begin(dataset.weight)
                     model.optimize_parameters()
+                    updates.end()
                     guard.end(model.losses())
                     log.step(clock)
                     if opt.lr_policy == "plateau":
                         generator_loss.add(model.generator_loss, clock.step_images)
                     if clock.due(opt.print_freq):
                         losses = model.get_current_losses()
+                        losses = distributed.mean_losses(losses, dataset.weight)
                         log.losses(Losses.now(clock, losses, model.learning_rate))
                     if log.images_due(clock):
                         model.compute_visuals()
@@ -135,10 +169,10 @@ def train(
                         save(f"iter_{clock.total_images}" if opt.save_by_iter else "latest")
                     elif checkpoints.is_due(opt.save_latest_minutes):
                         save("latest")
-                    if interrupt.received:
+                    if received := distributed.highest(interrupt.received or 0):
                         save("latest")
                         log.close(f"stopped; to go on: {resume_command(opt)}")
-                        raise Stopped(interrupt.received)
+                        raise Stopped(received)
             except DataError:
                 if clock.total_images > 0:
                     save("latest")
@@ -156,15 +190,22 @@ def train(
     log.close(f"finished after epoch {clock.last_epoch}: {model.save_dir}")
 
 
-def resume(model: BaseModel, checkpoints: Checkpoints, clock: Clock, epoch: int) -> None:
+def resume(
+    model: BaseModel, averages: Averages, checkpoints: Checkpoints, clock: Clock, epoch: int
+) -> None:
     """Go on where the checkpoint was saved, or with it at the beginning of `epoch` if above 0.
 
     From bare weights all else starts anew.
     """
-    label = model.label_to_load()
-    resumed = checkpoints.resume(label, model.load_networks)
-    if resumed is None:
+
+    def load(label: str | int) -> None:
         model.load_networks(label)
+        averages.load(lambda name: model.weights_path(label, name))
+
+    label = model.label_to_load()
+    resumed = checkpoints.resume(label, load)
+    if resumed is None:
+        load(label)
         print(
             f"{model.save_dir} has weights {label} without a state: optimizers, schedule and order "
             f"start anew at epoch {clock.epoch} (--epoch_count sets another)"

@@ -9,25 +9,30 @@ import sys
 import warnings
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from tqdm import tqdm
 
-from util.errors import UserError, first_line
+from util import distributed
+from util.errors import ReportedElsewhere, UserError, first_line
 from util.interrupt import leave_signals_to_main
 from util.runtime import isolated_randomness
 
 
 class Loader:
-    """Iterates over the batches of one epoch; `len()` is the number of images.
+    """Iterates over this process's batches of one epoch; `len()` is the number of images of all.
 
     Call `set_epoch` before each epoch. The results do not depend on `num_workers`.
 
     Args:
         skip_bad: let another sample stand in for one that cannot be had.
         advice: ends the message of the error that such samples are otherwise.
+
+    Attributes:
+        step_images: images of the batch that was given last, over all processes.
+        weight: of that batch in means over all processes, 1 where they have equally many images.
     """
 
     def __init__(
@@ -43,21 +48,20 @@ class Loader:
         advice: str = "",
     ):
         self.dataset, self.advice = dataset, advice
+        self.step_images, self.weight = 0, 1.0
         self.skipped: set[str] = set()
         self.num_images = int(min(max_images, len(dataset)))
         # In shared memory, because the worker processes outlive an epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         closing = torch.zeros((), dtype=torch.bool).share_memory_()
         atexit.register(closing.fill_, True)
-        self._sampler = EpochSampler(self.num_images, shuffle, seed, self._epoch)
-        num_batches = -(-self.num_images // batch_size)
-        num_workers = min(num_workers, num_batches)
+        self._batches_of = EpochBatches(self.num_images, batch_size, shuffle, seed, self._epoch)
+        num_workers = min(num_workers, len(self._batches_of))
         # PyTorch advises against more workers than cores; --num_threads is the user's to choose.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         self._batches = DataLoader(
             SeededDataset(dataset, seed, self._epoch, skip_bad),
-            batch_size=batch_size,
-            sampler=self._sampler,
+            batch_sampler=self._batches_of,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             collate_fn=collate,
@@ -72,58 +76,102 @@ class Loader:
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch, and how many of its images to leave out at the beginning."""
         self._epoch.fill_(epoch)
-        self._sampler.start = start
+        self._batches_of.start = start
 
     def __iter__(self) -> Iterator[dict]:
+        for batch, share in zip(self._fetch(), self._batches_of.shares(), strict=False):
+            failed = isinstance(batch, SampleError)
+            if distributed.highest(int(failed)) and not failed:
+                raise DataErrorElsewhere
+            if isinstance(batch, SampleError):
+                raise DataError(f"{batch.message}{self.advice if batch.is_bad else ''}")
+            self._report(batch.pop("skipped", []))
+            self.step_images, self.weight = share.num_all, share.weight
+            yield batch
+
+    def _fetch(self) -> Iterator[Any]:
+        """Each batch, or as the last one the error that ended them."""
         try:
             batches = iter(self._batches)
             if hasattr(signal, "SIGCHLD"):
                 # PyTorch would raise the death of a worker in the middle of a step; without its
                 # handler it is noticed here, at the next batch.
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for batch in batches:
-                if isinstance(batch, SampleError):
-                    raise DataError(f"{batch.message}{self.advice if batch.is_bad else ''}")
-                self._report(batch.pop("skipped", []))
-                yield batch
+            yield from batches
         except (RuntimeError, ConnectionError, EOFError) as error:
             if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
-            raise DataError(
+            yield SampleError(
                 f"a process that loads pictures has died ({first_line(error)}); if memory ran out, "
-                "lower --num_threads"
-            ) from error
+                "lower --num_threads",
+                is_bad=False,
+            )
 
     def _report(self, messages: list[str]) -> None:
         """Say once of each bad picture that another was taken for it."""
         for message in filter(None, messages):
             if message not in self.skipped:
                 self.skipped.add(message)
+                to = sys.stdout if distributed.is_main() else sys.stderr  # where it is seen
                 # Not print, which would break the progress bars.
-                tqdm.write(f"skipped, {len(self.skipped)} so far: {message}")
-                sys.stdout.flush()
+                tqdm.write(f"skipped, {len(self.skipped)} so far: {message}", file=to)
+                to.flush()
 
 
-class EpochSampler(Sampler[int]):
-    """Indices in an order that is a function of (seed, epoch), from position `start` on."""
+class Share(NamedTuple):
+    """What a process gets of a batch: `num` of its `num_all` images, from position `first` on."""
 
-    def __init__(self, num_samples: int, shuffle: bool, seed: int, epoch: torch.Tensor):
-        self.num_samples, self.shuffle, self.seed, self.epoch = num_samples, shuffle, seed, epoch
+    first: int
+    num: int
+    num_all: int
+
+    @property
+    def weight(self) -> float:
+        """The mean over all images is the mean over all processes of weight times their means."""
+        return self.num * distributed.size() / self.num_all
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Indices of each batch, in an order that is a function of (seed, epoch), from `start` on.
+
+    The order is cut into batches of batch_size for each process, and each of these into shares that
+    follow one another. A process without a share of the last one gets an image of weight 0.
+    """
+
+    def __init__(
+        self, num_samples: int, batch_size: int, shuffle: bool, seed: int, epoch: torch.Tensor
+    ):
+        self.num_samples, self.batch_size = num_samples, batch_size
+        self.shuffle, self.seed, self.epoch = shuffle, seed, epoch
         self.start = 0
 
     def __len__(self) -> int:
-        return self.num_samples - self.start
+        return -(-(self.num_samples - self.start) // (self.batch_size * distributed.size()))
 
-    def __iter__(self) -> Iterator[int]:
+    def shares(self) -> Iterator[Share]:
+        """Of this process, of each batch."""
+        rank, size = distributed.rank(), distributed.size()
+        for first in range(self.start, self.num_samples, self.batch_size * size):
+            num_all = min(self.batch_size * size, self.num_samples - first)
+            least, more = divmod(num_all, size)
+            yield Share(first + rank * least + min(rank, more), least + (rank < more), num_all)
+
+    def __iter__(self) -> Iterator[list[int]]:
         order = list(range(self.num_samples))
         if self.shuffle:
             with isolated_randomness(self.seed, int(self.epoch)):
                 order = torch.randperm(self.num_samples).tolist()
-        return iter(order[self.start :])
+        for share in self.shares():
+            first = min(share.first, self.num_samples - 1)
+            yield order[first : first + max(1, share.num)]
 
 
 class DataError(UserError):
     """A sample could not be had; the run itself is sound and can be saved."""
+
+
+class DataErrorElsewhere(DataError, ReportedElsewhere):
+    """Another process could not have a sample."""
 
 
 class SampleError:

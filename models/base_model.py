@@ -107,7 +107,7 @@ class BaseModel(ABC):
             self.schedulers = [get_scheduler(optimizer, opt) for optimizer in self.optimizers]
         label = self.label_to_load()
         if not self.isTrain:
-            self.load_networks(label)
+            self.load_networks(label, averages=opt.ema > 0)
         elif opt.load_pretrain:
             self.load_networks(label, Path(opt.load_pretrain), partial=opt.load_pretrain_partial)
 
@@ -182,15 +182,11 @@ class BaseModel(ABC):
         return self.optimizers[0].param_groups[0]["lr"]
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of training besides the networks: optimizers, schedules, image pools, ...
-
-        Any attribute that has state_dict and load_state_dict is part of it.
-        """
+        """The state of training besides the networks: optimizers and schedules."""
         return {
             "lr": self.opt.lr if self.isTrain else None,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-            "attributes": {name: part.state_dict() for name, part in self._stateful().items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -203,15 +199,14 @@ class BaseModel(ABC):
                 group.update({**settings, "lr": rate})
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
-        for name, part in self._stateful().items():
-            part.load_state_dict(state["attributes"][name])
 
     def start_at(self, epoch: int) -> None:
         """Place the schedules at the beginning of an epoch, counted from 1."""
         for scheduler in self.schedulers:
             scheduler.load_state_dict({**scheduler.state_dict(), "last_epoch": epoch - 1})
 
-    def _stateful(self) -> dict[str, Any]:
+    def memories(self) -> dict[str, Any]:
+        """What the model keeps of past steps: its attributes that have a state, as image pools."""
         kinds = (nn.Module, torch.optim.Optimizer)
         return {
             name: value
@@ -225,16 +220,22 @@ class BaseModel(ABC):
             save_weights(net, self.weights_path(label, name))
 
     def load_networks(
-        self, label: str | int, folder: Path | None = None, *, partial: bool = False
+        self,
+        label: str | int,
+        folder: Path | None = None,
+        *,
+        partial: bool = False,
+        averages: bool = False,
     ) -> None:
         """Read each network from LABEL_net_NAME.pth in the run's or another folder.
 
         Raises UserError where a file is missing or does not fit; with `partial`, what fits is
-        taken and the rest is listed.
+        taken and the rest is listed. With `averages` those of the generators (--ema) are read.
         """
         misfits = []
         for name, net in self.networks().items():
-            path = self.weights_path(label, name, folder)
+            file_name = f"{name}_ema" if averages and name.startswith("G") else name
+            path = self.weights_path(label, file_name, folder)
             state = drop_unused_instance_norm_buffers(net, load_weights(path))
             misfit = describe_misfit(net, state)
             if misfit and not partial:

@@ -11,8 +11,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from options.parser import OptionParser, count_or_inf, device_name, number, whole
+from options.parser import (
+    OptionParser,
+    count_or_inf,
+    device_name,
+    gpu_ids,
+    number,
+    on_off_auto,
+    whole,
+)
 from options.restore import restore_architecture, saved_options, take_saved
+from util import distributed
 from util.errors import UserError
 from util.files import write_whole
 from util.registry import Registry
@@ -77,6 +86,13 @@ class BaseOptions:
             help="where to compute; auto takes a CUDA GPU, else Apple's MPS, else the CPU",
         )
         parser.add_argument(
+            "--gpu_ids",
+            type=gpu_ids,
+            metavar="N[,N]",
+            help="the same in the words of older commands: 0 is --device cuda:0, -1 is --device "
+            "cpu; several, as 0,1, are used under torchrun, one by each process",
+        )
+        parser.add_argument(
             "--epoch",
             default="latest",
             metavar="LABEL",
@@ -127,7 +143,11 @@ class BaseOptions:
             "on it",
         )
         parser.add_argument(
-            "--batch_size", type=whole(1, 65536), default=1, metavar="N", help="pictures per step"
+            "--batch_size",
+            type=whole(1, 65536),
+            default=1,
+            metavar="N",
+            help="pictures per step; under torchrun, of each process",
         )
         parser.add_argument(
             "--preprocess",
@@ -254,9 +274,10 @@ class BaseOptions:
         parser.add_argument(
             "--precision",
             default="fp32",
-            choices=["fp32", "bf16", "auto"],
+            choices=["fp32", "bf16", "fp16", "auto"],
             help="arithmetic inside the networks; bf16 is faster and takes less memory where the "
-            "device has it, and rounds more; auto: bf16 where the device has it, else fp32",
+            "device has it, and rounds more; fp16 is for GPUs that lack bf16; auto: bf16 where the "
+            "device has it, else fp32",
         )
         parser.add_argument(
             "--compile",
@@ -265,8 +286,21 @@ class BaseOptions:
         )
         parser.add_argument(
             "--channels_last",
-            action="store_true",
-            help="keep networks in the memory layout that some GPUs prefer",
+            type=on_off_auto,
+            nargs="?",
+            const=True,
+            default="auto",
+            metavar="on|off|auto",
+            help="memory layout of the networks; auto: where it is known to be faster",
+        )
+        parser.add_argument(
+            "--ema",
+            type=number(0, below=1),
+            default=0.0,
+            metavar="DECAY",
+            help="in training, also average the generators' weights over time, as with 0.999, and "
+            "save them beside as LABEL_net_G_ema.pth; in testing, take those where the run has "
+            "them; 0: no averages",
         )
 
         parser.begin_section("Weights & Biases")
@@ -310,6 +344,25 @@ class BaseOptions:
             opt.netD = "n_layers"
         if opt.suffix:
             opt.name = f"{opt.name}_{expand_suffix(opt)}"
+        if "gpu_ids" in given:
+            self.choose_device(opt, given)
+
+    def choose_device(self, opt: argparse.Namespace, given: set[str]) -> None:
+        """--device from --gpu_ids."""
+        ids = [int(word) for word in opt.gpu_ids.split(",")]
+        device = f"cuda:{ids[0]}" if ids[0] >= 0 else "cpu"
+        if "device" in given and opt.device != device:
+            raise UserError(f"--device {opt.device} and --gpu_ids {opt.gpu_ids}: pass one of them")
+        opt.device = device
+        if len(ids) == 1:
+            return
+        if distributed.size() > 1:
+            opt.device = "cuda"  # each process takes its own; see util.runtime.resolve_device
+        else:
+            print(
+                f"--gpu_ids {opt.gpu_ids}: one process uses one GPU, {device}; for all, start it "
+                f"as torchrun --nproc_per_node={len(ids)} {os.path.basename(sys.argv[0])} ..."
+            )
 
     def gave(self, flag: str) -> bool:
         """Whether a flag, by its name without dashes, stood on the command line."""

@@ -178,3 +178,10 @@ def device_name(text: str) -> str:
     if text in ("auto", "cpu", "cuda", "mps") or re.fullmatch(r"cuda:[0-9]+", text):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is not one of auto, cpu, cuda, cuda:N, mps")
+
+
+def gpu_ids(text: str) -> str:
+    """Numbers of GPUs with commas between them, or -1 for none."""
+    if text != "-1" and not re.fullmatch(r"\d+(,\d+)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of GPUs as 0 or 0,1, nor -1")
+    return text

@@ -19,14 +19,14 @@ from util.errors import UserError
 # (option, saved value, where it comes from) -> the value, or UserError for one that cannot be.
 Check = Callable[[str, Any, object], Any]
 
-GENERATOR = ("netG", "norm", "ngf", "no_dropout", "input_nc", "output_nc", "direction")
+GENERATOR = ("netG", "norm", "ngf", "no_dropout", "input_nc", "output_nc", "direction", "ema")
 DISCRIMINATOR = ("netD", "ndf", "n_layers_D", "spectral_norm")
 # Flags that say how to start, not what to train, and what is computed from others.
 PER_START = frozenset(
     (
         *("name", "checkpoints_dir", "suffix", "continue_train", "overwrite", "epoch", "load_iter"),
         *("epoch_count", "load_pretrain", "load_pretrain_partial", "dry_run", "verbose", "device"),
-        *("isTrain", "size_multiple", "size_minimum"),
+        *("gpu_ids", "isTrain", "size_multiple", "size_minimum"),
     )
 )
 
@@ -116,4 +116,4 @@ def can_differ(name: str, opt: argparse.Namespace, saved: dict[str, Any]) -> boo
     if name == "norm":
         return {opt.norm, saved["norm"]} == {"batch", "syncbatch"}
     unet = str(saved.get("netG", opt.netG)).startswith("unet")
-    return name == "direction" or (name == "no_dropout" and unet)
+    return name in ("direction", "ema") or (name == "no_dropout" and unet)

@@ -101,6 +101,21 @@ class TrainOptions(BaseOptions):
             "what is free; on disk, under --checkpoints_dir; auto: in memory if they fit",
         )
 
+        parser.add_argument(
+            "--grad_accum",
+            type=whole(1),
+            default=1,
+            metavar="N",
+            help="change the weights after each N batches, by the mean of their gradients: a "
+            "larger batch in the memory of a small one",
+        )
+        parser.add_argument(
+            "--grad_checkpoint",
+            action="store_true",
+            help="compute the layers of the generators twice instead of keeping what they gave: "
+            "less memory, more time, the same result",
+        )
+
         parser.begin_section("Checkpoints")
         parser.add_argument(
             "--save_latest_freq",

@@ -59,6 +59,7 @@ from util.errors import UserError, first_line
 from util.finite import FiniteGuard
 from util.loggers.background import BackgroundLogger
 from util.loggers.base import Logger, Losses
+from util.updates import Updates
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIANTS = ("plain", "default", "best")
@@ -124,6 +125,7 @@ class Built(NamedTuple):
     opt: argparse.Namespace
     text: str
     model: BaseModel
+    updates: Updates
 
 
 # ---------------------------------------------------------------------------------------- the rows
@@ -178,13 +180,13 @@ def loop(setting: Setting) -> list[Row]:
     datasets = {variant: data.create_dataset(built[variant].opt) for variant in VARIANTS}
 
     def images_per_s(variant: str) -> float:
-        opt, text, model = built[variant]
+        opt, text, model, updates = built[variant]
         dataset = datasets[variant]
         clock = Clock(1, -(-images // len(dataset)), len(dataset))
         log = create_loggers(variant, opt, text, clock, model)
         unsaved = Unsaved(model.save_dir, model.networks(), {}, {})
         guard = FiniteGuard(model.networks().values(), model.optimizers, 0, unsaved.last_good)
-        arguments = opt, dataset, model, clock, RunningMean(), guard, unsaved, log
+        arguments = opt, dataset, model, updates, clock, RunningMean(), guard, unsaved, log
         elapsed_s = seconds(lambda: train.train(*arguments), setting.device)
         return clock.last_epoch * len(dataset) / elapsed_s
 
@@ -261,9 +263,13 @@ def checkpoint(setting: Setting) -> list[Row]:
     batch = random_batch(setting)
     savers = {}
     for variant in VARIANTS:
-        opt, _, model = build(setting, variant, "pix2pix", "checkpoint")
+        opt, _, model, _ = build(setting, variant, "pix2pix", "checkpoint")
         take_step(model, batch)  # Adam's state is there from the first step on
-        parts = {"clock": Clock(1, 1, 1), "model": model, "random": runtime.RandomState()}
+        parts = {
+            "clock": Clock(1, 1, 1),
+            "model": model,
+            "random": runtime.RandomState(model.device),
+        }
         values = plain_values(opt)
         savers[variant] = Checkpoints(model.save_dir, model.networks(), parts, values)
 
@@ -295,14 +301,15 @@ def logging(setting: Setting) -> list[Row]:
     batch = random_batch(setting)
     built = {v: build(setting, v, "pix2pix", "logging") for v in VARIANTS}
     clock = Clock(1, 1, 1)  # of a run of one image, at whose end all is logged
-    next(clock.iterations([batch]))
+    clock.total_images = clock.epoch_images = clock.step_images = 1
+    clock.epoch_done = True
     logs = {
         variant: create_loggers(variant, opt, text, clock, model)
-        for variant, (opt, text, model) in built.items()
+        for variant, (opt, text, model, _) in built.items()
     }
 
     def share(variant: str) -> float:
-        opt, _, model = built[variant]
+        opt, _, model, _ = built[variant]
         log = logs[variant]
 
         def tell_losses() -> None:
@@ -369,7 +376,7 @@ def features_of(variant: str) -> Iterator[None]:
         return model
 
     if variant == "plain":
-        performance.prepare = lambda *_: None
+        performance.prepare = lambda *_: Updates([], [])
         models.create_model = create_unbatched
         loggers.BackgroundLogger = WaitedFor
     try:
@@ -425,9 +432,9 @@ def build(setting: Setting, variant: str, name: str, row: str, more: str = "") -
     with features_of(variant):
         model = models.create_model(opt)
         model.setup(opt)
-        performance.prepare(model.networks().values(), model.optimizers, opt, model.device)
+        updates = performance.prepare(model.networks(), model.optimizers, opt, model.device)
     model.save_dir.mkdir(parents=True, exist_ok=True)
-    return Built(opt, options.text, model)
+    return Built(opt, options.text, model, updates)
 
 
 def create_loggers(
@@ -578,7 +585,7 @@ def heading(setting: Setting) -> str:
     if hasattr(torch.cpu, "get_capabilities"):
         processor = torch.cpu.get_capabilities().get("cpu_name") or processor
     cores = f"{os.cpu_count()} logical cores, {torch.get_num_threads()} threads"
-    bf16 = "with" if performance.cpu_has_bf16() else "without"
+    bf16 = "with" if performance.cpu_has("avx512_bf16", "amx_bf16") else "without"
     gpu = "no GPU"
     if setting.device.type == "cuda":
         gpu = torch.cuda.get_device_name(setting.device)

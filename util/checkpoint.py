@@ -26,9 +26,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from util import distributed
 from util.errors import UserError, first_line
 
-FORMAT = 1
+FORMAT = 2
 
 
 class UnsafeFile(UserError):
@@ -49,9 +50,11 @@ class Checkpoints:
     Args:
         folder: checkpoints_dir/name.
         networks: by name; each has a file of its own.
-        parts: by name; together they are the state file.
+        parts: by name; they are the same in all processes.
         options: flags of the run, kept in the state file for the record.
         keep: how many numbered checkpoints to keep; 0: all.
+        own_parts: by name; each process has others.
+        averages: further networks, which a checkpoint to go on from may lack.
     """
 
     def __init__(
@@ -60,21 +63,31 @@ class Checkpoints:
         networks: Mapping[str, nn.Module],
         parts: Mapping[str, Stateful],
         options: Mapping[str, Any],
+        *,
         keep: int = 0,
+        own_parts: Mapping[str, Stateful] | None = None,
+        averages: Mapping[str, nn.Module] | None = None,
     ):
-        self.folder, self.networks, self.parts = folder, networks, parts
+        self.folder, self.networks, self.averages = folder, networks, averages or {}
+        self.parts, self.own_parts = parts, own_parts or {}
         self.options, self.keep = dict(options), keep
         self._saved_s = time.monotonic()
 
     def save(self, *labels: str) -> None:
         """Write the present state under each label; serialised once, then linked or copied.
 
-        Raises UserError where the disk is full or cannot be written; older checkpoints stay whole.
+        All processes call this, and the main one writes. Raises UserError where the disk is full or
+        cannot be written; older checkpoints stay whole.
         """
         # `latest` last: a run that is cut in between goes on from before, and makes the rest again.
         first, *others = sorted(labels, key=lambda label: label == "latest")
+        own = {name: part.state_dict() for name, part in self.own_parts.items()}
+        processes = distributed.gather(own)
+        self._saved_s = time.monotonic()
+        if not distributed.is_main():
+            return
         try:
-            names = self._write(first)
+            names = self._write(first, processes)
             rename_all(self.folder, first, names)
             for label in others:
                 self._link(first, label, names)
@@ -85,23 +98,24 @@ class Checkpoints:
                 f"{self.folder}: checkpoint {first} cannot be written: {root_of(error)}; "
                 f"make room or mend the rights; {self.last_good()}"
             ) from error
-        self._saved_s = time.monotonic()
 
     def is_due(self, every_minutes: float) -> bool:
         """Whether so many minutes, if above 0, have passed since the last save or the start."""
         return 0 < every_minutes <= (time.monotonic() - self._saved_s) / 60
 
-    def _write(self, label: str) -> list[str]:
+    def _write(self, label: str, processes: list[dict[str, Any]]) -> list[str]:
         """Write the temporary files of a label, or none; returns the names of the networks."""
-        paths = {name: weights_path(self.folder, label, name) for name in self.networks}
+        networks = {**self.networks, **self.averages}
+        paths = {name: weights_path(self.folder, label, name) for name in networks}
         try:
             digests = {}
-            for name, net in self.networks.items():
+            for name, net in networks.items():
                 weights = {key: value.detach().cpu() for key, value in net.state_dict().items()}
                 write_flushed(weights, temporary_path(paths[name]))
                 digests[name] = digest_of(temporary_path(paths[name]))
             state = {name: part.state_dict() for name, part in self.parts.items()}
             state |= {"format": FORMAT, "options": self.options, "digests": digests}
+            state["processes"] = processes
             write_flushed(state, temporary_path(state_path(self.folder, label)))
         except BaseException:
             for path in [*paths.values(), state_path(self.folder, label)]:
@@ -144,14 +158,24 @@ class Checkpoints:
         try:
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
+            processes = state["processes"]
+            if distributed.rank() < len(processes):
+                for name, part in self.own_parts.items():
+                    part.load_state_dict(processes[distributed.rank()][name])
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(
                 f"{state_path(self.folder, label)} is not the state of this model ({error}); pass "
                 "the flags of the run that wrote it, or remove it to go on from the weights alone"
             ) from error
-        # A process that was killed before it could may have been the last to save.
-        finished = state.get("clock", {}).get("epoch", 1) - 1
-        self._prune(int(label) if label.isdigit() else finished)
+        if distributed.is_main():
+            # A process that was killed before it could may have been the last to save.
+            finished = state.get("clock", {}).get("epoch", 1) - 1
+            self._prune(int(label) if label.isdigit() else finished)
+        if len(processes) != distributed.size():
+            note += (
+                f"processes: {len(processes)} -> {distributed.size()}, of which new ones begin "
+                "with random states from --seed and empty image pools; "
+            )
         return f"{note}resumed from checkpoint {label} in {self.folder}"
 
     def _whole_state(self, label: str) -> dict[str, Any] | None:
@@ -173,7 +197,7 @@ class Checkpoints:
                 f"{path} is of format {state['format']}, and this version reads {FORMAT}; update "
                 "the program, or remove the file to go on from the weights alone"
             )
-        whole = set(state["digests"]) == set(self.networks)
+        whole = set(state["digests"]) >= set(self.networks)
         for name, digest in state["digests"].items():
             weights = weights_path(self.folder, label, name)
             if digest_of(weights) != digest:

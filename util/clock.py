@@ -8,9 +8,17 @@ from typing import Protocol
 
 import torch
 
+from util import distributed
+
 
 class Loader(Protocol):
-    """Batches of one epoch; its length is the number of images."""
+    """Batches of one epoch; its length is the number of images.
+
+    Attributes:
+        step_images: images of the batch that it gave last, over all processes.
+    """
+
+    step_images: int
 
     def __len__(self) -> int: ...
 
@@ -58,7 +66,7 @@ class Clock:
         started = time.perf_counter()
         for batch in loader:
             waited_s = time.perf_counter() - started
-            self.step_images = batch_length(batch)
+            self.step_images = loader.step_images
             self.waited_s += waited_s
             self._pace.add(self.step_images, waited_s)
             self._previous_total = self.total_images
@@ -106,7 +114,10 @@ class Pace:
 
 
 class RunningMean:
-    """Mean of a scalar tensor over images, kept on its device: reading it waits only in `take`."""
+    """Mean of a scalar tensor over the images of all processes.
+
+    It is kept on its device: reading it waits only in `take`.
+    """
 
     def __init__(self) -> None:
         self.total: torch.Tensor | float = 0.0
@@ -118,7 +129,8 @@ class RunningMean:
 
     def take(self) -> float:
         """The mean since the last call; 0 where nothing was added."""
-        mean = float(self.total) / max(1, self.num_images)
+        total, num_images = distributed.add_up(float(self.total), self.num_images)
+        mean = total / max(1, num_images)
         self.total, self.num_images = 0.0, 0
         return mean
 
@@ -127,8 +139,3 @@ class RunningMean:
 
     def load_state_dict(self, state: dict) -> None:
         self.total, self.num_images = state["total"], state["num_images"]
-
-
-def batch_length(batch: dict) -> int:
-    """Number of samples in a batch: the first dimension of its first tensor."""
-    return next(v.shape[0] for v in batch.values() if isinstance(v, torch.Tensor))

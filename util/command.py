@@ -8,10 +8,15 @@ import shlex
 import subprocess
 import sys
 
+from util import distributed
+
 
 def resume_command(opt: argparse.Namespace) -> str:
     """`python train.py --name NAME --continue_train`, quoted for this system's shell."""
-    words = ["python", sys.argv[0], "--name", opt.name]
+    start = ["python"]
+    if distributed.size() > 1:  # on one machine; for several the first words are the user's
+        start = ["torchrun", f"--nproc_per_node={os.environ['LOCAL_WORLD_SIZE']}"]
+    words = [*start, sys.argv[0], "--name", opt.name]
     if opt.checkpoints_dir != "./checkpoints":
         words += ["--checkpoints_dir", opt.checkpoints_dir]
     words.append("--continue_train")

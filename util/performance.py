@@ -1,67 +1,108 @@
 """Everything that makes a model faster or leaner, applied to it from outside.
 
-Models are written in plain fp32 PyTorch and know nothing of this. `prepare` changes how their
-networks and optimizers compute; what is on by default gives the same numbers to rounding.
+Models are written in plain fp32 PyTorch for one process and know nothing of this. `prepare` changes
+how their networks and optimizers compute, in place, so that the keys of their weights stay. What is
+on by default gives the same numbers to rounding.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
 
+from util.errors import UserError
+from util.recompute import recompute
+from util.updates import Update, Updates
+
 
 def prepare(
-    networks: Iterable[nn.Module],
-    optimizers: Iterable[torch.optim.Optimizer],
+    networks: Mapping[str, nn.Module],
+    optimizers: Sequence[torch.optim.Optimizer],
     opt: argparse.Namespace,
     device: torch.device,
-) -> None:
-    """Apply --precision, --channels_last and --compile, and the fastest exact optimizer.
+) -> Updates:
+    """Apply --precision, --channels_last, --compile, and in training the rest.
 
     Args:
-        networks: on `device`, with their weights.
+        networks: by name, on `device`, with their weights.
         optimizers: of the model; none in testing.
     """
     dtype = resolve_precision(opt.precision, device)
-    for net in networks:
-        if opt.channels_last:
+    if dtype is torch.float16 and optimizers and opt.gan_mode == "wgangp":
+        raise UserError(
+            "--precision fp16 with --gan_mode wgangp: the gradient penalty's own gradients leave "
+            "the range of fp16; pass --precision bf16 or fp32"
+        )
+    scalers: dict[int, torch.amp.GradScaler | None] = {}  # by identity of parameters
+    updates = []
+    for optimizer in optimizers:
+        scaler = torch.amp.GradScaler(device.type) if dtype is torch.float16 else None
+        updates.append(Update(optimizer, opt.grad_accum, scaler))
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        scalers.update(dict.fromkeys(map(id, parameters), scaler))
+        fuse(optimizer, device)
+    for name, net in networks.items():
+        if wants_channels_last(opt, dtype, device):
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if optimizers and opt.grad_checkpoint and name.startswith("G"):
+            recompute(net)
         if opt.compile:
             net.forward = torch.compile(net.forward, dynamic=False)  # type: ignore[method-assign]
         if dtype is not torch.float32:
-            run_in(net, dtype, device)  # outside: what autocast enters is not cached when compiled
-    for optimizer in optimizers:
-        fuse(optimizer, device)
+            # Outside: what autocast enters is not cached when compiled.
+            run_in(net, dtype, device, scalers.get(id(next(net.parameters()))))
+    return Updates(updates, networks.values())
+
+
+def wants_channels_last(opt: argparse.Namespace, dtype: torch.dtype, device: torch.device) -> bool:
+    """--channels_last; auto: on GPUs, for what their matrix units compute in half precision.
+
+    Not with instance norm, which goes back to the usual layout at each layer (pytorch#72341), and
+    not on CPUs, where eager fp32 was slower with it.
+    """
+    if opt.channels_last != "auto":
+        return opt.channels_last
+    return device.type == "cuda" and dtype is not torch.float32 and opt.norm != "instance"
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """The type that --precision stands for on a device; says so if it has to be fp32 instead."""
     if name == "fp32":
         return torch.float32
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = device.type == "cpu" and cpu_has_bf16()
-    if fast:
+    if name == "fp16":
+        if device.type == "cuda" or (device.type == "cpu" and cpu_has("avx512_fp16", "amx_fp16")):
+            return torch.float16
+    elif device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16
+    elif device.type == "cpu" and cpu_has("avx512_bf16", "amx_bf16"):
         return torch.bfloat16
-    if name == "bf16":
-        print(f"--precision bf16: this {device.type} has no bf16 arithmetic; using fp32")
+    if name != "auto":
+        print(f"--precision {name}: this {device.type} has no {name} arithmetic; using fp32")
     return torch.float32
 
 
-def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 numbers itself (AVX512_BF16 or AMX)."""
+def cpu_has(*features: str) -> bool:
+    """Whether the processor has one of these sets of instructions."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return any(capabilities.get(feature) for feature in features)
 
 
-def run_in(net: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
+def run_in(
+    net: nn.Module,
+    dtype: torch.dtype,
+    device: torch.device,
+    scaler: torch.amp.GradScaler | None,
+) -> None:
     """Let a network compute in `dtype` where that is safe; it takes and gives float32 as before.
 
-    Weights stay float32, as do all losses, which lie outside the networks.
+    Weights stay float32, as do all losses, which lie outside the networks. With a scaler, gradients
+    are multiplied where they enter the network and divided where they leave it towards its inputs,
+    so that small ones are not lost in fp16 (arXiv:1710.03740, section 3.2); those of its weights
+    are divided by the optimizer's update.
     """
     forward: Callable[..., torch.Tensor] = net.forward
 
@@ -70,7 +111,27 @@ def run_in(net: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
             output = forward(*inputs)
         return output.float()
 
-    net.forward = mixed  # type: ignore[method-assign]
+    def scaled(*inputs: torch.Tensor) -> torch.Tensor:
+        assert scaler is not None
+        scale = scaler.scale(torch.ones((), device=device))
+        return ScaleGradient.apply(
+            mixed(*(ScaleGradient.apply(x, 1 / scale) for x in inputs)), scale
+        )
+
+    net.forward = mixed if scaler is None else scaled  # type: ignore[method-assign]
+
+
+class ScaleGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by a factor."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient * ctx.factor, None
 
 
 def fuse(optimizer: torch.optim.Optimizer, device: torch.device) -> None:

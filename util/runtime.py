@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from util.errors import UserError, first_line
+from util import distributed
+from util.errors import ReportedElsewhere, UserError, first_line
 from util.interrupt import Stopped, end_on_ctrl_c
 
 show_tracebacks = False  # set by --verbose
@@ -30,6 +31,8 @@ def resolve_device(name: str) -> torch.device:
         if name == "cpu" and torch.backends.mps.is_available():
             name = "mps"
     device = torch.device(name)
+    if device.type == "cuda" and device.index is None and distributed.size() > 1:
+        device = torch.device("cuda", distributed.local_rank())
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
@@ -72,20 +75,20 @@ def isolated_randomness(*key: int) -> Iterator[None]:
 
 
 class RandomState:
-    """The random sources that training draws from, as a part of a checkpoint.
+    """The random sources that training on a device draws from, as a part of a checkpoint."""
 
-    Where a run is resumed with another number of GPUs, those keep the states of their seed.
-    """
+    def __init__(self, device: torch.device):
+        self.device = device
 
     def state_dict(self) -> dict:
         version, words, gauss = random.getstate()
         name, keys, *rest = np.random.get_state(legacy=True)
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        on_gpu = self.device.type == "cuda"
         return {
             "python": [version, list(words), gauss],
             "numpy": [name, torch.tensor(np.asarray(keys, dtype=np.int64)), *rest],
             "torch": torch.get_rng_state(),
-            "cuda": cuda,
+            "cuda": torch.cuda.get_rng_state(self.device) if on_gpu else None,
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -94,8 +97,8 @@ class RandomState:
         name, keys, *rest = state["numpy"]
         np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
         torch.set_rng_state(state["torch"])
-        if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["cuda"])
+        if state["cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"], self.device)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -118,7 +121,10 @@ def run(main: Callable[[], None]) -> int:
     try:
         if signal.getsignal(signal.SIGINT) is end_on_ctrl_c:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        main()
+        with distributed.joined():
+            main()
+    except ReportedElsewhere:
+        return 2
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -135,7 +141,8 @@ def run(main: Callable[[], None]) -> int:
             raise
         print(
             f"{program}: error: out of memory ({first_line(error)}); what helps, in this order: "
-            "--batch_size 1, a smaller --crop_size, a smaller --ngf and --ndf, fewer --num_threads",
+            "--batch_size 1, --precision auto, --grad_checkpoint, a smaller --crop_size, a smaller "
+            "--ngf and --ndf, fewer --num_threads",
             file=sys.stderr,
         )
         return 2

@@ -7,11 +7,34 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as dist_functional
 from torch import nn
 
 from util.errors import unknown_choice
 
 NormLayer = Callable[[int], nn.Module]
+
+
+class SyncBatchNorm(nn.SyncBatchNorm):
+    """nn.SyncBatchNorm, which PyTorch has for GPUs, also between processes on CPUs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (N, C, H, W)
+        if not (self.training and x.device.type == "cpu" and dist.is_initialized()):
+            return super().forward(x)
+        in_all = dist_functional.all_reduce  # a sum over processes that gradients pass through
+        count = in_all(torch.tensor(x.numel() / x.shape[1]))
+        mean = in_all(x.sum((0, 2, 3))) / count
+        centred = x - mean[:, None, None]
+        variance = in_all(centred.square().sum((0, 2, 3))) / count
+        if self.track_running_stats:
+            self.num_batches_tracked += 1
+            unbiased = variance.detach() * count / (count - 1)
+            self.running_mean.lerp_(mean.detach(), self.momentum)
+            self.running_var.lerp_(unbiased, self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return centred * scale[:, None, None] + self.bias[:, None, None]
+
 
 # Identity takes and ignores the channel count, so that every network keeps its layer indices, and
 # with them its state_dict keys, whichever of these it is built with.
@@ -19,7 +42,7 @@ NORM_LAYERS: dict[str, NormLayer] = {
     "instance": nn.InstanceNorm2d,  # neither weights nor running statistics
     "batch": nn.BatchNorm2d,  # both
     "none": nn.Identity,
-    "syncbatch": nn.SyncBatchNorm,  # batch norm over the batches of all processes
+    "syncbatch": SyncBatchNorm,  # batch norm over the batches of all processes
 }
 
 # Each takes (tensor, gain). He et al. derive their standard deviation from the layer alone.

@@ -1,31 +1,24 @@
 """A run that is cut anywhere and continued is the same run: the same bits in every file.
 
-Each piece is a process of its own, which really gets the signal that ends it. They are forked from
-one that has imported the program already, since importing takes longer than the runs.
+Each piece is a process of its own, which really gets the signal that ends it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
-import multiprocessing
 import os
-import re
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Iterator
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from trainer import told
 
 ROOT = Path(__file__).resolve().parents[2]
-IMPORTED = ["train", "models.pix2pix_model", "models.cycle_gan_model", "data.aligned_dataset"]
-IMPORTED += ["data.unaligned_dataset", "PIL.PngImagePlugin", "torch._dynamo"]  # last: by optimizers
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals")
 
 TINY = "--name run --device cpu --seed 3 --ngf 4 --ndf 4 --load_size 36 --crop_size 32"
@@ -34,96 +27,6 @@ OFTEN = "--print_freq 1 --update_html_freq 1 --save_latest_freq 2 --save_epoch_f
 PIX2PIX = f"{TINY} {OFTEN} --model pix2pix --netG resnet_6blocks"
 AGAIN = "--name run --continue_train"
 CYCLE_GAN = f"{TINY} {OFTEN} --model cycle_gan --netG resnet_6blocks --pool_size 2"
-
-
-WORKER_DIES = 0  # instead of a signal
-
-
-class Tripwire:
-    """Standard output into a file, until a line is printed: then this process gets a signal.
-
-    Or, for WORKER_DIES, one of its processes that load pictures is killed.
-    """
-
-    def __init__(self, file: Path, pattern: str, number: int):
-        self.file = open(file, "a", encoding="utf-8")  # noqa: SIM115 - as long as the process
-        self.pattern, self.number = pattern, number
-
-    def write(self, text: str) -> int:
-        count = self.file.write(text)
-        self.file.flush()
-        if self.pattern and re.search(self.pattern, text):
-            if self.number == WORKER_DIES:
-                self.pattern = ""
-                multiprocessing.active_children()[0].kill()
-            else:
-                os.kill(os.getpid(), self.number)
-        return count
-
-    def flush(self) -> None:
-        self.file.flush()
-
-
-def child(folder: Path, words: list[str], pattern: str, number: int) -> None:
-    """What a forked process does: train.py in `folder`, as from the command line."""
-    multiprocessing.set_start_method(None, force=True)  # of this system, not of this test
-    torch.set_num_threads(1)
-    os.chdir(folder)
-    sys.argv = ["train.py", *words]
-    import train
-    from util import runtime
-
-    with (
-        contextlib.redirect_stdout(Tripwire(folder / "out.txt", pattern, number)),  # type: ignore
-        open(folder / "err.txt", "a", encoding="utf-8") as errors,
-        contextlib.redirect_stderr(errors),
-    ):
-        status = runtime.run(train.main)
-    sys.exit(status)
-
-
-class Trainer:
-    """Runs train.py in processes that start at once."""
-
-    def __init__(self) -> None:
-        methods = multiprocessing.get_all_start_methods()
-        self.method = "forkserver" if "forkserver" in methods else "spawn"
-        self.context = multiprocessing.get_context(self.method)
-        if self.method == "forkserver":
-            self.context.set_forkserver_preload(IMPORTED)
-
-    def start(
-        self, folder: Path, flags: str, at: str = "", number: int = signal.SIGTERM
-    ) -> BaseProcess:
-        """Start train.py; it gets the signal when it prints what the pattern `at` matches."""
-        process = self.context.Process(target=child, args=(folder, flags.split(), at, int(number)))
-        process.start()
-        return process
-
-    def run(
-        self, folder: Path, flags: str, at: str = "", number: int = signal.SIGTERM, ends: int = 0
-    ) -> None:
-        """Run it to its end, which must be of this status (minus the signal if killed by one)."""
-        process = self.start(folder, flags, at, number)
-        process.join(60)
-        process.kill()  # unless it has ended
-        process.join()
-        assert process.exitcode == ends, told(folder)[-1500:]
-
-
-def told(folder: Path) -> str:
-    """All that the processes in a folder have printed."""
-    files = [folder / "out.txt", folder / "err.txt"]
-    return "\n".join(file.read_text(encoding="utf-8") for file in files if file.exists())
-
-
-@pytest.fixture(scope="session")
-def trainer() -> Iterator[Trainer]:
-    """The forked processes get the environment of the first one's parent, from here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONPATH", str(ROOT))
-        yield Trainer()
 
 
 def outcome(folder: Path) -> dict[str, Any]:

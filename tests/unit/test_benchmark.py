@@ -112,7 +112,7 @@ def test_a_floor_is_below_the_time_that_was_taken(setting):
 
 
 def test_best_says_fp32_where_there_is_no_bf16(setting, monkeypatch):
-    monkeypatch.setattr(performance, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(performance, "cpu_has", lambda *_: False)
     _, floor = benchmark.time_steps(setting, "pix2pix")
     assert "fp32" in floor.title and "bf16" not in floor.title
     assert floor.samples["best"] == floor.samples["plain"]

@@ -1,5 +1,6 @@
 """Speed features change how, not what: exact ones in every digit, bf16 within a bound."""
 
+import copy
 import shutil
 from argparse import Namespace
 
@@ -11,7 +12,11 @@ import models
 from models import networks
 from options.train_options import TrainOptions
 from util import runtime
-from util.performance import fuse, prepare, resolve_precision
+from util.averages import Averages
+from util.errors import UserError
+from util.performance import fuse, prepare, resolve_precision, run_in
+from util.recompute import recompute
+from util.updates import Update
 
 CPU = torch.device("cpu")
 
@@ -29,7 +34,7 @@ def losses_of(pictures, model_name, *flags, prepared, dtype=torch.float32, num_e
     dataset, model = data.create_dataset(opt), models.create_model(opt)
     model.setup(opt)
     if prepared:
-        prepare(model.networks().values(), model.optimizers, opt, model.device)
+        prepare(model.networks(), model.optimizers, opt, model.device)
     else:
         model.per_sample = False  # one call per input, as the paper writes it
     for net in model.networks().values():
@@ -75,11 +80,147 @@ def test_bf16_trains_to_nearby_losses(pictures):
 
 
 def test_bf16_falls_back_with_a_line(capsys, monkeypatch):
-    monkeypatch.setattr("util.performance.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("util.performance.cpu_has", lambda *_: False)
     assert resolve_precision("bf16", CPU) is torch.float32
     assert "no bf16 arithmetic; using fp32" in capsys.readouterr().out
     assert resolve_precision("auto", CPU) is torch.float32
     assert capsys.readouterr().out == ""
+
+
+def test_fp16_trains_to_nearby_losses_and_scales_gradients(pictures, monkeypatch):
+    """On a CPU it is slow, but the same as on a GPU."""
+    monkeypatch.setattr("util.performance.cpu_has", lambda *_: True)
+    scales = []
+    update = torch.amp.GradScaler.update
+    monkeypatch.setattr(
+        "torch.amp.GradScaler.update", lambda s: scales.append(s.get_scale()) or update(s)
+    )
+    full = losses_of(pictures, "pix2pix", prepared=True, num_epochs=4)
+    half = losses_of(pictures, "pix2pix", "--precision", "fp16", prepared=True, num_epochs=4)
+    assert not torch.equal(full, half), "fp16 must show"
+    assert ((full - half).abs() / full.abs()).mean() < 0.1
+    assert set(scales) == {2.0**16} and len(scales) == 2 * len(full)  # for each optimizer
+
+
+def test_small_gradients_survive_fp16():
+    """Below 6e-8 fp16 knows only zero."""
+    net = torch.nn.Conv2d(1, 1, 1, bias=False)
+    scaler = torch.amp.GradScaler("cpu")
+    run_in(net, torch.float16, CPU, scaler)
+    picture = torch.ones(1, 1, 2, 2, requires_grad=True)
+    (net(picture).sum() * 1e-9).backward()
+    assert picture.grad == pytest.approx(1e-9 * net.weight.detach().expand(1, 1, 2, 2), rel=0.01)
+    assert float(net.weight.grad) == pytest.approx(4e-9 * 2**16, rel=0.01)
+
+
+def test_an_overflow_in_fp16_leaves_out_the_update_and_lowers_the_scale():
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    scaler = torch.amp.GradScaler("cpu")
+    update = Update(optimizer, scaler=scaler)
+    scaler.scale(weight.sum()).backward()
+    weight.grad[0] = torch.inf
+    optimizer.step()
+    assert weight.tolist() == [1, 1] and scaler.get_scale() == 2.0**15
+    optimizer.zero_grad()
+    scaler.scale(weight.sum()).backward()
+    optimizer.step()
+    assert weight.tolist() == [0, 0]
+    restored = Update(torch.optim.SGD([weight], lr=1.0), scaler=torch.amp.GradScaler("cpu"))
+    restored.load_state_dict(update.state_dict())
+    assert restored.scaler.get_scale() == 2.0**15
+
+
+def test_fp16_with_wgangp_is_refused(pictures, monkeypatch):
+    monkeypatch.setattr("util.performance.cpu_has", lambda *_: True)
+    flags = ("--precision", "fp16", "--gan_mode", "wgangp")
+    with pytest.raises(UserError, match="--precision bf16"):
+        losses_of(pictures, "pix2pix", *flags, prepared=True)
+
+
+def test_accumulated_gradients_are_those_of_a_larger_batch(pictures):
+    flags = ("--serial_batches", "--pool_size", "0", "--max_dataset_size", "2")
+    large = losses_of(
+        *(pictures, "cycle_gan", *flags, "--batch_size", "2"),
+        prepared=True,
+        dtype=torch.float64,
+    )
+    small = losses_of(
+        *(pictures, "cycle_gan", *flags, "--grad_accum", "2"),
+        prepared=True,
+        dtype=torch.float64,
+    )
+    means = (small[0::2] + small[1::2]) / 2
+    torch.testing.assert_close(means, large, rtol=1e-6, atol=1e-9)
+
+
+def test_half_an_accumulation_is_part_of_a_checkpoint():
+    def updated(cut: bool) -> float:
+        weight = torch.nn.Parameter(torch.zeros(()))
+        update = Update(torch.optim.SGD([weight], lr=1.0), num_batches=2)
+        weight.grad = torch.tensor(1.0)
+        update.optimizer.step()
+        assert weight == 0
+        if cut:
+            state = update.state_dict()
+            update = Update(torch.optim.SGD([weight], lr=1.0), num_batches=2)
+            update.load_state_dict(state)
+        weight.grad = torch.tensor(4.0)
+        update.optimizer.step()
+        return float(weight)
+
+    assert updated(cut=True) == updated(cut=False) == -2.5
+
+
+@pytest.mark.parametrize("flags", [("--norm", "batch", "--no_dropout", "off"), ()])
+@pytest.mark.parametrize("model_name", ["pix2pix", "cycle_gan"])
+def test_recomputed_layers_give_the_same_bits(pictures, model_name, flags):
+    plain = losses_of(pictures, model_name, *flags, prepared=True)
+    again = losses_of(pictures, model_name, *flags, "--grad_checkpoint", prepared=True)
+    assert torch.equal(plain, again)
+
+
+@pytest.mark.parametrize("netG, share", [("unet_128", 0.5), ("resnet_6blocks", 0.2)])
+def test_recomputing_keeps_less_and_the_same_statistics(netG, share):
+    torch.manual_seed(0)
+    plain = networks.define_G(3, 3, 4, netG, "batch", use_dropout=True)
+    lean = copy.deepcopy(plain)
+    recompute(lean)
+    picture, num_bytes = torch.randn(1, 3, 128, 128), []
+    for net in (plain, lean):
+        kept = {}
+
+        def note(x: torch.Tensor, kept: dict = kept) -> torch.Tensor:
+            kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+            return x
+
+        torch.manual_seed(1)
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+            output = net(picture)
+        output.square().mean().backward()
+        num_bytes.append(sum(kept.values()))
+    assert num_bytes[1] < share * num_bytes[0]
+    for a, b in zip(plain.buffers(), lean.buffers(), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(plain.parameters(), lean.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)
+
+
+def test_averages_follow_the_formula_and_leave_the_rest_alone():
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1, bias=False), torch.nn.BatchNorm2d(1))
+    other = torch.nn.Conv2d(1, 1, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+    averages = Averages({"G": net, "D": other}, [optimizer], 0.75)
+    assert list(averages.networks) == ["G_ema"]
+    expected = None
+    for _ in range(3):
+        net(torch.randn(1, 1, 2, 2)).square().sum().backward()
+        optimizer.step()
+        now = net[0].weight.detach().clone()
+        expected = now if expected is None else 0.75 * expected + 0.25 * now
+    torch.testing.assert_close(averages.networks["G_ema"][0].weight, expected)
+    assert torch.equal(averages.networks["G_ema"][1].running_mean, net[1].running_mean)
+    assert not Averages({"G": net}, [optimizer], 0.0).networks
 
 
 @pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler")
@@ -88,7 +229,7 @@ def test_a_compiled_network_gives_the_same_and_keeps_its_keys():
     net = networks.define_D(3, 4, "pixel", norm="instance")
     picture = torch.randn(1, 3, 16, 16)
     keys, plain = list(net.state_dict()), net(picture)
-    prepare([net], [], Namespace(precision="fp32", channels_last=False, compile=True), CPU)
+    prepare({"D": net}, [], Namespace(precision="fp32", channels_last="auto", compile=True), CPU)
     torch.testing.assert_close(net(picture), plain, rtol=1e-4, atol=1e-5)
     assert list(net.state_dict()) == keys
 
@@ -98,7 +239,7 @@ def test_channels_last_changes_the_layout_alone():
     net = networks.define_G(3, 3, 4, "resnet_6blocks", "instance")
     picture = torch.randn(1, 3, 16, 16)
     plain = net(picture)
-    prepare([net], [], Namespace(precision="fp32", channels_last=True, compile=False), CPU)
+    prepare({"G": net}, [], Namespace(precision="fp32", channels_last=True, compile=False), CPU)
     convolutions = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
     assert all(c.weight.is_contiguous(memory_format=torch.channels_last) for c in convolutions)
     torch.testing.assert_close(net(picture), plain, rtol=1e-3, atol=1e-4)

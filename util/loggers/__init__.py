@@ -29,9 +29,9 @@ SILENCE_S = 1.0  # after which the end of a run says what it waits for
 class Loggers:
     """Passes what happens on to each logger; one that fails is dropped with a warning."""
 
-    def __init__(self, console: ConsoleLogger, others: Iterable[Logger] = ()):
+    def __init__(self, console: ConsoleLogger | None, others: Iterable[Logger] = ()):
         self.console = console
-        self.loggers: list[Logger] = [console, *others]
+        self.loggers: list[Logger] = [*([console] if console else []), *others]
 
     def add(self, name: str, make: Callable[[], Logger]) -> None:
         """Add a logger, unless it cannot be made."""
@@ -52,11 +52,13 @@ class Loggers:
         self._tell(lambda logger: logger.images(clock, visuals), lambda x: x.images_due(clock))
 
     def step(self, clock: Clock) -> None:
-        self.console.step(clock)
+        if self.console:
+            self.console.step(clock)
 
     def say(self, line: str) -> None:
         """Print a line without breaking the progress bar."""
-        self.console.say(line)
+        if self.console:
+            self.console.say(line)
 
     def flush(self) -> None:
         """Wait until what was told so far is on the disk, before a checkpoint that relies on it."""

@@ -1,0 +1,227 @@
+"""Training in several processes: the same as in one on the whole batch, and one clear end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+import torch
+from trainer import Trainer, child, told
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = "--name run --device cpu --seed 3 --ngf 4 --ndf 4 --load_size 36 --crop_size 32 "
+TINY += "--num_threads 0 --no_html --print_freq 1 --netG resnet_6blocks "
+PIX2PIX = TINY + "--model pix2pix --norm instance --no_dropout "
+
+
+def member(folder: Path, flags: str, at: str, number: int, rank: int, size: int, port: int):
+    """What each of the processes does; it leaves its networks in rankR.pth."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), TORCHELASTIC_RUN_ID="test")
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+    os.environ.update(WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size))
+    import models
+
+    made, create_model = [], models.create_model
+    models.create_model = lambda opt: made.append(create_model(opt)) or made[-1]
+    try:
+        child(folder, flags.split(), at, number)
+    finally:
+        if made:
+            networks = made[-1].networks().items()
+            states = {name: net.state_dict() for name, net in networks}
+            torch.save(states, folder / f"rank{rank}.pth")
+
+
+def start(
+    trainer: Trainer, folder: Path, flags: str, size: int, at: str = "", number: int = 0
+) -> list[BaseProcess]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        trainer.context.Process(target=member, args=(folder, flags, at, number, rank, size, port))
+        for rank in range(size)
+    ]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def run(trainer: Trainer, folder: Path, flags: str, size: int, ends: int = 0, **cut) -> str:
+    """Run train.py in `size` processes; returns what the main one has printed."""
+    processes = start(trainer, folder, flags, size, **cut)
+    for process in processes:
+        process.join(90)
+        process.kill()
+        process.join()
+    assert {process.exitcode for process in processes} == {ends}, told(folder)[-3000:]
+    return told(folder)
+
+
+def weights(folder: Path, label: str = "latest") -> dict[str, torch.Tensor]:
+    files = sorted((folder / "checkpoints" / "run").glob(f"{label}_net_*.pth"))
+    assert files
+    states = {file.stem: torch.load(file, weights_only=True) for file in files}
+    return {f"{name}.{key}": v for name, state in states.items() for key, v in state.items()}
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    lines = (folder / "checkpoints" / "run" / "metrics.jsonl").read_text().splitlines()
+    return [
+        {k: v for k, v in json.loads(line).items() if k not in ("time_s", "data_s")}
+        for line in lines
+    ]
+
+
+def assert_equal_on_all_ranks(folder: Path, size: int) -> None:
+    first, *others = (torch.load(folder / f"rank{rank}.pth") for rank in range(size))
+    for other in others:
+        for net, state in first.items():
+            for key, value in state.items():
+                assert torch.equal(value, other[net][key]), (net, key)
+
+
+def folder_of(tmp_path: Path, name: str) -> Path:
+    (tmp_path / name).mkdir()
+    return tmp_path / name
+
+
+@pytest.mark.parametrize(
+    "flags, size",
+    [
+        (PIX2PIX + "--gan_mode lsgan", 2),
+        (TINY + "--model pix2pix --norm syncbatch --no_dropout --init_gain 0.1", 2),
+        (TINY + "--model cycle_gan --pool_size 0 --no_dropout", 3),
+    ],
+    ids=["pix2pix", "syncbatch", "cycle_gan"],
+)
+def test_the_same_as_one_process_with_the_whole_batch(flags, size, trainer, pictures, tmp_path):
+    """Also the short batch that ends an epoch of 5 pictures, where instance norm is used."""
+    number = 4 if "syncbatch" in flags else 5
+    root = pictures.unaligned(number, 2) if "cycle" in flags else pictures.two_folders(number)
+    flags += f" --dataroot {root} --n_epochs 1 --n_epochs_decay 1 --lr 1e-5"
+    one, many = folder_of(tmp_path, "one"), folder_of(tmp_path, "many")
+    trainer.run(one, f"{flags} --batch_size {size}")
+    printed = run(trainer, many, flags, size)
+    assert f"{size} processes: --batch_size 1 each, {size} in all" in printed
+    assert_equal_on_all_ranks(many, size)
+    for alone, together in zip(losses(one), losses(many), strict=True):
+        assert together.pop("losses") == pytest.approx(alone.pop("losses"), rel=2e-3)
+        assert together == alone
+    ones, manys = weights(one), weights(many)
+    for key, value in ones.items():
+        torch.testing.assert_close(manys[key], value, rtol=0.01, atol=1e-4, msg=key)
+
+
+def test_every_feature_at_once_leaves_all_processes_equal(trainer, pictures, tmp_path):
+    root = pictures.unaligned(7, 5)
+    flags = TINY + f"--model cycle_gan --dataroot {root} --norm batch --gan_mode wgangp "
+    flags += "--no_dropout off --pool_size 2 --grad_accum 2 --ema 0.9 --grad_checkpoint "
+    flags += "--lr_policy plateau --n_epochs 2 --n_epochs_decay 0 --spectral_norm"
+    run(trainer, tmp_path, flags, 2)
+    assert_equal_on_all_ranks(tmp_path, 2)
+    assert all(value.isfinite().all() for value in weights(tmp_path).values())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send this signal")
+def test_cut_and_resumed_with_other_numbers_of_processes(trainer, pictures, tmp_path):
+    """2 -> 2 is the same run to the bit; 2 -> 1 -> 2 keeps clock, weights and optimizers."""
+    root = pictures.two_folders(6)
+    flags = TINY + f"--dataroot {root} --model pix2pix --no_dropout off --pool_size 2 "
+    flags += "--n_epochs 2 --n_epochs_decay 1 --grad_accum 2"
+    whole, pieces = folder_of(tmp_path, "whole"), folder_of(tmp_path, "pieces")
+    run(trainer, whole, flags, 2)
+    again = "--name run --continue_train --device cpu"
+    cut = {"number": signal.SIGTERM, "ends": 143}
+    run(trainer, pieces, flags, 2, at=r"epoch: 1, iters: 4", **cut)
+    run(trainer, pieces, again, 2)
+    assert all(torch.equal(v, weights(whole)[k]) for k, v in weights(pieces).items())
+    assert losses(pieces) == losses(whole)
+
+    changing = folder_of(tmp_path, "changing")
+    run(trainer, changing, flags, 2, at=r"epoch: 1, iters: 4", **cut)
+    run(trainer, changing, again, 1, at=r"epoch: 2, iters: 2", **cut)
+    printed = run(trainer, changing, again, 2)
+    assert "processes: 2 -> 1" in printed and "processes: 1 -> 2" in printed
+    steps = [line["total_images"] for line in losses(changing)]
+    assert steps == [2, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18]
+
+
+def test_mistakes_are_told_once(trainer, pictures, tmp_path):
+    run(trainer, tmp_path, f"{PIX2PIX} --dataroot {tmp_path / 'nowhere'}", 2, ends=2)
+    assert told(tmp_path).count("error:") == 1
+
+
+def test_a_bad_picture_stops_all_and_loses_nothing(trainer, pictures, tmp_path):
+    root = pictures.two_folders(4)
+    (tmp_path / "pairs" / "trainA" / "p3.png").write_bytes(b"no picture")
+    flags = f"{PIX2PIX} --dataroot {root} --serial_batches --n_epochs 1 --n_epochs_decay 0"
+    run(trainer, tmp_path, flags, 2, ends=2)
+    errors = told(tmp_path)
+    assert errors.count("error:") == 1 and "p3.png" in errors
+    assert weights(tmp_path)
+
+
+def torchrun(folder: Path, *words: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "torch.distributed.run", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_torchrun_with_one_process(pictures, tmp_path):
+    flags = f"{TINY} --model pix2pix --norm syncbatch --dataroot {pictures.two_folders(2)}"
+    flags += " --n_epochs 1 --n_epochs_decay 0"
+    process = torchrun(tmp_path, "--nproc_per_node=1", str(ROOT / "train.py"), *flags.split())
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and "finished after epoch 1" in printed, printed
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_torchrun_ends_all_when_one_dies_or_starts_them_again(pictures, tmp_path):
+    """The second process kills itself once; then both go on from the last checkpoint."""
+    flags = f"{PIX2PIX} --dataroot {pictures.two_folders(4)} --n_epochs 3 --n_epochs_decay 0"
+    flags += " --save_latest_freq 2"
+    dies = tmp_path / "dies.py"
+    dies.write_text(
+        "import os, runpy, signal, sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from util import clock\n"
+        "last = os.environ['TORCHELASTIC_RESTART_COUNT'] == sys.argv[1]\n"
+        "class Deadly(clock.Clock):\n"
+        "    def due(self, frequency):\n"
+        "        if self.total_images == 6 and os.environ['RANK'] == '1' and not last:\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return super().due(frequency)\n"
+        "clock.Clock = Deadly\n"
+        f"sys.argv = [{str(ROOT / 'train.py')!r}, *sys.argv[2:]]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    common = ["--nproc_per_node=2", "--monitor_interval=0.2"]
+    process = torchrun(tmp_path, *common, str(dies), "never", *flags.split())
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert re.search(r"another process of this run has ended|Signal 9", printed), printed
+
+    again = ["--overwrite", "--max-restarts=1"]
+    words = [*common, again[1], str(dies), "1", *flags.split(), again[0]]
+    process = torchrun(tmp_path, *words)
+    printed, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, printed
+    assert "resumed from checkpoint latest" in printed and "finished after epoch 3" in printed
+    steps = [line["total_images"] for line in losses(tmp_path)]
+    assert steps == [2, 4, 6, 8, 10, 12]

@@ -1,0 +1,64 @@
+"""Networks whose weights are averages over training (--ema), often better than the last ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from util.checkpoint import load_weights
+
+
+class Averages:
+    """Exponential moving averages of the weights of generators; buffers are the newest.
+
+    Those are the networks whose names begin with G; none with a decay of 0. After each update of
+    an optimizer that has a network's weights, average <- decay * average + (1 - decay) * weights;
+    the first one copies. Source: arXiv:1806.04498.
+
+    Attributes:
+        networks: the averaged ones, under the name of their source and "_ema".
+    """
+
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Module],
+        optimizers: Iterable[torch.optim.Optimizer],
+        decay: float,
+    ):
+        self.sources = {n: net for n, net in networks.items() if decay and n.startswith("G")}
+        update = get_ema_multi_avg_fn(decay)
+        self.models = {n: AveragedModel(s, multi_avg_fn=update) for n, s in self.sources.items()}
+        self.networks = {averaged(name): model.module for name, model in self.models.items()}
+        for optimizer in optimizers:
+            own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+            names = [n for n, s in self.sources.items() if id(next(s.parameters())) in own]
+            optimizer.register_step_post_hook(lambda *_, names=names: self._update(names))
+
+    def _update(self, names: list[str]) -> None:
+        for name in names:
+            self.models[name].update_parameters(self.sources[name])
+
+    def load(self, path_of: Callable[[str], Path]) -> None:
+        """Read the averages, or where there is no file, begin with the present weights."""
+        for name, net in self.networks.items():
+            if path_of(name).is_file():
+                net.load_state_dict(load_weights(path_of(name)))
+            else:
+                print(f"--ema: {path_of(name)} is not there, so averages begin now")
+
+    def state_dict(self) -> dict[str, int]:
+        """How often each was updated; the weights are in files as those of other networks."""
+        return {name: int(model.n_averaged) for name, model in self.models.items()}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        for name, model in self.models.items():
+            model.n_averaged.fill_(state.get(name, 0))
+
+
+def averaged(name: str) -> str:
+    """The name of a network's average, in file names too."""
+    return f"{name}_ema"
