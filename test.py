@@ -5,6 +5,11 @@
 Results go to results/NAME/PHASE_EPOCH, with the page index.html.
 """
 
+from util.interrupt import while_importing
+
+if __name__ == "__main__":
+    while_importing()
+
 import sys
 from pathlib import Path
 
@@ -19,6 +24,7 @@ from util.loggers.wandb import WandbResults
 from util.per_sample import normalize_each_alone
 from util.performance import prepare
 from util.results import Results
+from util.util import counted
 
 
 def main() -> None:
@@ -64,7 +70,7 @@ def main() -> None:
             bar.update(len(model.get_image_paths()))
     for name, mean in results.close().items():
         print(f"mean {name}: {mean:.4g}")
-    print(f"{len(dataset)} results in {folder / 'index.html'}")
+    print(f"{counted(len(dataset), 'result')} in {folder / 'index.html'}")
 
 
 if __name__ == "__main__":

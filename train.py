@@ -5,6 +5,11 @@
 Weights go to checkpoints/NAME, the training page to checkpoints/NAME/web/index.html.
 """
 
+from util.interrupt import while_importing
+
+if __name__ == "__main__":
+    while_importing()
+
 import argparse
 import contextlib
 import sys
@@ -30,6 +35,7 @@ from util.loggers.base import Losses
 from util.performance import prepare
 from util.startup import skip_dynamo
 from util.updates import Updates
+from util.util import counted
 
 
 def main() -> None:
@@ -93,8 +99,8 @@ def main() -> None:
                 resume(model, averages, checkpoints, clock, epoch)
         if clock.epoch > clock.last_epoch:
             print(
-                f"{opt.name} is finished: {clock.last_epoch} epochs are done; to train on, raise "
-                f"--n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
+                f"{opt.name} is finished: {counted(clock.last_epoch, 'epoch')} done; to train on, "
+                f"raise --n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
             )
             return
         if opt.overwrite:
@@ -111,7 +117,7 @@ def main() -> None:
         except Stopped:  # has closed them
             raise
         except Exception:
-            log.close(f"stopped by an error; to go on: {resume_command(opt)}")
+            log.close(f"stopped by an error; {checkpoints.last_good()}")
             raise
 
 
@@ -138,7 +144,7 @@ def train(
         guard.check_weights()
         log.flush()
         checkpoints.save(*labels)
-        log.say(f"saved {' and '.join(labels)} ({clock.total_images} images)")
+        log.say(f"saved {' and '.join(labels)} ({counted(clock.total_images, 'image')})")
 
     with Interrupt() as interrupt:
         for epoch in clock.epochs():

@@ -14,6 +14,7 @@ from data.cache import create_cache
 from data.loader import Loader
 from util.registry import Registry
 from util.runtime import resolve_device
+from util.util import counted
 
 registry = Registry("data", "dataset", BaseDataset, "--dataset_mode")
 
@@ -33,7 +34,8 @@ def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loa
         max_images=max_images,
         skip_bad=opt.isTrain and opt.skip_bad_images,
         pin_memory=resolve_device(opt.device).type == "cuda",
+        advice="; --skip_bad_images takes another instead" if opt.isTrain else "",
         seed=opt.seed,
     )
-    print(f"dataset [{opt.dataset_mode}]: {len(loader)} images")
+    print(f"dataset [{opt.dataset_mode}]: {counted(len(loader), 'image')}")
     return loader

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from tqdm import tqdm
 
 from util import distributed
 from util.errors import ReportedElsewhere, UserError, first_line
@@ -25,6 +26,10 @@ class Loader:
 
     Call `set_epoch` before each epoch. The results do not depend on `num_workers`.
     With `pin_memory` a GPU can fetch a batch while it computes.
+
+    Args:
+        skip_bad: let another sample stand in for one that cannot be had.
+        advice: ends the message of the error that such samples are otherwise.
 
     Attributes:
         step_images: images of the batch that was given last, over all processes.
@@ -42,8 +47,9 @@ class Loader:
         max_images: float = math.inf,
         skip_bad: bool = False,
         pin_memory: bool = False,
+        advice: str = "",
     ):
-        self.dataset = dataset
+        self.dataset, self.advice = dataset, advice
         self.step_images, self.weight = 0, 1.0
         self.skipped: set[str] = set()
         self.num_images = int(min(max_images, len(dataset)))
@@ -80,7 +86,7 @@ class Loader:
             if distributed.highest(int(failed)) and not failed:
                 raise DataErrorElsewhere
             if isinstance(batch, SampleError):
-                raise DataError(batch.message)
+                raise DataError(f"{batch.message}{self.advice if batch.is_bad else ''}")
             self._report(batch.pop("skipped", []))
             self.step_images, self.weight = share.num_all, share.weight
             yield batch
@@ -99,7 +105,8 @@ class Loader:
                 raise
             yield SampleError(
                 f"a process that loads pictures has died ({first_line(error)}); if memory ran out, "
-                "lower --num_threads"
+                "lower --num_threads",
+                is_bad=False,
             )
 
     def _report(self, messages: list[str]) -> None:
@@ -108,7 +115,9 @@ class Loader:
             if message not in self.skipped:
                 self.skipped.add(message)
                 to = sys.stdout if distributed.is_main() else sys.stderr  # where it is seen
-                print(f"skipped, {len(self.skipped)} so far: {message}", file=to, flush=True)
+                # Not print, which would break the progress bars.
+                tqdm.write(f"skipped, {len(self.skipped)} so far: {message}", file=to)
+                to.flush()
 
 
 class Share(NamedTuple):
@@ -168,10 +177,14 @@ class DataErrorElsewhere(DataError, ReportedElsewhere):
 
 
 class SampleError:
-    """Carries a UserError's message out of a worker, where an exception would lose its form."""
+    """Carries a UserError's message out of a worker, where an exception would lose its form.
 
-    def __init__(self, message: str):
-        self.message = message
+    Attributes:
+        is_bad: whether one could do without the samples that it speaks of.
+    """
+
+    def __init__(self, message: str, is_bad: bool = True):
+        self.message, self.is_bad = message, is_bad
 
 
 class SeededDataset(Dataset):
@@ -197,7 +210,7 @@ class SeededDataset(Dataset):
                 if not isinstance(sample, SampleError):
                     return {**sample, "skipped": message}
                 message = message or sample.message
-            return SampleError(f"no picture is left: {message}")
+            return SampleError(f"no picture is left: {message}", is_bad=False)
 
     def _sample(self, index: int) -> Any:
         try:
@@ -207,16 +220,18 @@ class SeededDataset(Dataset):
 
 
 def collate(samples: list[Any]) -> Any:
-    """PyTorch's batch of samples, or the first sample's error."""
-    for sample in samples:
-        if isinstance(sample, SampleError):
-            return sample
+    """PyTorch's batch of samples, or an error that names all the bad ones among them."""
+    errors = [sample for sample in samples if isinstance(sample, SampleError)]
+    if errors:
+        messages = dict.fromkeys(error.message for error in errors)
+        return SampleError("; ".join(messages), all(error.is_bad for error in errors))
     for key, value in samples[0].items():
         shapes = {tuple(s[key].shape) for s in samples} if isinstance(value, torch.Tensor) else ()
         if len(shapes) > 1:
             sizes = " and ".join(sorted(f"{shape[-1]}x{shape[-2]}" for shape in shapes))
             return SampleError(
                 f"pictures of {sizes} cannot form one batch; pass --batch_size 1, or --preprocess "
-                "resize_and_crop"
+                "resize_and_crop",
+                is_bad=False,
             )
     return default_collate(samples)

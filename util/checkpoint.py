@@ -92,7 +92,7 @@ class Checkpoints:
             for label in others:
                 self._link(first, label, names)
                 rename_all(self.folder, label, names)
-            self._prune()
+            self._prune(max((int(label) for label in labels if label.isdigit()), default=0))
         except (OSError, RuntimeError) as error:  # torch.save turns a full disk into the latter
             raise UserError(
                 f"{self.folder}: checkpoint {first} cannot be written: {root_of(error)}; "
@@ -111,7 +111,8 @@ class Checkpoints:
             digests = {}
             for name, net in networks.items():
                 weights = {key: value.detach().cpu() for key, value in net.state_dict().items()}
-                digests[name] = write_flushed(weights, temporary_path(paths[name]))
+                write_flushed(weights, temporary_path(paths[name]))
+                digests[name] = digest_of(temporary_path(paths[name]))
             state = {name: part.state_dict() for name, part in self.parts.items()}
             state |= {"format": FORMAT, "options": self.options, "digests": digests}
             state["processes"] = processes
@@ -166,6 +167,10 @@ class Checkpoints:
                 f"{state_path(self.folder, label)} is not the state of this model ({error}); pass "
                 "the flags of the run that wrote it, or remove it to go on from the weights alone"
             ) from error
+        if distributed.is_main():
+            # A process that was killed before it could may have been the last to save.
+            finished = state.get("clock", {}).get("epoch", 1) - 1
+            self._prune(int(label) if label.isdigit() else finished)
         if len(processes) != distributed.size():
             note += (
                 f"processes: {len(processes)} -> {distributed.size()}, of which new ones begin "
@@ -200,12 +205,17 @@ class Checkpoints:
                 refuse_unsafe(weights)
         return state if whole else None
 
-    def _prune(self) -> None:
+    def _prune(self, epoch: int) -> None:
+        """Delete numbered checkpoints up to that of `epoch`, but for the last of them.
+
+        Those beyond are of another course, where a run went back to an older checkpoint.
+        """
         names = [f.name for f in self.folder.glob("*.pth")]
         numbers = {
             int(m[1]) for name in names if (m := re.match(r"(\d+)_(?:net_.*|state)\.pth", name))
         }
-        for number in sorted(numbers)[: -self.keep] if self.keep else []:
+        passed = sorted(number for number in numbers if number <= epoch)
+        for number in passed[: -self.keep] if self.keep else []:
             for file in self.folder.glob(f"{number}_net_*.pth"):
                 file.unlink()
             state_path(self.folder, number).unlink(missing_ok=True)
@@ -294,13 +304,12 @@ def refuse_unsafe(path: Path) -> None:
         return
 
 
-def write_flushed(content: Any, path: Path) -> str:
-    """torch.save to a file that is on the disk when this returns; returns its SHA-256."""
+def write_flushed(content: Any, path: Path) -> None:
+    """torch.save to a file that is on the disk when this returns."""
     with open(path, "w+b") as file:
         torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
-    return digest_of(path)
 
 
 def digest_of(path: Path) -> str:

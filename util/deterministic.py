@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -15,37 +17,54 @@ def be_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-class DeterministicReflectionPad2d(nn.Module):
-    """nn.ReflectionPad2d by slices, whose backward adds in a fixed order.
+class ReflectionPad(torch.autograd.Function):
+    """Reflection padding whose backward adds in a fixed order, that of PyTorch's CPU kernel.
 
-    PyTorch's own has no deterministic backward on CUDA. The output is equal bit for bit, gradients
-    to rounding in the mirrored margin, where up to four values are added in another order.
+    PyTorch's own backward on CUDA adds in whatever order its threads come. Output and gradient are
+    those of nn.ReflectionPad2d on the CPU, bit for bit, in every floating-point type.
 
-    Args: padding: left, right, top, bottom in pixels, each below the side it mirrors.
+    Args: x: (..., H, W); padding: left, right, top, bottom in pixels, each below the side.
     """
 
-    def __init__(self, padding: tuple[int, int, int, int]):
-        super().__init__()
-        self.padding = padding
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, padding: tuple[int, int, int, int]) -> torch.Tensor:
+        ctx.padding, ctx.size = padding, x.shape[-2:]
+        return F.pad(x, padding, mode="reflect")
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (N, C, H, W)
-        left, right, top, bottom = self.padding
-        x = reflect(x, 3, left, right)
-        return reflect(x, 2, top, bottom)
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+        left, right, top, bottom = ctx.padding
+        height, width = ctx.size
+        # Like a part of the gradient, to be in channels_last where that is.
+        total = torch.zeros_like(grad[..., top : top + height, left : left + width])
+        for rows, padded_rows, flip_rows in parts(height, top, bottom):
+            for columns, padded_columns, flip_columns in parts(width, left, right):
+                part = grad[..., padded_rows, padded_columns]
+                total[..., rows, columns] += part.flip(flip_rows * [-2] + flip_columns * [-1])
+        return total, None
 
 
-def reflect(x: torch.Tensor, dim: int, before: int, after: int) -> torch.Tensor:
-    """Mirror `before` and `after` slices at the two ends of a dimension, the edge not repeated."""
-    size = x.shape[dim]
-    first = x.narrow(dim, 1, before).flip(dim)
-    last = x.narrow(dim, size - 1 - after, after).flip(dim)
-    return torch.cat((first, x, last), dim)
+def parts(size: int, before: int, after: int) -> tuple[tuple[slice, slice, bool], ...]:
+    """The mirror, the middle and the mirror of a padded side: (where in the side, where in the
+    padded one, whether flipped)."""
+    return (
+        (slice(1, 1 + before), slice(0, before), True),
+        (slice(0, size), slice(before, before + size), False),
+        (slice(size - 1 - after, size - 1), slice(before + size, before + size + after), True),
+    )
+
+
+class DeterministicReflectionPad2d(nn.ReflectionPad2d):
+    """nn.ReflectionPad2d with the backward of ReflectionPad."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return ReflectionPad.apply(input, self.padding)
 
 
 def replace_reflection_padding(net: nn.Module) -> None:
     """Put DeterministicReflectionPad2d in the place of each nn.ReflectionPad2d; keys stay."""
     for name, child in net.named_children():
-        if isinstance(child, nn.ReflectionPad2d):
+        if type(child) is nn.ReflectionPad2d:
             setattr(net, name, DeterministicReflectionPad2d(child.padding))
         else:
             replace_reflection_padding(child)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
 
 from util.errors import UserError
 
+HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)  # what systems say of a lock of another's
+
 
 class RunLock:
     """Holds folder/.lock until it is left or the process ends, however it ends.
 
-    Raises UserError where another process holds it.
+    Raises UserError where another process holds it. Some network disks have no locks: a line says
+    so, and the run goes on without.
     """
 
     def __init__(self, folder: Path):
@@ -22,6 +26,12 @@ class RunLock:
         try:
             lock_exclusively(self.file.fileno())
         except OSError as error:
+            if error.errno not in HELD:
+                print(
+                    f"{folder} is on a disk without locks ({error.strerror}): see to it that no "
+                    "other process writes this run"
+                )
+                return
             self.file.seek(0)
             holder = self.file.read().strip() or "unknown"
             self.file.close()

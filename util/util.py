@@ -35,6 +35,11 @@ def to_array(pixels: torch.Tensor) -> np.ndarray:
     return pixels.permute(1, 2, 0).cpu().numpy()
 
 
+def counted(number: int, thing: str) -> str:
+    """'1 image', '2 images'."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def save_image(image_numpy: np.ndarray, image_path: str | Path, aspect_ratio: float = 1.0) -> None:
     """Write an (H, W, 3) uint8 array; `aspect_ratio` (width over height) stretches one side.
 

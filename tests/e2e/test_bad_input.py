@@ -363,12 +363,21 @@ def test_nothing_but_bad_pictures(refused, world):
     assert "no picture is left" in refused("train.py", f"{TRAIN} --skip_bad_images")
 
 
+def test_all_bad_pictures_of_a_batch_are_named(refused, world):
+    only(world, "bad0.png", b"")
+    (world / "photos/train/bad1.png").write_bytes(b"no picture")
+    line = refused("train.py", f"{TRAIN} --batch_size 2")
+    assert all(words in line for words in ("bad0.png", "bad1.png", "--skip_bad_images"))
+
+
 def test_a_picture_that_goes_bad_in_mid_run_loses_nothing(refused, world, run_here):
     """The run saves, names the picture, and goes on where it stopped once it is mended."""
     good = (world / "photos/train/p1.png").read_bytes()
     (world / "photos/train/p1.png").write_bytes(good[:100])
     flags = f"{TRAIN} --serial_batches --print_freq 1"
-    assert "p1.png" in refused("train.py", flags)
+    line = refused("train.py", flags)
+    assert "p1.png" in line
+    assert "--skip_bad_images" in line
     (world / "photos/train/p1.png").write_bytes(good)
     done = run_here("train.py", "--name", "new", "--continue_train")
     assert (done.status, done.stderr) == (0, "")

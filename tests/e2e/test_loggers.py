@@ -167,6 +167,8 @@ def test_every_step_reached_the_page(runs) -> None:
     calls = (runs.folder / "web" / "data" / "0001.js").read_text(encoding="utf-8")
     shown = [int(n) for n in re.findall(r"page\.pictures\(\d+,\d+,(\d+),", calls)]
     assert shown == [*range(1, 13), *range(7, 19)]
+    # In a word: the page says itself how far it came, where it lies and how to go on.
+    assert re.fullmatch(r'page\.end\(\d+,"finished"\);', last_call(runs.folder))
 
 
 def test_visdom_curves_go_on_after_a_resume(runs) -> None:
@@ -530,6 +532,16 @@ def test_a_missing_package_of_tensorboard(train, folder, monkeypatch) -> None:
     assert warning.startswith("warning: TensorBoard is switched off: ModuleNotFoundError: ")
 
 
+def test_logs_that_cannot_be_written_cost_the_logs_alone(train, folder) -> None:
+    train("--n_epochs 1 --n_epochs_decay 0")
+    (folder / "loss_log.txt").unlink()
+    (folder / "loss_log.txt").mkdir()
+    printed = train("--continue_train --n_epochs 2 --n_epochs_decay 0")
+    (warning,) = warnings(printed)
+    assert warning.startswith(f"warning: {FileLogger.name} is switched off: ")
+    assert len(re.findall(r"^\(epoch: 2", printed, re.MULTILINE)) == 2
+
+
 def test_disks_that_fail_in_mid_run(train, folder, at) -> None:
     """The folder of pictures goes, and so does metrics.jsonl; the rest is told to the end."""
 
@@ -569,7 +581,7 @@ def test_the_page_tells_of_an_end_by_a_bug(photos, run_here, folder, at) -> None
     shown = page_pictures(folder)
     assert len(shown) == 8 * 3
     assert all(pixels(picture).shape == (32, 32, 3) for picture in shown)
-    assert last_call(folder).startswith("page.end(")
+    assert re.fullmatch(r'page\.end\(\d+,"stopped by an error"\);', last_call(folder))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot send this signal")
@@ -578,9 +590,10 @@ def test_pictures_are_complete_when_a_run_was_stopped(
 ) -> None:
     at(9, lambda: os.kill(os.getpid(), signal.SIGTERM))
     words = f"--dataroot {photos} {TINY} --update_html_freq 1 --use_tensorboard".split()
-    assert run_here("train.py", *words).status == 128 + signal.SIGTERM
+    done = run_here("train.py", *words)
+    assert done.status == 128 + signal.SIGTERM
+    assert re.search(r"^stopped; to go on: .*--continue_train$", done.stdout, re.MULTILINE)
     shown = page_pictures(folder)
     assert len(shown) == 9 * 3
     assert all(pixels(picture).shape == (32, 32, 3) for picture in shown)
-    end = r'page\.end\(\d+,"stopped; to go on: .*--continue_train"\);'
-    assert re.fullmatch(end, last_call(folder))
+    assert re.fullmatch(r'page\.end\(\d+,"stopped"\);', last_call(folder))

@@ -25,7 +25,9 @@ KEYS = webdriver.Keys
 
 
 def training_page(folder: Path) -> TrainingPage:
-    return TrainingPage(folder, title="run", resume_hint="python train.py", **FACTS)
+    return TrainingPage(
+        folder, title="run", resume_hint="python train.py", last_epoch=1000, **FACTS
+    )
 
 
 def save_pictures(folder: Path, stem: str) -> dict[str, str]:
@@ -137,7 +139,7 @@ def test_rewound_run_shows_what_is_new(page, tmp_path: Path) -> None:
 
     open_page(page, tmp_path)
     assert headings(page) == ["Epoch 3", "Epoch 2", "Epoch 1"]
-    assert texts(page, "#status")[0].startswith("Live · epoch 3 · 1,200 images")
+    assert texts(page, "#status")[0].startswith("Live · epoch 3 of 1,000 · 1,200 images")
     page.execute_script("document.querySelector('#losses canvas').focus()")
     press(page, KEYS.ARROW_RIGHT)  # stays at the last point
     assert texts(page, "#losses .tip p")[0] == "epoch 2 · 800 images"
@@ -166,7 +168,9 @@ def test_curves_are_drawn_and_answer(page, tmp_path: Path) -> None:
     assert min(first, second, ink(page, "rates", "--c0")) > 300
 
     legend = page.find_elements("css selector", "#losses .legend button")
-    assert [entry.text for entry in legend] == ["G_L1", "D"]
+    names, latest = zip(*(entry.text.split() for entry in legend), strict=True)
+    assert names == ("G_L1", "D")
+    assert all(float(value) > 0 for value in latest)
     legend[0].click()
     assert legend[0].get_attribute("aria-pressed") == "false"
     assert ink(page, "losses", "--c0") == 0
@@ -247,7 +251,14 @@ def test_enlarged_view_goes_through_pictures_and_epochs(page, tmp_path: Path) ->
     until(lambda: picture.size["width"] > 600)
     press(page, KEYS.ARROW_DOWN)
     assert title.text == "generated · Epoch 1"
-    press(page, KEYS.ARROW_UP, KEYS.ARROW_RIGHT)
+    newer, older = (
+        viewer.find_element("css selector", f"[title^={w}]") for w in ("Newer", "Older")
+    )
+    assert (newer.is_enabled(), older.is_enabled()) == (True, False)
+    newer.click()
+    assert title.text == "generated · Epoch 2"
+    assert (newer.is_enabled(), older.is_enabled()) == (False, True)
+    press(page, KEYS.ARROW_RIGHT)
     assert title.text == "target · Epoch 2"
     press(page, KEYS.ARROW_RIGHT)
     assert viewer.find_element("css selector", "select").is_displayed()
@@ -380,7 +391,10 @@ def test_results_begun_anew_replace_those_that_are_shown(page, tmp_path: Path) -
         if names == ["1", "2", "3"]:
             open_page(page, tmp_path)
             assert headings(page) == names
+        results.end()
     until(lambda: headings(page) == ["4"])
+    until(lambda: "1 result ·" in texts(page, "#status")[0])
+    assert not page.find_element("id", "means").is_displayed()  # its own figures say it all
 
 
 @pytest.mark.parametrize("is_dark", [False, True])

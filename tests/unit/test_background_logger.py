@@ -217,6 +217,14 @@ def test_close_waits_for_a_server_that_is_merely_slow(sink) -> None:
     assert sink.told == [0, 1, 2, "finished"]
 
 
+def test_the_end_says_what_it_waits_for(sink, capfd) -> None:
+    sink.delay_s = 1.3
+    log = Loggers(ConsoleLogger(Clock(1, 1, 10)), [Sink(), start(lambda: sink, lossless=False)])
+    log.close("finished")
+    lines = capfd.readouterr().out.splitlines()
+    assert lines == ["finished", "waiting for sink ..."]  # not for the other one
+
+
 # --- Failing ones ---------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ import data
 import models
 from options.train_options import TrainOptions, plain
 from util.checkpoint import Checkpoints, load_weights, weights_path
+from util.clock import Clock
 from util.errors import UserError
 
 
@@ -159,12 +160,14 @@ class Process:
     """A training program in miniature: networks and state all say which version they are of."""
 
     def __init__(self, folder: Path, keep: int = 0):
-        self.folder, self.count = folder, Count()
+        self.folder, self.count, self.clock = folder, Count(), Clock(1, 9, 1)
         self.networks = {name: nn.Linear(2, 1) for name in "GD"}
-        self.checkpoints = Checkpoints(folder, self.networks, {"count": self.count}, {}, keep=keep)
+        parts = {"count": self.count, "clock": self.clock}
+        self.checkpoints = Checkpoints(folder, self.networks, parts, {}, keep=keep)
 
     def save(self, version: int, *labels: str) -> None:
         self.count.number = version
+        self.clock.start_at(version + 1)  # as at the end of an epoch of this number
         for net in self.networks.values():
             for parameter in net.parameters():
                 nn.init.constant_(parameter, version)
@@ -288,6 +291,23 @@ def test_each_operation_of_a_save_that_deletes_old_checkpoints(how, faults, tmp_
         assert process.resume() in (1, 2), what
         process.save(3, "latest", "3")
         assert files(folder) == unit("3", "latest"), what
+
+
+def test_who_goes_back_keeps_the_new_course(tmp_path):
+    process = Process(tmp_path)
+    for epoch in (1, 2, 3, 4, 5):
+        process.save(epoch, "latest", str(epoch))
+
+    process = Process(tmp_path, keep=1)
+    assert process.resume("2") == 2
+    assert files(tmp_path) == unit("2", "3", "4", "5", "latest")  # 2 is the last of its course
+    process.save(3, "latest", "3")
+    assert files(tmp_path) == unit("3", "4", "5", "latest")
+    process = Process(tmp_path, keep=1)
+    assert process.resume() == 3
+    for epoch in (4, 5):
+        process.save(epoch, "latest", str(epoch))
+    assert files(tmp_path) == unit("5", "latest")
 
 
 def test_a_full_disk_is_called_so(tmp_path, monkeypatch):

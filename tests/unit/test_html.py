@@ -22,6 +22,7 @@ def training_page(folder: Path, **changes: object) -> TrainingPage:
         "compare": [("real_A", "fake_B")],
         "options": "lr: 0.0002",
         "resume_hint": "python train.py --continue_train",
+        "last_epoch": 1000,
     }
     return TrainingPage(folder, **(facts | changes))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -139,3 +140,13 @@ def test_train_is_refused_before_it_changes_anything(hold, tmp_path, pictures, r
     assert "is being written by another process" in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
     assert torch_file.read_text() == "weights of the other process"
+
+
+def test_a_disk_without_locks_says_so_and_is_used(tmp_path, monkeypatch, capsys):
+    def no_locks(_: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("util.lock.lock_exclusively", no_locks)
+    with RunLock(tmp_path):
+        pass
+    assert "disk without locks" in capsys.readouterr().out

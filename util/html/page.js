@@ -16,8 +16,16 @@
     return element;
   }
 
+  function iconButton(words, text, action) {
+    const properties = { type: "button", className: "icon", ariaLabel: words, title: words };
+    const button = make("button", properties, text);
+    button.addEventListener("click", action);
+    return button;
+  }
+
   const caption = (label) => settings.captions[label] ?? label;
   const count = (number) => number.toLocaleString("en");
+  const counted = (number, thing) => `${count(number)} ${thing}${number === 1 ? "" : "s"}`;
   const figure = (value) => (value === null ? "–" : String(Number(value.toPrecision(4))));
   function clock(time_s) {
     const date = new Date(time_s * 1000);
@@ -58,7 +66,7 @@
     pictures(time_s, epoch, images, files) {
       progress(time_s, epoch, images);
       const title = `Epoch ${epoch}`;
-      const detail = `${count(images)} images · ${clock(time_s)}`;
+      const detail = `${counted(images, "image")} · ${clock(time_s)}`;
       rows.set(epoch, { key: epoch, title, detail, files, images, version: `${images}-${time_s}` });
     },
     result(time_s, name, source, files, metrics) {
@@ -162,17 +170,22 @@
   function showStatus() {
     const status = byId("status");
     const parts = [];
-    if (run.ended !== null) parts.push(run.ended);
+    if (run.ended !== null) parts.push(run.ended[0].toUpperCase() + run.ended.slice(1));
     else if (isLive()) parts.push("Live");
     else parts.push(`No news since ${clock(run.told_s)}: the run may have stopped`);
-    if (isTraining) parts.push(`epoch ${run.epoch}`, `${count(run.images)} images`);
-    else parts.push(`${count(rows.size)} results`);
+    if (!isTraining) {
+      parts.push(counted(rows.size, "result"));
+    } else if (run.epoch) {
+      parts.push(`epoch ${count(run.epoch)} of ${count(settings.epochs)}`);
+      parts.push(counted(run.images, "image"));
+    }
     if (isLive() || run.ended !== null) parts.push(clock(run.told_s));
     if (reader.damaged) parts.push("the last data could not be read");
     status.className = run.ended !== null ? "ended" : isLive() ? "live" : "silent";
-    status.replaceChildren(parts.join(" · "));
+    const pieces = parts.map((part, i) => make("span", {}, i < parts.length - 1 ? `${part} ·` : part));
+    status.replaceChildren(...pieces.flatMap((piece) => [piece, " "]));
     if (status.className === "silent") {
-      status.append(" ", make("button", { type: "button", onclick: () => watch() }, "Look again"));
+      status.append(make("button", { type: "button", onclick: () => watch() }, "Look again"));
     }
   }
 
@@ -277,9 +290,7 @@
     const stage = pairsOf(first).length ? comparison() : null;
     const choice = stage && pairChoice(first);
     if (stage) {
-      const words = { type: "button", className: "icon", ariaLabel: "Enlarge the comparison" };
-      const enlarge = make("button", words, "⤢");
-      enlarge.addEventListener("click", () => view(current, labels.length));
+      const enlarge = iconButton("Enlarge the comparison", "⤢", () => view(current, labels.length));
       pictures.append(make("figure", {}, stage, make("figcaption", {}, choice, enlarge)));
     }
     const element = make(
@@ -305,10 +316,16 @@
     return element;
   }
 
+  const meanings = {
+    L1: "Mean absolute difference from the target, 0 to 255: lower is better",
+    PSNR: "Peak signal-to-noise ratio in decibels: higher is better",
+    SSIM: "Structural similarity to the target, at most 1: higher is better",
+  };
   const figures = (entries) =>
-    entries.map(([name, value]) =>
-      make("div", {}, make("dt", {}, name), make("dd", {}, figure(value))),
-    );
+    entries.map(([name, value]) => {
+      const title = meanings[name] ?? "";
+      return make("div", { title }, make("dt", {}, name), make("dd", {}, figure(value)));
+    });
 
   // ---- Rows: only those that are looked at have elements ----
 
@@ -384,6 +401,7 @@
     nearEnd.observe(byId("more"));
     if (isTraining) byId("earlier").hidden = wanted.length === 0;
     else showMeans(ordered);
+    if (viewer.open) showSteps();
     // What is looked at stays where it is.
     if (anchor?.isConnected) window.scrollBy(0, anchor.getBoundingClientRect().top - before);
   }
@@ -422,6 +440,7 @@
       make("dd", {}, of),
     );
     byId("means").replaceChildren(head, ...figures(means));
+    byId("means").hidden = rows.size < 2; // one result says it all itself
   }
 
   if (!isTraining) {
@@ -432,7 +451,7 @@
     const direction = byId("direction");
     const showDirection = () => {
       direction.textContent = isDescending ? "↓" : "↑";
-      direction.ariaLabel = isDescending ? "Descending: turn" : "Ascending: turn";
+      direction.title = direction.ariaLabel = isDescending ? "Descending: turn" : "Ascending: turn";
     };
     direction.addEventListener("click", () => {
       isDescending = !isDescending;
@@ -452,19 +471,18 @@
   const viewerTitle = make("span");
   const viewerChoice = make("span");
   const viewed = { row: null, item: 0 };
-  const iconButton = (words, text, action) => {
-    const button = make("button", { type: "button", className: "icon", ariaLabel: words }, text);
-    button.addEventListener("click", action);
-    return button;
-  };
+  const above = iconButton(isTraining ? "Newer epoch" : "Previous result", "↑", () => stepRow(-1));
+  const below = iconButton(isTraining ? "Older epoch" : "Next result", "↓", () => stepRow(1));
   viewer.append(
     make("div", { className: "desk" }, viewerStage),
     make(
       "div",
       { className: "bar" },
       iconButton("Previous picture", "←", () => step(-1)),
-      make("p", {}, viewerTitle, viewerChoice),
       iconButton("Next picture", "→", () => step(1)),
+      make("p", {}, viewerTitle, viewerChoice),
+      above,
+      below,
       iconButton("Close", "×", () => viewer.close()),
     ),
   );
@@ -479,7 +497,13 @@
     viewerStage.show(row, ...pair);
     viewerTitle.textContent = (isPair ? "" : `${caption(labels[item])} · `) + row.title;
     viewerChoice.replaceChildren(...(isPair ? [pairChoice(row)] : []));
+    showSteps();
     if (!viewer.open) viewer.showModal();
+  }
+
+  function showSteps() {
+    above.disabled = !rowBeside(-1);
+    below.disabled = !rowBeside(1);
   }
 
   function step(by) {
@@ -487,10 +511,16 @@
     view(viewed.row, (viewed.item + by + items) % items);
   }
 
-  function stepRow(by) {
+  // The row above or below, if it has such a picture too.
+  function rowBeside(by) {
     const ordered = orderedRows();
     const row = ordered[ordered.findIndex(({ key }) => key === viewed.row.key) + by];
-    if (row && viewed.item <= Object.keys(row.files).length) view(row, viewed.item);
+    return row && viewed.item <= Object.keys(row.files).length ? row : null;
+  }
+
+  function stepRow(by) {
+    const row = rowBeside(by);
+    if (row) view(row, viewed.item);
   }
 
   viewerStage.image.addEventListener("load", ({ target }) => {
@@ -618,11 +648,13 @@
       draw();
     }
 
-    function legendEntry({ name, color }) {
+    function legendEntry({ name, color, smooth }) {
       const swatch = make("i");
       swatch.style.background = `var(${color})`;
       const isOn = !hidden.has(name);
-      const button = make("button", { type: "button", ariaPressed: String(isOn) }, swatch, name);
+      const value = make("small", {}, figure(smooth.findLast((value) => value !== null) ?? null));
+      const properties = { type: "button", ariaPressed: String(isOn), title: "Show or hide" };
+      const button = make("button", properties, swatch, name, value);
       button.addEventListener("click", () => {
         if (!hidden.delete(name)) hidden.add(name);
         button.ariaPressed = String(!hidden.has(name));
@@ -706,7 +738,7 @@
           ])
         : from === to
           ? [[from, from]]
-          : ticks(from, to, width / 110).map((images) => [images, images]);
+          : ticks(from, to, width / 110, 1).map((images) => [images, images]);
       for (const [images, mark] of marks) {
         const half = pen.measureText(count(mark)).width / 2;
         const at = Math.min(x(images), width - half);
@@ -721,7 +753,7 @@
       for (const { values, smooth, color: name } of visible()) {
         pen.strokeStyle = color(name);
         if (Number(smoothing.value)) {
-          pen.globalAlpha = 0.22;
+          pen.globalAlpha = n > width ? 0.1 : 0.22; // as a haze where points lie close
           pen.lineWidth = 1;
           trace(values);
         }
@@ -778,16 +810,16 @@
       const at = x(curve.images[hovered]);
       line.hidden = tip.hidden = false;
       line.style.left = `${at}px`;
-      const images = count(curve.images[hovered]);
+      const images = counted(curve.images[hovered], "image");
       const isSmooth = Number(smoothing.value) > 0;
       const entries = visible().map(({ name, values, smooth, color }) => {
         const swatch = make("i");
         swatch.style.background = `var(${color})`;
-        const raw = isSmooth ? [make("small", {}, figure(values[hovered]))] : [];
+        const raw = isSmooth ? [make("small", {}, `raw ${figure(values[hovered])}`)] : [];
         return make("p", {}, swatch, name, make("b", {}, figure(smooth[hovered])), ...raw);
       });
       tip.replaceChildren(
-        make("p", {}, `epoch ${curve.epochs[hovered]} · ${images} images`),
+        make("p", {}, `epoch ${curve.epochs[hovered]} · ${images}`),
         ...entries,
       );
       tip.style.left = `${at}px`;

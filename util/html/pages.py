@@ -39,6 +39,7 @@ class TrainingPage:
         compare: pairs of labels, such as ("real_A", "fake_B"), for the before/after slider.
         options: the resolved options, any number of lines.
         resume_hint: the command that goes on with the run.
+        last_epoch: of the whole run.
 
     Every method raises OSError where the disk does.
     """
@@ -53,6 +54,7 @@ class TrainingPage:
         compare: list[tuple[str, str]],
         options: str,
         resume_hint: str,
+        last_epoch: int,
     ) -> None:
         self._data = _Data(folder / "data")
         about = tags.details(
@@ -73,7 +75,7 @@ class TrainingPage:
             tags.section(curves, id="curves"),
             tags.section(tags.h2("Earlier"), _rows("Show older"), id="earlier", hidden=True),
         ]
-        settings = {"captions": captions, "compare": compare}
+        settings = {"captions": captions, "compare": compare, "epochs": last_epoch}
         _write_index(folder, title, winsize_px, settings, about, sections)
 
     def add_pictures(self, *, epoch: int, total_images: int, files: dict[str, str]) -> None:

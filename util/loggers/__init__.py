@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import copy
+import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -22,13 +23,22 @@ from util.loggers.tensorboard import TensorBoardLogger
 from util.loggers.visdom import VisdomLogger
 from util.loggers.wandb import WandbLogger, log_in
 
+SILENCE_S = 1.0  # after which the end of a run says what it waits for
+
 
 class Loggers:
     """Passes what happens on to each logger; one that fails is dropped with a warning."""
 
-    def __init__(self, console: ConsoleLogger | None, others: list[Logger]):
+    def __init__(self, console: ConsoleLogger | None, others: Iterable[Logger] = ()):
         self.console = console
-        self.loggers: list[Logger] = [console, *others] if console else others
+        self.loggers: list[Logger] = [*([console] if console else []), *others]
+
+    def add(self, name: str, make: Callable[[], Logger]) -> None:
+        """Add a logger, unless it cannot be made."""
+        try:
+            self.loggers.append(make())
+        except Exception as error:  # as in _tell
+            self._warn(name, error)
 
     def losses(self, losses: Losses) -> None:
         self._tell(lambda logger: logger.losses(losses))
@@ -56,7 +66,15 @@ class Loggers:
 
     def close(self, message: str) -> None:
         """End all logs; `message` says how the run ended."""
-        self._tell(lambda logger: logger.close(message))
+        self._tell(lambda logger: self._close(logger, message))
+
+    def _close(self, logger: Logger, message: str) -> None:
+        note = threading.Timer(SILENCE_S, self.say, [f"waiting for {logger.name} ..."])
+        note.start()
+        try:
+            logger.close(message)
+        finally:
+            note.cancel()
 
     def _tell(
         self, call: Callable[[Logger], None], to: Callable[[Logger], bool] = lambda logger: True
@@ -68,10 +86,13 @@ class Loggers:
                 if logger is self.console:
                     raise
                 self.loggers.remove(logger)
-                if runtime.show_tracebacks:
-                    traceback.print_exc()
-                reason = f"{type(error).__name__}: {first_line(error)}"
-                self.say(f"warning: {logger.name} is switched off: {reason}")
+                self._warn(logger.name, error)
+
+    def _warn(self, name: str, error: Exception) -> None:
+        if runtime.show_tracebacks:
+            traceback.print_exception(error)
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        self.say(f"warning: {name} is switched off: {reason}")
 
 
 def create_loggers(
@@ -92,18 +113,19 @@ def create_loggers(
     folder = Path(opt.checkpoints_dir) / opt.name
     if opt.use_wandb:
         log_in()
-    console = ConsoleLogger(clock)
-    loggers: list[Logger] = [FileLogger(folder, clock.total_images)]
+    total_images = clock.total_images
+    log = Loggers(ConsoleLogger(clock))
+    log.add(FileLogger.name, lambda: FileLogger(folder, total_images))
 
     def live(name: str, make: Callable[[], Logger]) -> None:
         def due(clock: Clock) -> bool:
             return clock.due(opt.display_freq)
 
-        loggers.append(BackgroundLogger(name, make, due, lossless=False))
+        log.loggers.append(BackgroundLogger(name, make, due, lossless=False))
 
     if not opt.no_html:
         start = copy.copy(clock)
-        loggers.append(
+        log.loggers.append(
             BackgroundLogger(
                 PageLogger.name,
                 lambda: PageLogger(opt, options_text, folder, start, captions, compare),
@@ -111,11 +133,10 @@ def create_loggers(
                 lossless=True,
             )
         )
-    total_images = clock.total_images
     if opt.use_visdom and opt.display_id > 0:
         live(VisdomLogger.name, lambda: VisdomLogger(opt, folder, total_images))
     if opt.use_tensorboard:
         live(TensorBoardLogger.name, lambda: TensorBoardLogger(folder, total_images))
     if opt.use_wandb:
         live(WandbLogger.name, lambda: WandbLogger(opt, folder))
-    return Loggers(console, loggers)
+    return log

@@ -49,7 +49,7 @@ class FileLogger(Logger):
 def rewind_metrics(path: Path, total_images: int) -> None:
     """Keep the lines up to an image count; a line torn by a crash goes too."""
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["total_images"] <= total_images:
                 kept.append(line + "\n")

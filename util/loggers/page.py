@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class PageLogger(Logger):
             compare=compare,
             options=options_text,
             resume_hint=resume_command(opt),
+            last_epoch=clock.last_epoch,
         )
         self.page.rewind(clock.total_images)
 
@@ -58,7 +60,8 @@ class PageLogger(Logger):
         self.page.add_pictures(epoch=clock.epoch, total_images=clock.total_images, files=files)
 
     def close(self, message: str) -> None:
-        self.page.end(message)
+        # What follows, where the run lies or how to go on, the page shows elsewhere.
+        self.page.end(re.split("[;:]| after epoch ", message)[0])
 
 
 def page_is_due(clock: Clock, frequency_images: int) -> bool:
