@@ -43,7 +43,8 @@ def prepare(
         updates.append(Update(optimizer, opt.grad_accum, scaler))
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         scalers.update(dict.fromkeys(map(id, parameters), scaler))
-        fuse(optimizer, device)
+        if scaler is None:  # which leaves out whole steps, as hooks of optimizers expect it
+            fuse(optimizer, device)
     for name, net in networks.items():
         if wants_channels_last(opt, dtype, device):
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -53,7 +54,7 @@ def prepare(
             net.forward = torch.compile(net.forward, dynamic=False)  # type: ignore[method-assign]
         if dtype is not torch.float32:
             # Outside: what autocast enters is not cached when compiled.
-            run_in(net, dtype, device, scalers.get(id(next(net.parameters()))))
+            run_in(net, dtype, device, scalers.get(id(next(net.parameters(), None))))
     return Updates(updates, networks.values())
 
 
