@@ -521,18 +521,6 @@ def test_grad_checkpoint_keeps_less_for_the_backward_pass(train):
     assert kept[1] < 0.7 * kept[0]
 
 
-def test_ema_is_saved_beside_and_tested_with(train, photos, run_here, tmp_path):
-    done = train("--ema 0.5 --lr 0.01")
-    assert digest(done.weights("G_ema")) != digest(done.weights("G"))
-    line = ["--dataroot", photos, *"--name run --model pix2pix --crop_size 32 --eval".split()]
-    picture = tmp_path / "results" / "run" / "val_latest" / "images" / "v0_fake_B.png"
-    made = []
-    for flags in ([], ["--ema", "0"]):
-        assert run_here("test.py", *line, "--num_threads", "0", *flags).status == 0
-        made.append(picture.read_bytes())
-    assert made[0] != made[1]
-
-
 def test_precision(train, results):
     """bf16 shows in what is learnt and made, or it is said that there is none."""
     one = "--n_epochs_decay 0"
@@ -579,7 +567,7 @@ TRAINING_ELSEWHERE = {
     "--dataroot --name --model": HERE + "test_options_for_programs",
     "--device --gpu_ids": HERE + "test_mistakes_in_training",
     "--grad_checkpoint": HERE + "test_grad_checkpoint_keeps_less_for_the_backward_pass",
-    "--ema": HERE + "test_ema_is_saved_beside_and_tested_with",
+    "--ema": HERE + "test_averages_are_saved_and_taken_in_testing_unless_refused",
     "--num_threads": HERE + "test_num_threads_load_in_processes_of_their_own",
     "--print_freq": HERE + "test_print_freq",
     "--display_freq --use_wandb --wandb_project_name": HERE
@@ -635,7 +623,7 @@ TESTING_ELSEWHERE = {
     "::test_flags_of_pages_and_viewers_in_testing",
     "--verbose": HERE + "test_verbose_of_testing_prints_the_layers",
     "--suffix": HERE + "test_suffix_of_testing",
-    "--ema": HERE + "test_ema_is_saved_beside_and_tested_with",
+    "--ema": HERE + "test_averages_are_saved_and_taken_in_testing_unless_refused",
     "--dry_run": HERE + "test_dry_run_of_testing_writes_nothing",
     "--precision": HERE + "test_precision",
     "--compile": HERE + "test_compile",
@@ -676,6 +664,34 @@ def test_every_flag_is_told_to_do_something(program, run_here, monkeypatch):
         told |= set(group.split())
     assert flags - told == set()
     assert told - flags == set()
+
+
+def test_averages_are_saved_and_taken_in_testing_unless_refused(train, tmp_path, run_here):
+    done = train("--ema 0.9 --n_epochs_decay 0")
+    assert {"latest_net_G_ema.pth", "1_net_G_ema.pth"} <= {f.name for f in done.run.iterdir()}
+
+    def tested(flags: str = "") -> tuple[np.ndarray, str]:
+        line = f"--dataroot {done.dataroot} --name run --model pix2pix --phase train {flags}"
+        ended = run_here("test.py", *line.split(), *"--load_size 32 --crop_size 32".split())
+        assert ended.status == 0, ended.stderr
+        picture = next((tmp_path / "results").rglob("*_fake_B.png"))
+        return np.asarray(Image.open(picture)), ended.stdout
+
+    averaged, told = tested("--seed 1")
+    assert "latest_net_G_ema.pth" in told
+    last, told = tested("--seed 1 --ema 0")
+    assert "_ema.pth" not in told and "--ema 0.0 is used" in told
+    assert not np.array_equal(averaged, last)
+    weights = torch.load(done.run / "latest_net_G_ema.pth", weights_only=True)
+    torch.save(weights, done.run / "latest_net_G.pth")
+    assert np.array_equal(tested("--seed 1 --ema 0")[0], averaged)
+
+
+def test_averages_may_begin_when_a_run_goes_on(train):
+    train("--n_epochs_decay 0")
+    done = train("--continue_train --n_epochs_decay 1 --ema 0.5")
+    assert "latest_net_G_ema.pth is not there, so averages begin now" in done.stdout
+    assert (done.run / "latest_net_G_ema.pth").exists()
 
 
 # --- Continuing -----------------------------------------------------------------------------------

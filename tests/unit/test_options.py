@@ -615,3 +615,18 @@ def test_testing_a_run_that_is_not_there():
     message = refused(parse_test, "--name", "untrained")
     assert "untrained" in message
     assert message.endswith("./checkpoints has trained")  # the only run with weights
+
+
+@pytest.mark.parametrize(
+    "flags, device", [("-1", "cpu"), ("0", "cuda:0"), ("1", "cuda:1"), ("2,3", "cuda:2")]
+)
+def test_gpu_ids_choose_the_device(flags, device, capsys):
+    assert parse_train("--gpu_ids", flags).device == device
+    hint = "torchrun --nproc_per_node=2" in capsys.readouterr().out
+    assert hint is ("," in flags)
+
+
+def test_gpu_ids_that_are_wrong():
+    assert "0 or 0,1, nor -1" in refused(parse_train, "--gpu_ids", "a")
+    assert "0 or 0,1, nor -1" in refused(parse_train, "--gpu_ids", "0,-1")
+    assert "pass one of them" in refused(parse_train, "--gpu_ids", "0", "--device", "cpu")

@@ -87,19 +87,21 @@ def test_bf16_falls_back_with_a_line(capsys, monkeypatch):
     assert capsys.readouterr().out == ""
 
 
-def test_fp16_trains_to_nearby_losses_and_scales_gradients(pictures, monkeypatch):
+def test_fp16_trains_with_a_scale_that_fits(pictures, monkeypatch):
     """On a CPU it is slow, but the same as on a GPU."""
     monkeypatch.setattr("util.performance.cpu_has", lambda *_: True)
-    scales = []
-    update = torch.amp.GradScaler.update
+    scales, update = [], torch.amp.GradScaler.update
     monkeypatch.setattr(
-        "torch.amp.GradScaler.update", lambda s: scales.append(s.get_scale()) or update(s)
+        "torch.amp.GradScaler.update", lambda self: scales.append(self.get_scale()) or update(self)
     )
-    full = losses_of(pictures, "pix2pix", prepared=True, num_epochs=4)
-    half = losses_of(pictures, "pix2pix", "--precision", "fp16", prepared=True, num_epochs=4)
-    assert not torch.equal(full, half), "fp16 must show"
-    assert ((full - half).abs() / full.abs()).mean() < 0.1
-    assert set(scales) == {2.0**16} and len(scales) == 2 * len(full)  # for each optimizer
+    full = losses_of(pictures, "pix2pix", prepared=True)
+    half = losses_of(pictures, "pix2pix", "--precision", "fp16", prepared=True, num_epochs=8)
+    assert not torch.equal(full[0], half[0]), "fp16 must show"
+    # Before any update; the generator's adversarial loss comes after the discriminator's.
+    torch.testing.assert_close(half[0, 1:], full[0, 1:], rtol=0.01, atol=0)
+    assert scales[0] == 2.0**16 > min(scales)  # lowered until gradients do not overflow
+    assert scales[-1] == scales[-3] == scales[-5]
+    assert half[-3:, 1].mean() < 0.9 * half[:3, 1].mean()  # and then it learns
 
 
 def test_small_gradients_survive_fp16():
@@ -167,7 +169,7 @@ def test_half_an_accumulation_is_part_of_a_checkpoint():
             update.load_state_dict(state)
         weight.grad = torch.tensor(4.0)
         update.optimizer.step()
-        return float(weight)
+        return weight.item()
 
     assert updated(cut=True) == updated(cut=False) == -2.5
 
