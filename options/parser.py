@@ -193,6 +193,6 @@ def device_name(text: str) -> str:
 
 def gpu_ids(text: str) -> str:
     """Numbers of GPUs with commas between them, or -1 for none."""
-    if text != "-1" and not re.fullmatch(r"\d+(,\d+)*", text):
+    if text != "-1" and not re.fullmatch(r"\d{1,4}(,\d{1,4})*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no list of GPUs as 0 or 0,1, nor -1")
     return text
