@@ -17,20 +17,10 @@ import time
 from pathlib import Path
 
 import pytest
-from test_resume import (
-    AGAIN,
-    CYCLE_GAN,
-    PIX2PIX,
-    ROOT,
-    WORKER_DIES,
-    Trainer,
-    assert_same,
-    dataroots,
-    told,
-    trainer,
-)
+from test_resume import AGAIN, CYCLE_GAN, PIX2PIX, ROOT, assert_same, dataroots
+from trainer import WORKER_DIES, Trainer, told
 
-__all__ = ["dataroots", "trainer"]  # fixtures
+__all__ = ["dataroots"]  # a fixture
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 
