@@ -71,17 +71,17 @@ def kill_one(trainer: Trainer, folder: Path, line: str, draw) -> int:
     output.unlink(missing_ok=True)
     started_s = time.monotonic()
     process = trainer.start(folder, line)
-    sign = "iters: "
+    sign = ", iters: "
     if draw(0, 4) < 1:
         signs = ("Options", "dataset", "model", "network D", "weights of", "resumed")
         sign = signs[int(draw(0, 6))]
     while process.is_alive():
         text = output.read_text() if output.exists() else ""
-        if sign in text or "iters: " in text:
+        if sign in text or ", iters: " in text:
             break
         assert time.monotonic() - started_s < 60, told(folder)[-1500:]
         time.sleep(0.002)
-    process.join(draw(0, 2.5 if sign == "iters: " else 0.2) * (time.monotonic() - started_s))
+    process.join(draw(0, 2.5 if sign == ", iters: " else 0.2) * (time.monotonic() - started_s))
     process.kill()
     process.join()
     return process.exitcode

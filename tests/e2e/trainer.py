@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 IMPORTED = ["train", "models.pix2pix_model", "models.cycle_gan_model", "data.aligned_dataset"]
-IMPORTED += ["data.unaligned_dataset", "PIL.PngImagePlugin", "torch._dynamo"]  # last: by optimizers
+IMPORTED += ["data.unaligned_dataset", "PIL.PngImagePlugin"]
 WORKER_DIES = 0  # instead of a signal
 
 
