@@ -52,7 +52,7 @@ from models.base_model import BaseModel
 from options.parser import OptionParser, whole
 from options.train_options import TrainOptions
 from options.train_options import plain as plain_values
-from util import loggers, performance, results, runtime
+from util import heap, loggers, performance, results, runtime
 from util.checkpoint import Checkpoints
 from util.clock import Clock, RunningMean
 from util.errors import UserError, first_line
@@ -216,7 +216,12 @@ def test(setting: Setting) -> list[Row]:
 
     samples = in_turns(pictures_per_s, setting.slow_turns)
     return [
-        Row(f"test.py on {size} pictures, best by fours and not compiled", "pictures/s", totals, rises=True),
+        Row(
+            f"test.py on {size} pictures, best by fours and not compiled",
+            "pictures/s",
+            totals,
+            rises=True,
+        ),
         Row("the same without start-up", "pictures/s", samples, rises=True),
     ]
 
@@ -377,7 +382,7 @@ class Unsaved(Checkpoints):
 def features_of(variant: str) -> Iterator[None]:
     """Inside, for `plain`, models and loggers are made without the features that have no flag."""
     before = performance.prepare, models.create_model, loggers.BackgroundLogger
-    threads = results.ThreadPoolExecutor
+    others = results.ThreadPoolExecutor, heap.keep_freed_memory
 
     def create_unbatched(opt: argparse.Namespace) -> BaseModel:
         model = before[1](opt)
@@ -388,12 +393,12 @@ def features_of(variant: str) -> Iterator[None]:
         performance.prepare = lambda *_: None
         models.create_model = create_unbatched
         loggers.BackgroundLogger = WaitedFor
-        results.ThreadPoolExecutor = AtOnce
+        results.ThreadPoolExecutor, heap.keep_freed_memory = AtOnce, lambda: None
     try:
         yield
     finally:
         performance.prepare, models.create_model, loggers.BackgroundLogger = before
-        results.ThreadPoolExecutor = threads
+        results.ThreadPoolExecutor, heap.keep_freed_memory = others
 
 
 def run_plain() -> None:
@@ -466,6 +471,7 @@ def in_turns(measure: Callable[[str], float], turns: int) -> Samples:
     samples: Samples = {variant: [] for variant in VARIANTS}
     for _ in range(turns):
         for variant in VARIANTS:
+            heap.keep_freed_memory(variant != "plain")
             samples[variant].append(measure(variant))
     return samples
 
@@ -544,6 +550,7 @@ def matrix_rate(dtype: torch.dtype, setting: Setting) -> float:
 
 def peak_memory(setting: Setting, variant: str) -> float:
     """GiB that this process has used at most after some steps of cycle_gan."""
+    heap.keep_freed_memory(variant != "plain")
     with contextlib.redirect_stdout(io.StringIO()):
         model = build(setting, variant, "cycle_gan", "memory").model
     batch = random_batch(setting)
