@@ -20,6 +20,7 @@ import data
 import models
 from options.test_options import TestOptions
 from util import distributed, runtime
+from util.heap import keep_freed_memory
 from util.loggers.wandb import WandbResults
 from util.per_sample import normalize_each_alone
 from util.performance import prepare
@@ -35,6 +36,8 @@ def main() -> None:
     runtime.seed_everything(opt.seed)
     dataset = data.create_dataset(opt, max_images=opt.num_test)
     model = models.create_model(opt)
+    if model.device.type == "cpu":
+        keep_freed_memory()
     model.setup(opt)
     if opt.eval:
         model.eval()

@@ -27,6 +27,7 @@ from util.clock import Clock, RunningMean
 from util.command import resume_command
 from util.deterministic import be_deterministic, replace_reflection_padding
 from util.finite import FiniteGuard
+from util.heap import keep_freed_memory
 from util.image_pool import ImagePool
 from util.interrupt import Interrupt, Stopped
 from util.lock import RunLock
@@ -49,6 +50,8 @@ def main() -> None:
         skip_dynamo()
     dataset = data.create_dataset(opt)
     model = models.create_model(opt)
+    if model.device.type == "cpu":
+        keep_freed_memory()
     model.setup(opt)
     networks = model.networks()
     if distributed.size() > 1:

@@ -52,7 +52,7 @@ from models.base_model import BaseModel
 from options.parser import OptionParser, whole
 from options.train_options import TrainOptions
 from options.train_options import plain as plain_values
-from util import loggers, performance, results, runtime
+from util import heap, loggers, performance, results, runtime
 from util.checkpoint import Checkpoints
 from util.clock import Clock, RunningMean
 from util.errors import UserError, first_line
@@ -167,16 +167,25 @@ def time_steps(setting: Setting, name: str) -> list[Row]:
     return [Row(f"{name}, training step", "s", samples), Row(title, "s", floor)]
 
 
-def loop(setting: Setting) -> list[Row]:
-    """train.py's own loop on pix2pix, with data and logging, without start-up and checkpoints.
+def loop_pix2pix(setting: Setting) -> list[Row]:
+    """Training as a whole, without start-up and checkpoints."""
+    return time_loop(setting, "pix2pix", setting.steps * setting.steps_per_turn)
+
+
+def loop_cycle_gan(setting: Setting) -> list[Row]:
+    """The same, on fewer images, since a step takes longer."""
+    return time_loop(setting, "cycle_gan", -(-setting.steps // 5) * setting.steps_per_turn)
+
+
+def time_loop(setting: Setting, name: str, images: int) -> list[Row]:
+    """train.py's own loop over `images`, with data and logging.
 
     In each turn the losses are told once and the training page gets pictures once or twice, which
     is more often than by default.
     """
-    images = setting.steps * setting.steps_per_turn
     size = min(images, setting.num_pictures)
     often = f"--print_freq {images} --update_html_freq {images} --max_dataset_size {size}"
-    built = {v: build(setting, v, "pix2pix", "loop", often) for v in VARIANTS}
+    built = {v: build(setting, v, name, "loop", often) for v in VARIANTS}
     datasets = {variant: data.create_dataset(built[variant].opt) for variant in VARIANTS}
 
     def images_per_s(variant: str) -> float:
@@ -193,7 +202,7 @@ def loop(setting: Setting) -> list[Row]:
     for variant in VARIANTS:
         images_per_s(variant)
     samples = in_turns(images_per_s, setting.slow_turns)
-    title = f"pix2pix, loop with data and logging, {images} images a turn"
+    title = f"{name}, loop with data and logging, {images} images a turn"
     return [Row(title, "images/s", samples, rises=True)]
 
 
@@ -345,7 +354,8 @@ def logging(setting: Setting) -> list[Row]:
 ROWS: dict[str, Callable[[Setting], list[Row]]] = {
     "step_pix2pix": step_pix2pix,
     "step_cycle_gan": step_cycle_gan,
-    "loop": loop,
+    "loop_pix2pix": loop_pix2pix,
+    "loop_cycle_gan": loop_cycle_gan,
     "test": test,
     "loader": loader,
     "start_up": start_up,
@@ -389,7 +399,7 @@ class Unsaved(Checkpoints):
 def features_of(variant: str) -> Iterator[None]:
     """Inside, for `plain`, models and loggers are made without the features that have no flag."""
     before = performance.prepare, models.create_model, loggers.BackgroundLogger
-    threads = results.ThreadPoolExecutor
+    others = results.ThreadPoolExecutor, heap.keep_freed_memory
 
     def create_unbatched(opt: argparse.Namespace) -> BaseModel:
         model = before[1](opt)
@@ -400,12 +410,12 @@ def features_of(variant: str) -> Iterator[None]:
         performance.prepare = lambda *_: Updates([], [])
         models.create_model = create_unbatched
         loggers.BackgroundLogger = WaitedFor
-        results.ThreadPoolExecutor = AtOnce
+        results.ThreadPoolExecutor, heap.keep_freed_memory = AtOnce, lambda: None
     try:
         yield
     finally:
         performance.prepare, models.create_model, loggers.BackgroundLogger = before
-        results.ThreadPoolExecutor = threads
+        results.ThreadPoolExecutor, heap.keep_freed_memory = others
 
 
 def run_plain() -> None:
@@ -478,6 +488,7 @@ def in_turns(measure: Callable[[str], float], turns: int) -> Samples:
     samples: Samples = {variant: [] for variant in VARIANTS}
     for _ in range(turns):
         for variant in VARIANTS:
+            heap.keep_freed_memory(variant != "plain")
             samples[variant].append(measure(variant))
     return samples
 
@@ -556,6 +567,7 @@ def matrix_rate(dtype: torch.dtype, setting: Setting) -> float:
 
 def peak_memory(setting: Setting, variant: str) -> float:
     """GiB that this process has used at most after some steps of cycle_gan."""
+    heap.keep_freed_memory(variant != "plain")
     with contextlib.redirect_stdout(io.StringIO()):
         model = build(setting, variant, "cycle_gan", "memory").model
     batch = random_batch(setting)
