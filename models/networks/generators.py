@@ -13,7 +13,13 @@ from torch import nn
 
 from util.errors import unknown_choice
 
-from .initialize import NormLayer, conv_needs_bias, get_norm_layer, init_net
+from .initialize import (
+    NormLayer,
+    conv_needs_bias,
+    get_norm_layer,
+    init_net,
+    without_default_weights,
+)
 
 RESNET_BLOCKS = {"resnet_9blocks": 9, "resnet_6blocks": 6}
 PADDINGS = {"reflect": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d, "zero": None}
@@ -49,14 +55,15 @@ def define_G(
     """
     norm_layer = get_norm_layer(norm)
     net: nn.Module
-    if netG in RESNET_BLOCKS:
-        net = ResnetGenerator(
-            input_nc, output_nc, ngf, norm_layer, use_dropout, RESNET_BLOCKS[netG]
-        )
-    elif netG in UNET_LEVELS:
-        net = UnetGenerator(input_nc, output_nc, UNET_LEVELS[netG], ngf, norm_layer, use_dropout)
-    else:
-        raise unknown_choice("--netG", netG, SIZE_MULTIPLE)
+    with without_default_weights():
+        if netG in RESNET_BLOCKS:
+            blocks = RESNET_BLOCKS[netG]
+            net = ResnetGenerator(input_nc, output_nc, ngf, norm_layer, use_dropout, blocks)
+        elif netG in UNET_LEVELS:
+            levels = UNET_LEVELS[netG]
+            net = UnetGenerator(input_nc, output_nc, levels, ngf, norm_layer, use_dropout)
+        else:
+            raise unknown_choice("--netG", netG, SIZE_MULTIPLE)
     return init_net(net, init_type, init_gain, gpu_ids)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -99,6 +100,20 @@ def init_weights(net: nn.Module, init_type: str = "normal", init_gain: float = 0
             nn.init.zeros_(layer.bias)
 
     net.apply(init_layer)
+
+
+@contextlib.contextmanager
+def without_default_weights() -> Iterator[None]:
+    """Inside, convolutions are made without PyTorch's own first weights, which cost time.
+
+    For networks that are given to `init_net`, which draws all of them.
+    """
+    reset = nn.modules.conv._ConvNd.reset_parameters
+    nn.modules.conv._ConvNd.reset_parameters = lambda self: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.modules.conv._ConvNd.reset_parameters = reset  # type: ignore[method-assign]
 
 
 def init_net(
