@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from models.networks.generators import SIZE_MULTIPLE
+from models.networks.discriminators import define_D
+from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.networks.infer import infer_discriminator, infer_generator
 from models.networks.initialize import drop_unused_instance_norm_buffers
 from models.schedules import get_scheduler
@@ -90,6 +92,24 @@ class BaseModel(ABC):
     @abstractmethod
     def optimize_parameters(self) -> None:
         """One training step: losses, gradients, weights."""
+
+    def define_G(self, input_nc: int, output_nc: int) -> nn.Module:
+        """The generator that the flags describe, for pictures of so many channels."""
+        o = self.opt
+        return define_G(
+            input_nc, output_nc, o.ngf, o.netG, o.norm, not o.no_dropout, o.init_type, o.init_gain
+        )
+
+    def define_D(self, input_nc: int) -> nn.Module:
+        """The discriminator that the flags describe."""
+        o = self.opt
+        flags = o.ndf, o.netD, o.n_layers_D, o.norm, o.init_type, o.init_gain
+        return define_D(input_nc, *flags, spectral_norm=o.spectral_norm)
+
+    def adam(self, *nets: nn.Module) -> torch.optim.Optimizer:
+        """One optimizer of all weights of some networks."""
+        parameters = itertools.chain(*(net.parameters() for net in nets))
+        return torch.optim.Adam(parameters, lr=self.opt.lr, betas=(self.opt.beta1, 0.999))
 
     def setup(self, opt: argparse.Namespace) -> None:
         """Finish construction: devices, schedules, and weights to test or to start from.

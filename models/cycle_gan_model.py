@@ -13,7 +13,6 @@ loss_idt_A, _B    L_identity, section 5.2 "Photo generation from paintings"
 from __future__ import annotations
 
 import argparse
-import itertools
 from typing import Any, ClassVar
 
 import torch
@@ -82,21 +81,21 @@ class CycleGANModel(BaseModel):
         self.visual_names += ["real_B", "fake_A", "rec_B", *identity_B]
         self.model_names = ["G_A", "G_B", "D_A", "D_B"] if self.isTrain else ["G_A", "G_B"]
 
-        self.netG_A = self._define_G(opt.input_nc, opt.output_nc)
-        self.netG_B = self._define_G(opt.output_nc, opt.input_nc)
+        self.netG_A = self.define_G(opt.input_nc, opt.output_nc)
+        self.netG_B = self.define_G(opt.output_nc, opt.input_nc)
         if not self.isTrain:
             return
         self.loss_names = [f"{n}_A" for n in self._loss_kinds()]
         self.loss_names += [f"{n}_B" for n in self._loss_kinds()]
-        self.netD_A = self._define_D(opt.output_nc)
-        self.netD_B = self._define_D(opt.input_nc)
+        self.netD_A = self.define_D(opt.output_nc)
+        self.netD_B = self.define_D(opt.input_nc)
         self.fake_A_pool = ImagePool(opt.pool_size, opt.seed)
         self.fake_B_pool = ImagePool(opt.pool_size, opt.seed + 1)
         self.criterionGAN = networks.GANLoss(opt.gan_mode).to(self.device)
         self.criterionCycle = torch.nn.L1Loss()
         self.criterionIdt = torch.nn.L1Loss()
-        self.optimizer_G = self._adam(self.netG_A, self.netG_B)
-        self.optimizer_D = self._adam(self.netD_A, self.netD_B)
+        self.optimizer_G = self.adam(self.netG_A, self.netG_B)
+        self.optimizer_D = self.adam(self.netD_A, self.netD_B)
         self.optimizers = [self.optimizer_G, self.optimizer_D]
 
     def set_input(self, input: dict[str, Any]) -> None:
@@ -172,26 +171,3 @@ class CycleGANModel(BaseModel):
         kinds = ["D", "G", "cycle"]
         kinds += ["idt"] if self.use_identity else []
         return kinds + (["GP"] if self.opt.gan_mode == "wgangp" else [])
-
-    def _define_G(self, input_nc: int, output_nc: int) -> torch.nn.Module:
-        o = self.opt
-        return networks.define_G(
-            input_nc, output_nc, o.ngf, o.netG, o.norm, not o.no_dropout, o.init_type, o.init_gain
-        )
-
-    def _define_D(self, input_nc: int) -> torch.nn.Module:
-        o = self.opt
-        return networks.define_D(
-            input_nc,
-            o.ndf,
-            o.netD,
-            o.n_layers_D,
-            o.norm,
-            o.init_type,
-            o.init_gain,
-            spectral_norm=o.spectral_norm,
-        )
-
-    def _adam(self, *nets: torch.nn.Module) -> torch.optim.Optimizer:
-        parameters = itertools.chain(*(net.parameters() for net in nets))
-        return torch.optim.Adam(parameters, lr=self.opt.lr, betas=(self.opt.beta1, 0.999))

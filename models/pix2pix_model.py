@@ -42,37 +42,18 @@ class Pix2PixModel(BaseModel):
         super().__init__(opt)
         self.visual_names = ["real_A", "fake_B", "real_B"]
         self.model_names = ["G", "D"] if self.isTrain else ["G"]
-        self.netG = networks.define_G(
-            opt.input_nc,
-            opt.output_nc,
-            opt.ngf,
-            opt.netG,
-            opt.norm,
-            not opt.no_dropout,
-            opt.init_type,
-            opt.init_gain,
-        )
+        self.netG = self.define_G(opt.input_nc, opt.output_nc)
         if not self.isTrain:
             return
         self.loss_names = ["G_GAN", "G_L1", "D_real", "D_fake"]
         if opt.gan_mode == "wgangp":
             self.loss_names.append("D_GP")
-        self.netD = networks.define_D(
-            opt.input_nc + opt.output_nc,
-            opt.ndf,
-            opt.netD,
-            opt.n_layers_D,
-            opt.norm,
-            opt.init_type,
-            opt.init_gain,
-            spectral_norm=opt.spectral_norm,
-        )
+        self.netD = self.define_D(opt.input_nc + opt.output_nc)
         self.criterionGAN = networks.GANLoss(opt.gan_mode).to(self.device)
         self.criterionL1 = torch.nn.L1Loss()
         self.fake_AB_pool = ImagePool(opt.pool_size, opt.seed)
-        betas = (opt.beta1, 0.999)
-        self.optimizer_G = torch.optim.Adam(self.netG.parameters(), lr=opt.lr, betas=betas)
-        self.optimizer_D = torch.optim.Adam(self.netD.parameters(), lr=opt.lr, betas=betas)
+        self.optimizer_G = self.adam(self.netG)
+        self.optimizer_D = self.adam(self.netD)
         self.optimizers = [self.optimizer_G, self.optimizer_D]
 
     def set_input(self, input: dict[str, Any]) -> None:

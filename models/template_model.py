@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from models import networks
 from models.base_model import BaseModel
 
 
@@ -33,21 +32,10 @@ class TemplateModel(BaseModel):
         self.visual_names = ["data_A", "output", "data_B"]
         self.loss_names = ["G"]
         self.model_names = ["G"]
-        self.netG = networks.define_G(
-            opt.input_nc,
-            opt.output_nc,
-            opt.ngf,
-            opt.netG,
-            opt.norm,
-            not opt.no_dropout,
-            opt.init_type,
-            opt.init_gain,
-        )
+        self.netG = self.define_G(opt.input_nc, opt.output_nc)
         if self.isTrain:
             self.criterionLoss = torch.nn.L1Loss()
-            self.optimizer = torch.optim.Adam(
-                self.netG.parameters(), lr=opt.lr, betas=(opt.beta1, 0.999)
-            )
+            self.optimizer = self.adam(self.netG)
             self.optimizers = [self.optimizer]  # each gets a schedule
 
     def set_input(self, input: dict[str, Any]) -> None:

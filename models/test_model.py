@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any, ClassVar
 
-from models import networks
 from models.base_model import BaseModel
 from util.errors import UserError
 
@@ -40,16 +39,7 @@ class TestModel(BaseModel):
             )
         self.visual_names = ["real", "fake"]
         self.model_names = [f"G{opt.model_suffix}"]
-        self.netG = networks.define_G(
-            opt.input_nc,
-            opt.output_nc,
-            opt.ngf,
-            opt.netG,
-            opt.norm,
-            not opt.no_dropout,
-            opt.init_type,
-            opt.init_gain,
-        )
+        self.netG = self.define_G(opt.input_nc, opt.output_nc)
         setattr(self, f"netG{opt.model_suffix}", self.netG)
 
     def set_input(self, input: dict[str, Any]) -> None:
