@@ -102,7 +102,7 @@ def main() -> None:
                 resume(model, averages, checkpoints, clock, epoch)
         if clock.epoch > clock.last_epoch:
             print(
-                f"{opt.name} is finished: {counted(clock.last_epoch, 'epoch')} done; to train on, "
+                f"{opt.name} is finished: {counted(clock.epoch - 1, 'epoch')} done; to train on, "
                 f"raise --n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
             )
             return
@@ -116,7 +116,8 @@ def main() -> None:
         else:
             log = Loggers(None, [])
         try:
-            train(opt, dataset, model, updates, clock, generator_loss, guard, checkpoints, log)
+            parts = model, updates, averages, clock, generator_loss, guard, checkpoints
+            train(opt, dataset, *parts, log)
         except Stopped:  # has closed them
             raise
         except Exception:
@@ -135,6 +136,7 @@ def train(
     dataset: Loader,
     model: BaseModel,
     updates: Updates,
+    averages: Averages,
     clock: Clock,
     generator_loss: RunningMean,
     guard: FiniteGuard,
@@ -160,10 +162,11 @@ def train(
                     updates.begin(dataset.weight)
                     model.optimize_parameters()
                     updates.end()
+                    averages.take_statistics()
                     guard.end(model.losses())
                     log.step(clock)
-                    if opt.lr_policy == "plateau":
-                        generator_loss.add(model.generator_loss, clock.step_images)
+                    if opt.lr_policy == "plateau" and not guard.step_is_bad:
+                        generator_loss.add(model.generator_loss * dataset.weight, clock.step_images)
                     if clock.due(opt.print_freq):
                         losses = model.get_current_losses()
                         losses = distributed.mean_losses(losses, dataset.weight)
@@ -172,7 +175,8 @@ def train(
                         model.compute_visuals()
                         log.images(clock, model.get_current_visuals())
                     if clock.due(opt.save_latest_freq):
-                        save(f"iter_{clock.total_images}" if opt.save_by_iter else "latest")
+                        by_iter = [f"iter_{clock.total_images}"] if opt.save_by_iter else []
+                        save(*by_iter, "latest")
                     elif checkpoints.is_due(opt.save_latest_minutes):
                         save("latest")
                     if received := distributed.highest(interrupt.received or 0):

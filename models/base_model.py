@@ -18,7 +18,7 @@ from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.networks.infer import infer_discriminator, infer_generator
 from models.networks.initialize import drop_unused_instance_norm_buffers
 from models.schedules import get_scheduler
-from util.checkpoint import load_weights, save_weights
+from util.checkpoint import is_plain, load_weights, save_weights
 from util.errors import UserError
 from util.runtime import resolve_device
 
@@ -219,6 +219,7 @@ class BaseModel(ABC):
         """Restore `state_dict()`; options of this run win over those it was saved with."""
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             own = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+            require_shapes(optimizer, saved["state"])
             optimizer.load_state_dict(saved)
             for group, settings in zip(optimizer.param_groups, own, strict=True):
                 rate = group["lr"] * (self.opt.lr / state["lr"])  # plateau has lowered it
@@ -320,6 +321,15 @@ class BaseModel(ABC):
                 f"{type(self).__name__}.{names} promises an attribute {attribute}, which is not set"
             )
         return getattr(self, attribute)
+
+
+def require_shapes(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
+    """ValueError if moments have not the shapes of their weights, on which kernels rely."""
+    shapes = [p.shape for group in optimizer.param_groups for p in group["params"]]
+    for index, moments in state.items():
+        for name, value in moments.items():
+            if not is_plain(value) or (value.ndim and value.shape != shapes[index]):
+                raise ValueError(f"{name} of weight {index}")
 
 
 FIT_ADVICE = (

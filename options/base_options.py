@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from options.parser import (
     OptionParser,
     count_or_inf,
@@ -23,7 +25,7 @@ from options.parser import (
 from options.restore import restore_architecture, saved_options, take_saved
 from util import distributed
 from util.errors import UserError
-from util.files import write_whole
+from util.files import write_whole, writing
 from util.registry import Registry
 
 
@@ -88,6 +90,7 @@ class BaseOptions:
         parser.add_argument(
             "--gpu_ids",
             type=gpu_ids,
+            default=(),
             metavar="N[,N]",
             help="the same in the words of older commands: 0 is --device cuda:0, -1 is --device "
             "cpu; several, as 0,1, are used under torchrun, one by each process",
@@ -327,6 +330,9 @@ class BaseOptions:
         typed = {flag: getattr(opt, flag) for flag in self.given}
         opt.isTrain = self.is_train
         self.parser = parser
+        if opt.netD == "basic" and "n_layers_D" in self.given and opt.n_layers_D != 3:
+            print(f"--netD basic with --n_layers_D {opt.n_layers_D}: using --netD n_layers")
+            opt.netD = "n_layers"
         changes = take_saved(opt, self.given, saved, parser.checked)
         self.resolve(opt, self.given, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
@@ -340,29 +346,30 @@ class BaseOptions:
         """Settle what depends on other flags or on the disk; `given` are the flags on the line."""
         if opt.seed is None:
             opt.seed = secrets.randbelow(2**31)
-        if opt.netD == "basic" and "n_layers_D" in given and opt.n_layers_D != 3:
-            print(f"--netD basic with --n_layers_D {opt.n_layers_D}: using --netD n_layers")
-            opt.netD = "n_layers"
         if opt.suffix:
             opt.name = f"{opt.name}_{expand_suffix(opt)}"
-        if "gpu_ids" in given:
-            self.choose_device(opt, given)
+        self.choose_device(opt, given)
 
     def choose_device(self, opt: argparse.Namespace, given: set[str]) -> None:
-        """--device from --gpu_ids."""
-        ids = [int(word) for word in opt.gpu_ids.split(",")]
-        device = f"cuda:{ids[0]}" if ids[0] >= 0 else "cpu"
-        if "device" in given and opt.device != device:
-            raise UserError(f"--device {opt.device} and --gpu_ids {opt.gpu_ids}: pass one of them")
-        opt.device = device
-        if len(ids) == 1:
+        """--device from --gpu_ids, or else the other way round, for model files that look there."""
+        if "gpu_ids" not in given:
+            on_gpu = opt.device.startswith("cuda") or (
+                opt.device == "auto" and torch.cuda.is_available()
+            )
+            opt.gpu_ids = (int(opt.device.partition(":")[2] or 0),) if on_gpu else ()
             return
-        if distributed.size() > 1:
+        ids = opt.gpu_ids
+        device = f"cuda:{ids[0]}" if ids else "cpu"
+        if "device" in given and opt.device != device:
+            raise UserError(f"--device {opt.device} contradicts --gpu_ids: pass one of them")
+        opt.device = device
+        if ids and distributed.size() > 1:
             opt.device = "cuda"  # each process takes its own; see util.runtime.resolve_device
-        else:
+        elif len(ids) > 1:
+            opt.gpu_ids = ids[:1]
             print(
-                f"--gpu_ids {opt.gpu_ids}: one process uses one GPU, {device}; for all, start it "
-                f"as torchrun --nproc_per_node={len(ids)} {os.path.basename(sys.argv[0])} ..."
+                f"--gpu_ids {','.join(map(str, ids))}: one process uses one GPU, {device}; for "
+                f"all: torchrun --nproc_per_node={len(ids)} {os.path.basename(sys.argv[0])} ..."
             )
 
     def gave(self, flag: str) -> bool:
@@ -453,7 +460,8 @@ class BaseOptions:
     def save(self, opt: argparse.Namespace) -> None:
         """Keep the printed options beside the run: train_opt.txt or test_opt.txt."""
         folder = run_folder(opt)
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         file = folder / ("train_opt.txt" if self.is_train else "test_opt.txt")
         write_whole(file, self.text + "\n")
 

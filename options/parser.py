@@ -191,8 +191,8 @@ def device_name(text: str) -> str:
     raise argparse.ArgumentTypeError(f"{text!r} is not one of auto, cpu, cuda, cuda:N, mps")
 
 
-def gpu_ids(text: str) -> str:
+def gpu_ids(text: str) -> tuple[int, ...]:
     """Numbers of GPUs with commas between them, or -1 for none."""
     if text != "-1" and not re.fullmatch(r"\d{1,4}(,\d{1,4})*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no list of GPUs as 0 or 0,1, nor -1")
-    return text
+    return () if text == "-1" else tuple(int(number) for number in text.split(","))

@@ -41,7 +41,7 @@ def saved_options(folder: Path) -> tuple[dict[str, Any], Path] | None:
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
             return {k: math.inf if v == "inf" else v for k, v in values.items()}, file
-        except (ValueError, AttributeError, OSError) as error:
+        except (ValueError, AttributeError, OSError, RecursionError) as error:
             raise UserError(f"{file} cannot be read ({error}); repair or remove it") from error
     file = folder / "train_opt.txt"
     if file.is_file():
@@ -106,7 +106,8 @@ def restore_architecture(
             setattr(opt, name, saved[name])
             restored.append(f"{name}={saved[name]}")
         elif can_differ(name, opt, saved):
-            print(f"--{name} {getattr(opt, name)} is used, though {source} says {saved[name]}")
+            if not opt.isTrain:  # where each change is told anyway
+                print(f"--{name} {getattr(opt, name)} is used, though {source} says {saved[name]}")
         else:
             raise UserError(
                 f"--{name} {getattr(opt, name)} contradicts {source}, which says {saved[name]}; "

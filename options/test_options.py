@@ -86,6 +86,13 @@ class TestOptions(BaseOptions):
                 f"{opt.crop_size}; for that size pass --crop_size {trained_px}"
             )
 
+    def save(self, opt: argparse.Namespace) -> None:
+        """As far as the run's folder can be written, which may belong to somebody else."""
+        try:
+            super().save(opt)
+        except UserError as error:
+            print(f"test_opt.txt is left out: {error}")
+
     def choose_generator(self, opt: argparse.Namespace, given: set[str]) -> str:
         """--model_suffix for a run with two generators: G_A, unless the other way is asked for."""
         files = {file.name.partition("_net_")[2] for file in run_folder(opt).glob("*_net_G*")}

@@ -127,7 +127,7 @@ class TrainOptions(BaseOptions):
         parser.add_argument(
             "--save_by_iter",
             action="store_true",
-            help="at --save_latest_freq keep each as iter_N instead of overwriting latest",
+            help="at --save_latest_freq keep each as iter_N, besides latest",
         )
         parser.add_argument(
             "--save_epoch_freq",
@@ -295,13 +295,8 @@ class TrainOptions(BaseOptions):
             print(f"{folder} has a checkpoint: --load_pretrain {opt.load_pretrain} is not needed")
             # Its --epoch_count says where this run began.
             opt.load_pretrain, self.given = "", self.given - {"epoch_count"}
-        if found and not opt.continue_train and not opt.overwrite:
-            labels = sorted({file.name.partition("_net_")[0] for file in found})
-            raise UserError(
-                f"--name {opt.name}: {folder} has checkpoints ({', '.join(labels)}); pass "
-                "--continue_train to go on, --overwrite to delete them and start afresh, or "
-                "another --name"
-            )
+        if not opt.continue_train and not opt.overwrite:
+            refuse_used(opt)
 
     def check(self, opt: argparse.Namespace) -> None:
         super().check(opt)
@@ -315,11 +310,24 @@ class TrainOptions(BaseOptions):
 
     def save(self, opt: argparse.Namespace) -> None:
         if not opt.continue_train:
+            if not opt.overwrite:  # another process may have used the name since `resolve`
+                refuse_used(opt)
             remove_run(run_folder(opt))
         super().save(opt)
         values = {k: "inf" if v == math.inf else v for k, v in plain(opt).items()}
         values_text = json.dumps(values, indent=2, sort_keys=True)
         write_whole(run_folder(opt) / "train_options.json", values_text + "\n")
+
+
+def refuse_used(opt: argparse.Namespace) -> None:
+    """UserError if the run's folder has checkpoints, which a run that starts would delete."""
+    labels = sorted({f.name.partition("_net_")[0] for f in run_folder(opt).glob("*_net_*.pth")})
+    if labels:
+        raise UserError(
+            f"--name {opt.name}: {run_folder(opt)} has checkpoints ({', '.join(labels)}); pass "
+            "--continue_train to go on, --overwrite to delete them and start afresh, or another "
+            "--name"
+        )
 
 
 def plain(opt: argparse.Namespace) -> dict[str, Any]:

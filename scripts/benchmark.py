@@ -53,6 +53,7 @@ from options.parser import OptionParser, whole
 from options.train_options import TrainOptions
 from options.train_options import plain as plain_values
 from util import heap, loggers, performance, results, runtime
+from util.averages import Averages
 from util.checkpoint import Checkpoints
 from util.clock import Clock, RunningMean
 from util.errors import UserError, first_line
@@ -195,7 +196,9 @@ def time_loop(setting: Setting, name: str, images: int) -> list[Row]:
         log = create_loggers(variant, opt, text, clock, model)
         unsaved = Unsaved(model.save_dir, model.networks(), {}, {})
         guard = FiniteGuard(model.networks().values(), model.optimizers, 0, unsaved.last_good)
-        arguments = opt, dataset, model, updates, clock, RunningMean(), guard, unsaved, log
+        averages = Averages(model.networks(), model.optimizers, 0)
+        rest = clock, RunningMean(), guard, unsaved, log
+        arguments = opt, dataset, model, updates, averages, *rest
         elapsed_s = seconds(lambda: train.train(*arguments), setting.device)
         return clock.last_epoch * len(dataset) / elapsed_s
 

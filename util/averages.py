@@ -42,6 +42,13 @@ class Averages:
         for name in names:
             self.models[name].update_parameters(self.sources[name])
 
+    def take_statistics(self) -> None:
+        """After a step: running statistics are the newest, which processes have averaged."""
+        for name, model in self.models.items():
+            own = zip(model.module.buffers(), self.sources[name].buffers(), strict=True)
+            for buffer, newest in own:
+                buffer.copy_(newest)
+
     def load(self, path_of: Callable[[str], Path]) -> None:
         """Read the averages, or where there is no file, begin with the present weights."""
         for name, net in self.networks.items():

@@ -31,6 +31,12 @@ from util.errors import UserError, first_line
 
 FORMAT = 2
 
+# What a state leads to that holds data of another kind than expected.
+WRONG_CONTENT = (
+    *(LookupError, ValueError, TypeError),
+    *(AttributeError, RuntimeError, ArithmeticError),
+)
+
 
 class UnsafeFile(UserError):
     """A checkpoint that holds more than data."""
@@ -150,8 +156,12 @@ class Checkpoints:
             labels = [f.name.removesuffix("_state.pth") for f in self.folder.glob("*_state.pth")]
             whole = [(other, s) for other in labels if (s := self._whole_state(other)) is not None]
             note = f"the files of checkpoint {label} do not belong together; "
-            if whole:
-                label, state = max(whole, key=newest)
+            if not whole:
+                raise UserError(
+                    f"{note}and there is no other whole one; to go on from its weights alone, "
+                    f"remove {state_path(self.folder, label)}"
+                )
+            label, state = max(whole, key=newest)
         if state is None:
             return None
         load_networks(label)
@@ -159,13 +169,13 @@ class Checkpoints:
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
             processes = state["processes"]
-            if distributed.rank() < len(processes):
-                for name, part in self.own_parts.items():
-                    part.load_state_dict(processes[distributed.rank()][name])
-        except (KeyError, ValueError, TypeError) as error:
+            for name, part in self.own_parts.items():
+                self._load_own(part, [process[name] for process in processes])
+        except WRONG_CONTENT as error:
             raise UserError(
-                f"{state_path(self.folder, label)} is not the state of this model ({error}); pass "
-                "the flags of the run that wrote it, or remove it to go on from the weights alone"
+                f"{state_path(self.folder, label)} is not the state of this model "
+                f"({first_line(error)}); pass the flags of the run that wrote it, or remove it to "
+                "go on from the weights alone"
             ) from error
         if distributed.is_main():
             # A process that was killed before it could may have been the last to save.
@@ -173,10 +183,18 @@ class Checkpoints:
             self._prune(int(label) if label.isdigit() else finished)
         if len(processes) != distributed.size():
             note += (
-                f"processes: {len(processes)} -> {distributed.size()}, of which new ones begin "
-                "with random states from --seed and empty image pools; "
+                f"processes: {len(processes)} -> {distributed.size()}: gradients that were not "
+                "used yet (--grad_accum) and image pools of processes that are gone are left out, "
+                "new processes begin with random states from --seed and empty pools; "
             )
         return f"{note}resumed from checkpoint {label} in {self.folder}"
+
+    def _load_own(self, part: Stateful, states: list[Any]) -> None:
+        """Restore a part of this process, which may be one of more or fewer than there were."""
+        if len(states) != distributed.size() and hasattr(part, "redistribute"):
+            part.redistribute(states)
+        elif distributed.rank() < len(states):
+            part.load_state_dict(states[distributed.rank()])
 
     def _whole_state(self, label: str) -> dict[str, Any] | None:
         """The state of a label, if it can be read and its networks are those it was saved with.
@@ -190,15 +208,18 @@ class Checkpoints:
             raise
         except UserError:
             return None
-        if not isinstance(state, dict) or "format" not in state:
+        if not isinstance(state, dict) or not isinstance(state.get("format"), int):
             return None
         if state["format"] != FORMAT:
             raise UserError(
                 f"{path} is of format {state['format']}, and this version reads {FORMAT}; update "
                 "the program, or remove the file to go on from the weights alone"
             )
-        whole = set(state["digests"]) >= set(self.networks)
-        for name, digest in state["digests"].items():
+        digests = state.get("digests")
+        if not isinstance(digests, dict):
+            return None
+        whole = set(digests) >= set(self.networks)
+        for name, digest in digests.items():
             weights = weights_path(self.folder, label, name)
             if digest_of(weights) != digest:
                 whole = False
@@ -261,12 +282,22 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path}: there is no such checkpoint{available(path)}")
     state = load_file(path)
     if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+        isinstance(key, str) and is_plain(value) for key, value in state.items()
     ):
         raise UserError(f"{path} is not a bare state_dict of one network")
     for prefix in ("module.", "_orig_mod."):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def is_plain(value: Any) -> bool:
+    """Whether it is a tensor that simply holds its numbers."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and not value.is_nested
+        and not value.is_meta
+    )
 
 
 def load_file(path: Path) -> Any:

@@ -89,11 +89,22 @@ class Clock:
         return lap
 
     def state_dict(self) -> dict[str, int]:
-        counts = ("epoch", "epoch_images", "total_images")
+        counts = ("epoch", "epoch_images", "total_images", "images_per_epoch")
         return {name: getattr(self, name) for name in counts}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        vars(self).update(state)
+        """Restore `state_dict()`; with other pictures than then, the epoch has to begin anew."""
+        counts = [state[name] for name in ("epoch", "epoch_images", "total_images")]
+        if not all(isinstance(count, int) and count >= 0 for count in counts):
+            raise ValueError(f"clock {counts}")
+        self.epoch, self.epoch_images, self.total_images = counts
+        if self.epoch_images and state["images_per_epoch"] != self.images_per_epoch:
+            print(
+                f"images per epoch {state['images_per_epoch']} -> {self.images_per_epoch}: epoch "
+                f"{self.epoch} begins anew"
+            )
+            self.total_images -= self.epoch_images
+            self.epoch_images = 0
         self._previous_total = self.total_images
 
 
@@ -139,3 +150,9 @@ class RunningMean:
 
     def load_state_dict(self, state: dict) -> None:
         self.total, self.num_images = state["total"], state["num_images"]
+
+    def redistribute(self, processes: list[dict]) -> None:
+        """From another number of processes: the main one takes the sums of all."""
+        states = processes if distributed.is_main() else []
+        self.total = sum(state["total"] for state in states)
+        self.num_images = sum(state["num_images"] for state in states)

@@ -47,8 +47,8 @@ def joined() -> Iterator[None]:
         if not is_lost_connection(error):
             raise
         raise UserError(
-            "another process of this run has ended, and says why; to go on from the last "
-            "checkpoint, pass --continue_train"
+            "another process of this run has ended: its reason stands above, or it was killed, "
+            "as where memory runs out"
         ) from error
     finally:
         dist.destroy_process_group()
@@ -162,8 +162,8 @@ def share(tensors: Iterable[torch.Tensor]) -> None:
 
 def is_lost_connection(error: BaseException) -> bool:
     """Whether an error of the engine says that another process has ended."""
-    engines = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
-    return isinstance(error, dist.DistError) or any(name in str(error) for name in engines)
+    phrases = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
+    return isinstance(error, dist.DistNetworkError) or any(p in str(error) for p in phrases)
 
 
 def refuse_several() -> None:

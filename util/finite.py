@@ -26,6 +26,9 @@ class FiniteGuard:
             out, so many at most; that waits for the device at every step.
         last_good: says which checkpoint is left to go on from, for the message.
         pools: lose the images of steps that are left out.
+
+    Attributes:
+        step_is_bad: whether this step was left out.
     """
 
     def __init__(
@@ -38,7 +41,7 @@ class FiniteGuard:
     ):
         self.networks, self.pools = list(networks), list(pools)
         self.tolerated, self.last_good = tolerated, last_good
-        self.skipped, self._step_is_bad = 0, False
+        self.skipped, self.step_is_bad = 0, False
         self._images: list[Sequence[str]] = []  # of each step since the last look, and one before
         self._names: list[str] = []
         self._losses: list[torch.Tensor] = []  # (number of losses,) for each of these steps
@@ -55,13 +58,13 @@ class FiniteGuard:
     def begin(self, images: Sequence[str]) -> None:
         """Note the files of the batch of the step that begins."""
         self._images.append(images)
-        self._step_is_bad = False
+        self.step_is_bad = False
         if self.tolerated:
             self._buffers = [(b, b.clone()) for net in self.networks for b in net.buffers()]
 
     def end(self, losses: Mapping[str, torch.Tensor]) -> None:
         """Note the losses of the step."""
-        if self._step_is_bad:  # leave no trace of it in running statistics and image pools
+        if self.step_is_bad:  # leave no trace of it in running statistics and image pools
             for buffer, before in self._buffers:
                 buffer.copy_(before)
             for pool in self.pools:
@@ -95,8 +98,8 @@ class FiniteGuard:
         parameters = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
         if not parameters or all_finite([p.grad for p in parameters]):
             return
-        if not self._step_is_bad:  # a step may have several optimizers
-            self._step_is_bad = True
+        if not self.step_is_bad:  # a step may have several optimizers
+            self.step_is_bad = True
             self.skipped += 1
         if self.skipped > self.tolerated:
             self._stop(f"a gradient is not finite, time {self.skipped}", self._images[-1:])

@@ -38,7 +38,10 @@ class Interrupt:
         self.received: int | None = None
 
     def __enter__(self) -> Interrupt:
-        signals = (signal.SIGINT, signal.SIGTERM)
+        # An ignored one, as Ctrl-C of a job in the background, stays ignored.
+        signals = [
+            s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN
+        ]
         self._before = {number: signal.signal(number, self._note) for number in signals}
         return self
 
@@ -47,9 +50,10 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received = number
+        elif number == signal.SIGINT:  # SIGTERM may come often, and means no hurry
             raise KeyboardInterrupt
-        self.received = number
 
 
 class Stopped(Exception):

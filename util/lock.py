@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 from util.errors import UserError
+from util.files import writing
 
 HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)  # what systems say of a lock of another's
 
@@ -20,9 +21,10 @@ class RunLock:
     """
 
     def __init__(self, folder: Path):
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / ".lock"
-        self.file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - open is what holds it
+        with writing(self.path):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - it holds the lock
         try:
             lock_exclusively(self.file.fileno())
         except OSError as error:
@@ -39,9 +41,10 @@ class RunLock:
                 f"{folder} is being written by another process ({holder}); wait for it, stop it, "
                 "or choose another --name"
             ) from error
-        self.file.truncate(0)
-        self.file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        self.file.flush()
+        with writing(self.path):
+            self.file.truncate(0)
+            self.file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            self.file.flush()
 
     def __enter__(self) -> RunLock:
         return self

@@ -7,6 +7,7 @@ batches (--grad_accum), of all processes (torchrun), and of scaled losses (--pre
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -38,6 +39,8 @@ class Update:
         self.sums: list[torch.Tensor] = []  # of the gradients of `taken` batches
         self.taken = 0
         own_step = optimizer.step
+        # A first epoch may have no update at all; schedules that go on take that for a mistake.
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
 
         @functools.wraps(own_step)  # with the mark by which schedulers know it
         def step(closure: Callable[[], Any] | None = None) -> Any:
@@ -121,6 +124,10 @@ class Updates:
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
         for update, state in zip(self.updates, states, strict=True):
             update.load_state_dict(state)
+
+    def redistribute(self, processes: list[list[dict[str, Any]]]) -> None:
+        """From another number of processes: all begin with a first batch, and the same scale."""
+        self.load_state_dict([{**state, "sums": [], "taken": 0} for state in processes[0]])
 
 
 def statistics(networks: Iterable[nn.Module]) -> Iterable[torch.Tensor]:

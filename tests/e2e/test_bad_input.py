@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -538,6 +539,58 @@ def test_state_of_another_format(refused, world):
     state = torch.load(file, weights_only=True)
     torch.save({**state, "format": 99}, file)
     assert "format" in refused("train.py", AGAIN)
+
+
+def spoilt(*path: Any, by: Any) -> Callable[[dict], None]:
+    """Puts something else at a path inside a state."""
+
+    def spoil(state: dict) -> None:
+        for key in path[:-1]:
+            state = state[key]
+        state[path[-1]] = by
+
+    return spoil
+
+
+OPTIMIZER = ("model", "optimizers", 0, "state", 0, "exp_avg")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        spoilt(*OPTIMIZER, by=torch.zeros(1)),  # of which fused kernels would read past the end
+        spoilt(*OPTIMIZER, by=torch.zeros(4, 3, 7, 7).to_sparse()),
+        spoilt("digests", by=[]),
+        spoilt("format", by=torch.ones(2)),
+        spoilt("clock", by=[]),
+        spoilt("clock", "epoch", by="x"),
+        spoilt("clock", "epoch", by=-5),
+        spoilt("processes", 0, "random", "torch", by=torch.zeros(3, dtype=torch.uint8)),
+        spoilt("processes", 0, "random", "python", by=[]),
+        spoilt("processes", by={}),
+        spoilt("model", "lr", by=0),
+    ],
+)
+def test_a_state_of_data_that_makes_no_sense(spoil, world, run_here):
+    """Of all checkpoints: one line, or the state is passed over with one."""
+    for file in (world / "checkpoints" / "run").glob("*_state.pth"):
+        state = torch.load(file, weights_only=True)
+        spoil(state)
+        torch.save(state, file)
+    done = run_here("train.py", *AGAIN.split())
+    assert done.status == 2
+    assert done.stderr.count("\n") == 1 and "_state.pth" in done.stderr
+
+
+def test_weights_that_hold_no_plain_numbers(refused, world):
+    for value in (torch.zeros(2, 2).to_sparse(), torch.zeros(2, device="meta")):
+        torch.save({"model.1.weight": value}, world / "checkpoints" / "run" / G)
+        assert G in refused("test.py", BARE)
+
+
+def test_options_nested_beyond_reason(refused, world):
+    (world / "checkpoints" / "run" / OPTIONS).write_text("[" * 200_000)
+    assert OPTIONS in refused("test.py", BARE)
 
 
 def test_options_of_other_programs_with_nonsense(refused, world):

@@ -99,7 +99,8 @@ def metrics(folder: Path) -> list[dict]:
 def clock(folder: Path, label: str = "latest") -> dict[str, int]:
     """Where a checkpoint stands."""
     path = folder / "checkpoints" / "run" / f"{label}_state.pth"
-    return torch.load(path, weights_only=True)["clock"]
+    counts = torch.load(path, weights_only=True)["clock"]
+    return {k: counts[k] for k in ("epoch", "epoch_images", "total_images")}
 
 
 # Each model with all schedules, both numbers of workers, both batch sizes.
@@ -292,6 +293,13 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, dataroots, trainer):
     assert "stopped by Ctrl-C" in told(tmp_path)
     assert "Traceback" not in told(tmp_path)
     trainer.run(tmp_path, f"{AGAIN} --n_epochs 1 --n_epochs_decay 0")
+
+
+@posix_only
+def test_a_second_sigterm_means_no_hurry(tmp_path, dataroots, trainer):
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --num_threads 0 --save_latest_freq 4"
+    trainer.run(tmp_path, flags, "epoch: 1, iters: 2|saved latest", signal.SIGTERM, ends=143)
+    assert clock(tmp_path)["total_images"] == 2
 
 
 @posix_only

@@ -110,6 +110,16 @@ def test_a_clock_that_is_restored_goes_on_at_the_very_image(cut_after):
     assert before + list(run(restored)) == [facts(clock) for clock in steps(3)]
 
 
+def test_other_pictures_than_before_let_the_epoch_begin_anew(capsys):
+    clock = Clock(1, 3, 10)
+    next(clock.iterations(Batches(10, 4)))
+    state = {**clock.state_dict(), "epoch": 2, "total_images": 14}
+    restored = Clock(1, 3, 12)
+    restored.load_state_dict(state)
+    assert (restored.epoch, restored.epoch_images, restored.total_images) == (2, 0, 10)
+    assert "10 -> 12: epoch 2 begins anew" in capsys.readouterr().out
+
+
 def test_pace_is_per_image_since_the_last_lap():
     clock = Clock(1, 1, 8)
     laps = []

@@ -435,7 +435,8 @@ def test_options_are_kept_beside_the_run(tmp_path):
     options.save(opt)
     assert (folder / "train_opt.txt").read_text() == options.text + "\n"
     values = json.loads((folder / "train_options.json").read_text())
-    assert values == {k: "inf" if v == INF else v for k, v in vars(opt).items()}
+    written = {k: "inf" if v == INF else v for k, v in vars(opt).items()}
+    assert values == {**written, "gpu_ids": str(opt.gpu_ids)}
 
     options = TestOptions(models.registry, data.registry)
     options.save(options.parse(["--dataroot", "photos", "--name", "mine_64"]))
