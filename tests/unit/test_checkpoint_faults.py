@@ -468,11 +468,12 @@ def test_the_newest_is_taken_even_where_files_have_lost_their_times(folder):
 
 
 def test_nothing_whole_is_said_as_it_is(folder):
-    """The weights can still be used, but it is wrong that there is no state."""
+    """The weights can still be used, but only by somebody who wants that."""
     for label in ("1", "2", "latest"):
         (folder / f"{label}_state.pth").write_bytes(b"torn")
     process = Process(folder)
-    assert process.checkpoints.resume("latest", process.load) is None
+    with pytest.raises(UserError, match=r"no other whole one.*remove .*latest_state\.pth"):
+        process.checkpoints.resume("latest", process.load)
 
 
 def test_a_label_without_state_takes_no_other(folder):
