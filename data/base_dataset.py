@@ -150,9 +150,8 @@ def in_file(path: str, error: UserError) -> UserError:
 def geometry(opt: argparse.Namespace) -> tuple[Resize, int | None]:
     """What --preprocess asks for: how pictures are resized, and the side of the crop, if any."""
     sizes = opt.load_size, opt.crop_size, opt.size_multiple, opt.size_minimum
-    return Resize(opt.preprocess, *sizes), opt.crop_size if opt.preprocess.endswith(
-        "crop"
-    ) else None
+    resize = Resize(opt.preprocess, *sizes, opt.max_megapixels)
+    return resize, opt.crop_size if opt.preprocess.endswith("crop") else None
 
 
 def get_params(opt: argparse.Namespace, size: tuple[int, int]) -> dict[str, Any]:
