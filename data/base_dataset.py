@@ -15,7 +15,7 @@ from torch.utils import data
 
 from data.cache import Form, Key, PictureCache
 from data.image_folder import nearby
-from data.image_io import open_picture, picture_size
+from data.image_io import limit_pillow, open_picture, picture_size
 from data.transforms import Augment, Resize, to_channels, to_picture, to_pixels, to_tensor
 from util.errors import UserError
 
@@ -41,6 +41,11 @@ class BaseDataset(data.Dataset, ABC):
         self.root = opt.dataroot
         self.resize, self.crop_size = geometry(opt)
         self.cache: PictureCache | None = None
+        limit_pillow(opt.max_megapixels)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        limit_pillow(self.opt.max_megapixels)  # in a loading process that was not forked
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:

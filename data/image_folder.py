@@ -66,7 +66,7 @@ def nearby(folder: Path) -> str:
 
 
 def default_loader(path: str) -> Image.Image:
-    """A picture as RGB, upright."""
+    """A picture as RGB, upright; UserError where it is bad or above --max_megapixels."""
     return open_picture(path)
 
 
