@@ -5,8 +5,8 @@
 Pairs are pictures of the same name, in the folders themselves and in the same sub-folders of both
 (train, val, test): fold_A/train/1.jpg and fold_B/train/1.png become fold_AB/train/1.jpg, which
 `train.py --dataroot fold_AB` reads. A keeps its pixels; a B of another size is resized to A's size
-(bicubic), since both halves of a file are equally large. The file has A's type; JPEG and WebP are
-written at quality 95.
+(bicubic), since both halves of a file are equally large. The file has A's type, PNG for GIF, which
+has too few colours; JPEG and WebP are written at quality 95.
 
 What cannot be combined is named and counted, the rest goes on, and the exit status is 1. A file
 that is there already with other content is left alone and is an error, unless --overwrite.
@@ -79,7 +79,8 @@ def main(argv: list[str] | None = None) -> None:
         split = name.partition("/")[0] if "/" in name else ""
         taken[split] += 1
         if taken[split] <= opt.num_imgs:
-            path_ab = opt.fold_AB / f"{name}{path_a.suffix}"
+            ending = ".png" if path_a.suffix.lower() == ".gif" else path_a.suffix
+            path_ab = opt.fold_AB / f"{name}{ending}"
             jobs.append((path_a, path_b, path_ab, opt.overwrite))
 
     resized, failed = process(combine, jobs, parallel=not opt.no_multiprocessing)
