@@ -15,7 +15,8 @@ from util.errors import UserError
 
 def limit_pillow(max_megapixels: float) -> None:
     """Set what Pillow itself refuses, for files that open pictures without `open_picture`."""
-    Image.MAX_IMAGE_PIXELS = int(max_megapixels * 1e6 / 2)  # it raises at twice this number
+    most = min(max_megapixels, 1e9)  # a flag of 1e308 would be infinite in pixels
+    Image.MAX_IMAGE_PIXELS = int(most * 1e6 / 2)  # Pillow raises at twice this number
 
 
 @contextmanager

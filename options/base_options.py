@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import secrets
 import string
 import sys
@@ -321,6 +322,7 @@ class BaseOptions:
         that cannot work.
         """
         argv = sys.argv[1:] if argv is None else argv
+        self.saved_name = ""
         saved = self.saved(argv)
         parser, model, dataset = self._build_parser(argv, saved)
         opt, self.given = parser.parse(argv)
@@ -340,11 +342,15 @@ class BaseOptions:
         """Settle what depends on other flags or on the disk; `given` are the flags on the line."""
         if opt.seed is None:
             opt.seed = secrets.randbelow(2**31)
-        if opt.netD == "basic" and "n_layers_D" in given and opt.n_layers_D != 3:
+        if counts_layers(opt, given):
             print(f"--netD basic with --n_layers_D {opt.n_layers_D}: using --netD n_layers")
             opt.netD = "n_layers"
+        if opt.netD == "pixel" and "n_layers_D" in given and self.is_train:
+            print(
+                f"--netD pixel has no layers to choose: --n_layers_D {opt.n_layers_D} is not used"
+            )
         if opt.suffix:
-            opt.name = f"{opt.name}_{expand_suffix(opt)}"
+            opt.name = self.saved_name or f"{opt.name}_{expand_suffix(opt)}"
         if "gpu_ids" in given:
             self.choose_device(opt, given)
 
@@ -365,12 +371,12 @@ class BaseOptions:
                 f"as torchrun --nproc_per_node={len(ids)} {os.path.basename(sys.argv[0])} ..."
             )
 
-    def gave(self, flag: str) -> bool:
-        """Whether a flag, by its name without dashes, stood on the command line."""
-        return flag in self.given
-
     def saved(self, argv: list[str]) -> dict[str, Any]:
-        """Options of an earlier part of this run that hold unless given anew."""
+        """Options of an earlier part of this run that hold unless given anew.
+
+        Where there are some and --suffix is given, they set `saved_name`: their values may not
+        change which run it is.
+        """
         return {}
 
     def restore(self, opt: argparse.Namespace, given: set[str], model: Any) -> None:
@@ -439,7 +445,14 @@ class BaseOptions:
             raise UserError(f"--epoch {opt.epoch!r} is no label: latest or an epoch number")
         require_dataroot(opt)
         if not Path(opt.dataroot).exists():
-            raise UserError(f"--dataroot {opt.dataroot}: there is no such folder{siblings(opt)}")
+            origin = ""
+            if "dataroot" not in self.given:
+                origin = ", which the saved options of the run name"
+                if not Path(opt.dataroot).is_absolute():
+                    origin += " (from the folder that it was started in)"
+            raise UserError(
+                f"--dataroot {opt.dataroot}{origin}: there is no such folder{siblings(opt)}"
+            )
         crops = opt.preprocess in ("resize_and_crop", "crop", "scale_width_and_crop")
         resizes = opt.preprocess in ("resize_and_crop", "scale_width", "scale_width_and_crop")
         if crops and resizes and opt.load_size < opt.crop_size:
@@ -515,12 +528,22 @@ def runs_in(folder: Path) -> list[str]:
     return sorted({file.parent.name for file in folder.glob("*/*_net_*.pth")})
 
 
+def counts_layers(opt: argparse.Namespace, given: set[str]) -> bool:
+    """Whether --netD basic is to be n_layers, because another number of layers is given."""
+    return opt.netD == "basic" and "n_layers_D" in given and opt.n_layers_D != 3
+
+
 def expand_suffix(opt: argparse.Namespace) -> str:
     """--suffix with {flag} replaced by values; only plain flag names are looked up."""
     try:
-        for _, field, _, _ in string.Formatter().parse(opt.suffix):
+        for _, field, form, _ in string.Formatter().parse(opt.suffix):
             if field is not None and field not in vars(opt):
                 raise UserError(f"--suffix {opt.suffix!r}: {{{field}}} is not the name of a flag")
+            if re.search(r"\d{3}|{", form or ""):  # a value as long as the memory
+                raise UserError(
+                    f"--suffix {opt.suffix!r}: {form!r} may ask for 99 places at most, as in "
+                    "{lr:.0e}"
+                )
         return opt.suffix.format(**vars(opt))
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise UserError(f"--suffix {opt.suffix!r} is not a format string: {error}") from error

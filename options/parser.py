@@ -71,11 +71,15 @@ class OptionParser(argparse.ArgumentParser):
         for action in self._actions:  # before Python 3.13 argparse makes a list of --flag=--
             if action.nargs in (None, "?") and isinstance(getattr(opt, action.dest, None), list):
                 self.error(f"--{action.dest} expects one value, not --")
+        return opt, self.given(argv)
+
+    def given(self, argv: list[str]) -> set[str]:
+        """The names of the options that stand on a command line."""
         untouched = object()
-        given, _ = self.parse_known_args(
+        opt, _ = self.parse_known_args(
             argv, argparse.Namespace(**dict.fromkeys(self.dests(), untouched))
         )
-        return opt, {dest for dest, value in vars(given).items() if value is not untouched}
+        return {dest for dest, value in vars(opt).items() if value is not untouched}
 
     def checked(self, dest: str, value: Any, source: object) -> Any:
         """A saved value of an option, as it would be had it been typed; UserError if it is none."""

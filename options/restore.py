@@ -108,9 +108,10 @@ def restore_architecture(
         elif can_differ(name, opt, saved):
             print(f"--{name} {getattr(opt, name)} is used, though {source} says {saved[name]}")
         else:
+            instead = ", or choose another --name" if opt.isTrain else ""
             raise UserError(
                 f"--{name} {getattr(opt, name)} contradicts {source}, which says {saved[name]}; "
-                "leave the flag out, or choose another --name"
+                f"leave the flag out{instead}"
             )
     if restored:
         print(f"from {source}: {', '.join(restored)}")

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from options.base_options import BaseOptions, expand_suffix, run_folder, runs_in
+from options.base_options import BaseOptions, counts_layers, expand_suffix, run_folder, runs_in
 from options.parser import OptionParser, number, on_off_auto, whole
 from options.restore import saved_options
 from util.checkpoint import remove_run
@@ -268,10 +268,15 @@ class TrainOptions(BaseOptions):
     def saved(self, argv: list[str]) -> dict[str, Any]:
         parser, _, _ = self._build_parser(argv, {})
         opt, _ = parser.parse_known_args(argv)
+        if counts_layers(opt, parser.given(argv)):
+            opt.netD = "n_layers"
         if opt.suffix:
             opt.name = f"{opt.name}_{expand_suffix(opt)}"
         found = saved_options(run_folder(opt)) if opt.continue_train else None
-        return found[0] if found else {}
+        if not found:
+            return {}
+        self.saved_name = opt.name
+        return found[0]
 
     def resolve(self, opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:
         super().resolve(opt, given, model, dataset)

@@ -467,7 +467,7 @@ def test_a_seed_is_drawn_and_printed(capsys):
 def test_explicit_layers_of_the_discriminator_are_honoured(flags, netD, capsys):
     opt = parse_train(*flags)
     assert opt.netD == netD
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--netD")]
+    said = [line for line in capsys.readouterr().out.splitlines() if ": using --netD" in line]
     assert len(said) == (netD == "n_layers" and "n_layers" not in flags)
 
 
@@ -487,6 +487,28 @@ def test_load_size_of_test_equals_crop_size():
 )
 def test_suffix(suffix, name):
     assert parse_train("--model", "pix2pix", "--name", "run", "--suffix", suffix).name == name
+
+
+@pytest.mark.parametrize("line", ["--netD n_layers --n_layers_D 4", "--n_layers_D 4"])
+def test_a_suffix_names_the_same_run_when_it_goes_on(line, tmp_path, pictures):
+    start = ["--model", "pix2pix", "--name", "run", "--suffix", "{netD}_{lr}", *line.split()]
+    options = TrainOptions(models.registry, data.registry)
+    first = options.parse(["--dataroot", "photos", *start])
+    assert first.name == "run_n_layers_0.0002"
+    options.save(first)
+    folder = tmp_path / "checkpoints" / first.name
+    (folder / "latest_net_G.pth").touch()
+    values = json.loads((folder / "train_options.json").read_text())
+    (folder / "train_options.json").write_text(json.dumps({**values, "ndf": 7}))
+    again = TrainOptions(models.registry, data.registry).parse([*start, "--continue_train"])
+    assert (again.name, again.netD, again.ndf) == (first.name, "n_layers", 7)
+
+
+def test_a_number_of_layers_that_is_not_used_is_told(capsys):
+    parse_train("--netD", "pixel", "--n_layers_D", "5")
+    assert "--n_layers_D 5 is not used" in capsys.readouterr().out
+    parse_train("--netD", "pixel")
+    assert "is not used" not in capsys.readouterr().out
 
 
 def test_suffix_of_test_is_filled_with_what_is_used(tmp_path, pictures):
@@ -509,6 +531,9 @@ def test_suffix_of_test_is_filled_with_what_is_used(tmp_path, pictures):
         "{lr.real}",
         "{lr:{x}}",
         "{lr:{ngf.x}}",
+        "{lr:{ngf}}",
+        "{ngf:99999999999}",
+        "{lr:.99999999999f}",
     ],
 )
 def test_suffix_that_is_no_format_of_options(suffix):

@@ -182,6 +182,7 @@ def test_a_contradiction_names_both_values(record, program, work):
         given = "False" if given == "off" else given
         assert f"{flag} {given}" in message
         assert f"says {trained}" in message
+        assert ("another --name" in message) == (program == "continue")
         same = "on" if trained == "True" else trained
         work.again(program, f"--model pix2pix --name run {flag} {same}")
 
@@ -387,3 +388,13 @@ def test_pretrained_weights_may_be_gone_once_the_run_has_its_own(work):
     work.run("--model pix2pix", name="own")
     _, opt = work.train("--name own --load_pretrain checkpoints/gone --continue_train --device cpu")
     assert opt.continue_train is True
+
+
+def test_a_saved_dataroot_that_is_not_there_is_told_as_such(work):
+    work.run("--model pix2pix")
+    (work.checkpoints.parent / "photos").rmdir()
+    options = TrainOptions(models.registry, data.registry)
+    message = refused(options.parse, ["--name", "run", "--continue_train", "--device", "cpu"])
+    for part in ("--dataroot photos", "saved options", "folder that it was started in"):
+        assert part in message
+    assert "saved options" not in refused(work.train, "--name new")
