@@ -14,10 +14,10 @@ from PIL import Image, ImageOps
 from torch.utils import data
 
 from data.cache import Form, Key, PictureCache
-from data.image_folder import nearby
 from data.image_io import limit_pillow, open_picture, picture_size
 from data.transforms import Augment, Resize, to_channels, to_picture, to_pixels, to_tensor
 from util.errors import UserError
+from util.files import folders_in
 
 
 class BaseDataset(data.Dataset, ABC):
@@ -229,5 +229,5 @@ def missing_phase(opt: argparse.Namespace, looked_for: str) -> UserError:
         return UserError(f"--dataroot {opt.dataroot} is a file, no folder: looked for {looked_for}")
     return UserError(
         f"--dataroot {opt.dataroot} has no pictures for --phase {opt.phase}: looked for "
-        f"{looked_for}{nearby(Path(opt.dataroot))}"
+        f"{looked_for}{folders_in(Path(opt.dataroot))}"
     )

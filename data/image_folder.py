@@ -13,6 +13,7 @@ from torch.utils import data
 
 from data.image_io import open_picture
 from util.errors import UserError
+from util.files import folders_in
 from util.util import counted
 
 IMG_EXTENSIONS = tuple(".jpg .jpeg .jfif .png .gif .bmp .ppm .tif .tiff .webp".split())
@@ -33,7 +34,7 @@ def make_dataset(dir: str | Path, max_dataset_size: float = math.inf) -> list[st
     """
     folder = Path(dir)
     if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder{nearby(folder.parent)}")
+        raise UserError(f"{folder}: there is no such folder{folders_in(folder.parent)}")
     files = list(visible_files(folder))
     paths = sorted(filter(is_image_file, files))
     others = {f for f in files if not f.lower().endswith(NOTES)}.difference(paths)
@@ -64,15 +65,6 @@ def visible_files(folder: Path) -> Iterator[str]:
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (os.path.join(root, name) for name in files if not name.startswith("."))
-
-
-def nearby(folder: Path) -> str:
-    """What a folder holds, for the end of an error message."""
-    if not folder.is_dir():
-        return f", nor {folder}"
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir())
-    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return f"; {folder} has the folders {shown}" if names else f"; {folder} has no folders"
 
 
 def default_loader(path: str) -> Image.Image:

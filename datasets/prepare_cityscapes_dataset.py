@@ -25,11 +25,11 @@ from combine_A_and_B import add_common_flags, process, side_by_side, write_pictu
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from data.image_folder import nearby
 from data.image_io import open_picture
 from options.parser import OptionParser
 from util import runtime
 from util.errors import UserError
+from util.files import folders_in
 
 SIZE = (256, 256)
 PHOTO, LABEL = "_leftImg8bit.png", "_gtFine_color.png"
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         if not photos:
             raise UserError(
                 f"--leftImg8bit_dir {opt.leftImg8bit_dir}: no photographs {split}/CITY/*{PHOTO}"
-                f"{nearby(opt.leftImg8bit_dir)}"
+                f"{folders_in(opt.leftImg8bit_dir)}"
             )
         names = {f"{photo.parent.name}/{photo.name.removesuffix(PHOTO)}" for photo in photos}
         for label in sorted((opt.gtFine_dir / split).glob(f"*/*{LABEL}")):

@@ -18,7 +18,7 @@ from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.networks.infer import infer_discriminator, infer_generator
 from models.networks.initialize import drop_unused_instance_norm_buffers
 from models.schedules import get_scheduler
-from util.checkpoint import load_weights, save_weights
+from util.checkpoint import load_weights, save_weights, weights_path
 from util.errors import UserError
 from util.runtime import resolve_device
 
@@ -117,12 +117,9 @@ class BaseModel(ABC):
         Raises UserError where weights are missing or do not fit. A run that goes on loads its
         weights with the rest of its checkpoint (util.checkpoint).
         """
-        for name, net in self.networks().items():
+        for net in self.networks().values():
             net.to(self.device)
-            count = sum(p.numel() for p in net.parameters())
-            print(f"network {name}: {count / 1e6:.3f} million parameters")
-            if opt.verbose:
-                print(net)
+        self.print_networks(opt.verbose)
         if self.isTrain:
             self.schedulers = [get_scheduler(optimizer, opt) for optimizer in self.optimizers]
         label = self.label_to_load()
@@ -133,7 +130,15 @@ class BaseModel(ABC):
 
     def label_to_load(self) -> str:
         """Which checkpoint the options ask for."""
-        return f"iter_{self.opt.load_iter}" if self.opt.load_iter > 0 else self.opt.epoch
+        return label_to_load(self.opt)
+
+    def print_networks(self, verbose: bool) -> None:
+        """Print the size of each network, and its layers if `verbose`."""
+        for name, net in self.networks().items():
+            count = sum(p.numel() for p in net.parameters())
+            print(f"network {name}: {count / 1e6:.3f} million parameters")
+            if verbose:
+                print(net)
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks by name."""
@@ -279,7 +284,7 @@ class BaseModel(ABC):
             raise UserError(f"{'; '.join(misfits)}; {FIT_ADVICE}{more}")
 
     def weights_path(self, label: str | int, name: str, folder: Path | None = None) -> Path:
-        return (folder or self.save_dir) / f"{label}_net_{name}.pth"
+        return weights_path(folder or self.save_dir, label, name)
 
     @classmethod
     def infer_architecture(cls, opt: argparse.Namespace) -> tuple[dict[str, Any], Path] | None:
@@ -289,10 +294,10 @@ class BaseModel(ABC):
         tells nothing.
         """
         folder = Path(opt.checkpoints_dir) / opt.name
-        label = f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch
+        label = label_to_load(opt)
         suffix = getattr(opt, "model_suffix", "")
         names = [f"G{suffix}", "G", "G_A"]
-        paths = (folder / f"{label}_net_{name}.pth" for name in names)
+        paths = (weights_path(folder, label, name) for name in names)
         path = next((path for path in paths if path.is_file()), None)
         found = infer_generator(load_weights(path)) if path else {}
         if not path or not found:
@@ -320,6 +325,11 @@ class BaseModel(ABC):
                 f"{type(self).__name__}.{names} promises an attribute {attribute}, which is not set"
             )
         return getattr(self, attribute)
+
+
+def label_to_load(opt: argparse.Namespace) -> str:
+    """Which checkpoint the options ask for."""
+    return f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch
 
 
 FIT_ADVICE = (

@@ -24,7 +24,7 @@ from options.parser import (
 from options.restore import restore_architecture, saved_options, take_saved
 from util import distributed
 from util.errors import UserError
-from util.files import write_whole
+from util.files import folders_in, write_whole
 from util.registry import Registry
 
 
@@ -451,7 +451,8 @@ class BaseOptions:
                 if not Path(opt.dataroot).is_absolute():
                     origin += " (from the folder that it was started in)"
             raise UserError(
-                f"--dataroot {opt.dataroot}{origin}: there is no such folder{siblings(opt)}"
+                f"--dataroot {opt.dataroot}{origin}: there is no such folder"
+                f"{folders_in(Path(opt.dataroot).absolute().parent)}"
             )
         crops = opt.preprocess in ("resize_and_crop", "crop", "scale_width_and_crop")
         resizes = opt.preprocess in ("resize_and_crop", "scale_width", "scale_width_and_crop")
@@ -584,11 +585,3 @@ def check_size(flag: str, opt: argparse.Namespace) -> None:
 def require_dataroot(opt: argparse.Namespace) -> None:
     if opt.dataroot is None:
         raise UserError("--dataroot is needed: the folder with the pictures; see --help")
-
-
-def siblings(opt: argparse.Namespace) -> str:
-    """What the nearest existing parent of --dataroot holds, for an error message."""
-    parent = next(p for p in Path(opt.dataroot).absolute().parents if p.is_dir())
-    names = sorted(p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
-    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return f"; {parent} has the folders {shown}" if names else f"; {parent} has no folders"
