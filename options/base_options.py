@@ -326,6 +326,8 @@ class BaseOptions:
         saved = self.saved(argv)
         parser, model, dataset = self._build_parser(argv, saved)
         opt, self.given = parser.parse(argv)
+        for action, plugin in self.replaced:
+            check_replaced(opt, parser, action, plugin)
         typed = {flag: getattr(opt, flag) for flag in self.given}
         opt.isTrain = self.is_train
         self.parser = parser
@@ -488,6 +490,7 @@ class BaseOptions:
         names, _ = chosen.parse_known_args(argv)
 
         model = self.models.find(names.model)
+        self.replaced = []
         self._add_plugin_flags(parser, f"--model {names.model}", model)
         if names.dataset_mode is None:
             names.dataset_mode = parser.get_default("dataset_mode")
@@ -497,11 +500,35 @@ class BaseOptions:
 
     def _add_plugin_flags(self, parser: OptionParser, title: str, plugin: Any) -> None:
         before = parser.defaults()
+        own = parser.actions(before)
         section = parser.begin_section(f"Added by {title}")
         plugin.modify_commandline_options(parser, self.is_train)
+        kept = parser.actions(before)
+        file = sys.modules[plugin.__module__].__file__
+        self.replaced += [(action, f"{title}: {file}") for action in own if action not in kept]
         changed = [f"{k}={v}" for k, v in parser.defaults().items() if before.get(k, v) != v]
         if changed:
             section.description = f"{title} changes these defaults: {', '.join(changed)}"
+
+
+def check_replaced(
+    opt: argparse.Namespace, parser: OptionParser, action: argparse.Action, plugin: str
+) -> None:
+    """Refuse a value that the program, whose flag a plug-in defines anew, could not use.
+
+    `action` is the program's own definition; `plugin` names the other one's flag and file.
+    """
+    flag = action.option_strings[0] if action.option_strings else f"--{action.dest}"
+    advice = f"{plugin} defines {flag}, a flag of the program, anew"
+    if not hasattr(opt, action.dest):
+        raise UserError(f"{advice} with another dest; give it another name in that file")
+    try:
+        parser.checked_by(action, getattr(opt, action.dest), flag)
+    except UserError as error:
+        raise UserError(
+            f"{advice}, and its value does not do for both ({error}); give it another name in that "
+            "file"
+        ) from error
 
 
 def describe(opt: argparse.Namespace, parser: OptionParser, typed: dict[str, Any]) -> str:

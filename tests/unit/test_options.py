@@ -11,10 +11,12 @@ import pytest
 
 import data
 import models
+from models.base_model import BaseModel
 from options.parser import OptionParser
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
 from util.errors import UserError
+from util.registry import Registry
 
 INF = math.inf
 
@@ -655,3 +657,62 @@ def test_gpu_ids_that_are_wrong():
     assert "0 or 0,1, nor -1" in refused(parse_train, "--gpu_ids", "a")
     assert "0 or 0,1, nor -1" in refused(parse_train, "--gpu_ids", "0,-1")
     assert "pass one of them" in refused(parse_train, "--gpu_ids", "0", "--device", "cpu")
+
+
+# --- Plug-ins that define our flags anew ----------------------------------------------------------
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """`plugin(flag)`: dropped in as --model foo, which adds that flag by a line of its code."""
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path / "models")])
+    (tmp_path / "models").mkdir()
+
+    def drop_in(definition: str) -> Registry:
+        text = (
+            "from models.template_model import TemplateModel\n\n\n"
+            "class FooModel(TemplateModel):\n"
+            "    @staticmethod\n"
+            "    def modify_commandline_options(parser, is_train):\n"
+            f"        parser.add_argument({definition})\n"
+            "        return parser\n"
+        )
+        (tmp_path / "models" / "foo_model.py").write_text(text)
+        registry = Registry("models", "model", BaseModel, "--model")
+        registry.folder = tmp_path / "models"
+        return registry
+
+    yield drop_in
+    sys.modules.pop("models.foo_model", None)
+
+
+@pytest.mark.parametrize(
+    "definition, flags, value",
+    [
+        ("'--ema', type=float, default=0.9", "", 0.9),
+        ("'--ema', type=float, default=0.9", "--ema 0.5", 0.5),
+        ("'--spectral_norm', action='store_true'", "--spectral_norm", True),
+        ("'--seed', type=int, default=7", "", 7),
+        ("'--cache', default='ram'", "", "ram"),
+    ],
+)
+def test_a_plugin_may_define_a_flag_anew(definition, flags, value, plugin):
+    options = TrainOptions(plugin(definition), data.registry)
+    opt = options.parse(["--dataroot", "photos", "--model", "foo", *flags.split()])
+    assert getattr(opt, definition.split("'")[1][2:]) == value
+
+
+@pytest.mark.parametrize(
+    "definition, flags, flag",
+    [
+        ("'--ema', action='store_true'", "", "--ema"),
+        ("'--cache', action='store_true'", "", "--cache"),
+        ("'--cache', default='ram'", "--cache somewhere", "--cache"),
+        ("'--seed', dest='number', type=int", "", "--seed"),
+    ],
+)
+def test_a_plugin_may_not_give_a_flag_what_the_program_cannot_use(definition, flags, flag, plugin):
+    options = TrainOptions(plugin(definition), data.registry)
+    line = ["--dataroot", "photos", "--model", "foo", *flags.split()]
+    message = refused(lambda *flags: options.parse(list(flags)), *line)
+    assert flag in message and "foo_model.py" in message
