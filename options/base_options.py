@@ -21,7 +21,12 @@ from options.parser import (
     on_off_auto,
     whole,
 )
-from options.restore import restore_architecture, saved_options, take_saved
+from options.restore import (
+    restore_architecture,
+    saved_options,
+    take_saved,
+    without_misfits,
+)
 from util import distributed
 from util.errors import UserError
 from util.files import folders_in, write_whole
@@ -323,7 +328,7 @@ class BaseOptions:
         """
         argv = sys.argv[1:] if argv is None else argv
         self.saved_name = ""
-        saved = self.saved(argv)
+        saved, source = self.saved(argv) or ({}, None)
         parser, model, dataset = self._build_parser(argv, saved)
         opt, self.given = parser.parse(argv)
         for action, plugin in self.replaced:
@@ -331,6 +336,8 @@ class BaseOptions:
         typed = {flag: getattr(opt, flag) for flag in self.given}
         opt.isTrain = self.is_train
         self.parser = parser
+        if source is not None and source.name == "train_opt.txt":
+            saved = without_misfits(opt, self.given, saved, source, parser.checked)
         changes = take_saved(opt, self.given, saved, parser.checked)
         self.resolve(opt, self.given, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
@@ -373,13 +380,13 @@ class BaseOptions:
                 f"as torchrun --nproc_per_node={len(ids)} {os.path.basename(sys.argv[0])} ..."
             )
 
-    def saved(self, argv: list[str]) -> dict[str, Any]:
-        """Options of an earlier part of this run that hold unless given anew.
+    def saved(self, argv: list[str]) -> tuple[dict[str, Any], Path] | None:
+        """Options of an earlier part of this run that hold unless given anew, and their file.
 
         Where there are some and --suffix is given, they set `saved_name`: their values may not
         change which run it is.
         """
-        return {}
+        return None
 
     def restore(self, opt: argparse.Namespace, given: set[str], model: Any) -> None:
         """Take the architecture from the run's saved options, or else from its weights."""
@@ -490,7 +497,7 @@ class BaseOptions:
         names, _ = chosen.parse_known_args(argv)
 
         model = self.models.find(names.model)
-        self.replaced = []
+        self.replaced: list[tuple[argparse.Action, str]] = []
         self._add_plugin_flags(parser, f"--model {names.model}", model)
         if names.dataset_mode is None:
             names.dataset_mode = parser.get_default("dataset_mode")

@@ -398,3 +398,20 @@ def test_a_saved_dataroot_that_is_not_there_is_told_as_such(work):
     for part in ("--dataroot photos", "saved options", "folder that it was started in"):
         assert part in message
     assert "saved options" not in refused(work.train, "--name new")
+
+
+def test_what_other_programs_saved_and_this_one_does_not_take(work, capsys):
+    work.run("--model pix2pix", record="foreign")
+    file = work.checkpoints / "run" / "train_opt.txt"
+    text = file.read_text(encoding="utf-8")
+    for name, value in {"display_id": -1, "init_type": "uniform", "num_threads": "many"}.items():
+        lines = [line for line in text.splitlines() if not line.strip().startswith(f"{name}:")]
+        text = "\n".join([*lines, f"{name:>25}: {value}"]) + "\n"
+    file.write_text(text, encoding="utf-8")
+    opt = work.again("continue", "--name run --num_threads 3")
+    assert (opt.display_id, opt.init_type, opt.num_threads) == (-1, "normal", 3)
+    told = capsys.readouterr().out
+    assert "train_opt.txt: init_type: 'uniform'" in told and "using --init_type normal" in told
+    assert "many" not in told
+    file.write_text(text + f"{'ndf':>25}: many\n", encoding="utf-8")
+    assert "ndf" in refused(work.again, "continue", "--name run")
