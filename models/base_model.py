@@ -18,7 +18,7 @@ from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.networks.infer import infer_discriminator, infer_generator
 from models.networks.initialize import drop_unused_instance_norm_buffers
 from models.schedules import get_scheduler
-from util.checkpoint import load_weights, save_weights, weights_path
+from util.checkpoint import available, load_weights, save_weights, weights_path
 from util.errors import UserError
 from util.runtime import resolve_device
 
@@ -260,13 +260,19 @@ class BaseModel(ABC):
     ) -> None:
         """Read each network from LABEL_net_NAME.pth in the run's or another folder.
 
-        Raises UserError where a file is missing or does not fit; with `partial`, what fits is
-        taken and the rest is listed. With `averages` those of the generators (--ema) are read.
+        Raises UserError where a file is missing or does not fit; with `partial`, what is there and
+        fits is taken, and the rest is listed and stays as it is. With `averages` those of the
+        generators (--ema) are read.
         """
-        misfits = []
+        misfits, missing = [], []
+        offered = folder is not None and not partial
+        more = "; or take what is there and fits with --load_pretrain_partial" if offered else ""
         for name, net in self.networks().items():
             file_name = f"{name}_ema" if averages and name.startswith("G") else name
             path = self.weights_path(label, file_name, folder)
+            if not path.is_file():
+                missing.append(path)
+                continue
             state = drop_unused_instance_norm_buffers(net, load_weights(path))
             misfit = describe_misfit(net, state)
             if misfit and not partial:
@@ -279,9 +285,22 @@ class BaseModel(ABC):
             else:
                 print(f"network {name}: weights of {path}")
             net.load_state_dict(state, strict=not misfit)
+        if missing and (not partial or len(missing) == len(self.model_names)):
+            known = f"there is no such checkpoint{available(missing[0])}"
+            raise UserError(f"{missing[0]}: {known}{self.advise_model(missing[0])}{more}")
+        for path in missing:
+            print(f"{path} is not there: that network starts with new weights")
         if misfits:
-            more = "; or take what fits with --load_pretrain_partial" if folder else ""
-            raise UserError(f"{'; '.join(misfits)}; {FIT_ADVICE}{more}")
+            raise UserError(f"{'; '.join(misfits)}; {fit_advice(folder or self.save_dir)}{more}")
+
+    def advise_model(self, missing: Path) -> str:
+        """Which --model the weights beside a missing file are of, for the end of its error."""
+        label = missing.name.partition("_net_")[0]
+        for model, network in (("pix2pix", "G"), ("cycle_gan", "G_A")):
+            there = weights_path(missing.parent, label, network).is_file()
+            if there and network not in self.model_names:
+                return f"; pass --model {model}, or the one that those are of"
+        return ""
 
     def weights_path(self, label: str | int, name: str, folder: Path | None = None) -> Path:
         return weights_path(folder or self.save_dir, label, name)
@@ -332,10 +351,14 @@ def label_to_load(opt: argparse.Namespace) -> str:
     return f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch
 
 
-FIT_ADVICE = (
-    "pass the flags it was trained with (--netG, --netD, --norm, --ngf, --ndf, --no_dropout, "
-    "--input_nc, --output_nc, --n_layers_D; a train_opt.txt beside it lists them)"
-)
+def fit_advice(folder: Path) -> str:
+    """What to do about weights in a folder that do not fit."""
+    file = folder / "train_opt.txt"
+    listed = f"; {file} lists them" if file.is_file() else ""
+    return (
+        "pass the flags it was trained with (--netG, --netD, --norm, --ngf, --ndf, --no_dropout, "
+        f"--input_nc, --output_nc, --n_layers_D{listed})"
+    )
 
 
 def describe_misfit(net: nn.Module, state: dict[str, torch.Tensor]) -> str:

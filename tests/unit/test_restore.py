@@ -415,3 +415,33 @@ def test_what_other_programs_saved_and_this_one_does_not_take(work, capsys):
     assert "many" not in told
     file.write_text(text + f"{'ndf':>25}: many\n", encoding="utf-8")
     assert "ndf" in refused(work.again, "continue", "--name run")
+
+
+def test_a_generator_alone_can_be_trained_on(work, capsys):
+    pretrained = work.run("--model pix2pix", name="first")
+    (work.checkpoints / "first" / "latest_net_D.pth").unlink()
+    line = "--name new --load_pretrain checkpoints/first"
+    message = refused(start, work, line)
+    assert "latest_net_D.pth" in message and "--load_pretrain_partial" in message
+    capsys.readouterr()
+    model = start(work, f"{line} --load_pretrain_partial")
+    assert "latest_net_D.pth is not there" in capsys.readouterr().out
+    assert {name[0] for name in differing(model, pretrained)} <= {"D"}
+    (work.checkpoints / "first" / "latest_net_G.pth").unlink()
+    assert "latest_net_G.pth" in refused(start, work, f"{line} --load_pretrain_partial")
+
+
+@pytest.mark.parametrize("trained, other", [("pix2pix", "cycle_gan"), ("cycle_gan", "pix2pix")])
+def test_weights_without_options_and_another_model(trained, other, work):
+    work.run(f"--model {trained}", record="weights")
+    opt = work.again("continue", f"--name run --model {other}")
+    model = models.create_model(opt)
+    assert f"pass --model {trained}" in refused(model.load_networks, "latest")
+
+
+def test_only_a_file_that_is_there_is_said_to_list_the_flags(work):
+    work.run("--model pix2pix", name="first")
+    line = "--name new --output_nc 1 --load_pretrain checkpoints/first"
+    assert "train_opt.txt lists them" in refused(start, work, line)
+    (work.checkpoints / "first" / "train_opt.txt").unlink()
+    assert "lists them" not in refused(start, work, line)
