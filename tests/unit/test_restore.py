@@ -445,3 +445,12 @@ def test_only_a_file_that_is_there_is_said_to_list_the_flags(work):
     assert "train_opt.txt lists them" in refused(start, work, line)
     (work.checkpoints / "first" / "train_opt.txt").unlink()
     assert "lists them" not in refused(start, work, line)
+
+
+def test_networks_are_printed_as_files_for_the_well_known_program_ask_for(work, capsys):
+    model = work.run("--model pix2pix")
+    capsys.readouterr()
+    model.print_networks(False)
+    assert capsys.readouterr().out.count("million parameters") == 2
+    model.print_networks(True)
+    assert "Conv2d" in capsys.readouterr().out
