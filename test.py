@@ -49,7 +49,7 @@ def main() -> None:
         return
     options.save(opt)
 
-    label = f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch
+    label = model.label_to_load()
     folder = Path(opt.results_dir) / opt.name / f"{opt.phase}_{label}"
     results = Results(
         folder,

@@ -177,7 +177,9 @@ def train(
                     if clock.due(opt.save_latest_freq):
                         by_iter = [f"iter_{clock.total_images}"] if opt.save_by_iter else []
                         save(*by_iter, "latest")
-                    elif checkpoints.is_due(opt.save_latest_minutes):
+                    elif opt.save_latest_minutes and distributed.highest(
+                        int(checkpoints.is_due(opt.save_latest_minutes))
+                    ):
                         save("latest")
                     if received := distributed.highest(interrupt.received or 0):
                         save("latest")

@@ -14,10 +14,10 @@ from PIL import Image, ImageOps
 from torch.utils import data
 
 from data.cache import Form, Key, PictureCache
-from data.image_folder import nearby
-from data.image_io import open_picture, picture_size
+from data.image_io import limit_pillow, open_picture, picture_size
 from data.transforms import Augment, Resize, to_channels, to_picture, to_pixels, to_tensor
 from util.errors import UserError
+from util.files import folders_in
 
 
 class BaseDataset(data.Dataset, ABC):
@@ -41,6 +41,11 @@ class BaseDataset(data.Dataset, ABC):
         self.root = opt.dataroot
         self.resize, self.crop_size = geometry(opt)
         self.cache: PictureCache | None = None
+        limit_pillow(opt.max_megapixels)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        limit_pillow(self.opt.max_megapixels)  # in a loading process that was not forked
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:
@@ -150,9 +155,8 @@ def in_file(path: str, error: UserError) -> UserError:
 def geometry(opt: argparse.Namespace) -> tuple[Resize, int | None]:
     """What --preprocess asks for: how pictures are resized, and the side of the crop, if any."""
     sizes = opt.load_size, opt.crop_size, opt.size_multiple, opt.size_minimum
-    return Resize(opt.preprocess, *sizes), opt.crop_size if opt.preprocess.endswith(
-        "crop"
-    ) else None
+    resize = Resize(opt.preprocess, *sizes, opt.max_megapixels)
+    return resize, opt.crop_size if opt.preprocess.endswith("crop") else None
 
 
 def get_params(opt: argparse.Namespace, size: tuple[int, int]) -> dict[str, Any]:
@@ -225,5 +229,5 @@ def missing_phase(opt: argparse.Namespace, looked_for: str) -> UserError:
         return UserError(f"--dataroot {opt.dataroot} is a file, no folder: looked for {looked_for}")
     return UserError(
         f"--dataroot {opt.dataroot} has no pictures for --phase {opt.phase}: looked for "
-        f"{looked_for}{nearby(Path(opt.dataroot))}"
+        f"{looked_for}{folders_in(Path(opt.dataroot))}"
     )

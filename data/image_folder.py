@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +13,49 @@ from torch.utils import data
 
 from data.image_io import open_picture
 from util.errors import UserError
+from util.files import folders_in
+from util.util import counted
 
-IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
+IMG_EXTENSIONS = tuple(".jpg .jpeg .jfif .png .gif .bmp .ppm .tif .tiff .webp".split())
+NOTES = (".txt", ".json", ".md", ".db", ".ini")  # which nobody takes for pictures
 
 
 def is_image_file(filename: str) -> bool:
     """Whether the name is that of a picture: a known ending in any letter case, not hidden."""
-    return filename.lower().endswith(IMG_EXTENSIONS) and not filename.startswith(".")
+    hidden = os.path.basename(filename).startswith(".")
+    return filename.lower().endswith(IMG_EXTENSIONS) and not hidden
 
 
 def make_dataset(dir: str | Path, max_dataset_size: float = math.inf) -> list[str]:
     """Sorted paths of the pictures in a folder and its sub-folders, links followed.
 
-    Raises UserError where the folder is missing or holds no picture, saying what there is.
+    Files that are left out are counted in a printed line. Raises UserError where the folder is
+    missing or holds no picture, saying what there is.
     """
     folder = Path(dir)
     if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder{nearby(folder.parent)}")
-    paths = sorted(find_pictures(folder))
+        raise UserError(f"{folder}: there is no such folder{folders_in(folder.parent)}")
+    files = list(visible_files(folder))
+    paths = sorted(filter(is_image_file, files))
+    others = {f for f in files if not f.lower().endswith(NOTES)}.difference(paths)
     if not paths:
         raise UserError(
             f"{folder}: no pictures in this folder (looked for {', '.join(IMG_EXTENSIONS)})"
         )
+    if others:
+        endings = sorted({Path(file).suffix or Path(file).name for file in others})
+        shown = ", ".join(endings[:8]) + (", ..." if len(endings) > 8 else "")
+        print(f"{folder}: left out {counted(len(others), 'file')} of other kinds ({shown})")
     return paths[: None if max_dataset_size == math.inf else int(max_dataset_size)]
 
 
 def has_pictures(folder: Path) -> bool:
     """Whether there is at least one picture in the folder or below it."""
-    return folder.is_dir() and next(iter(find_pictures(folder)), None) is not None
+    return folder.is_dir() and any(map(is_image_file, visible_files(folder)))
 
 
-def find_pictures(folder: Path):
-    """Yield the paths of pictures in a folder and below, each real folder once."""
+def visible_files(folder: Path) -> Iterator[str]:
+    """Yield the paths of files in a folder and below that are not hidden, each real folder once."""
     seen: set[str] = set()
     for root, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
@@ -53,20 +64,11 @@ def find_pictures(folder: Path):
             continue
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (os.path.join(root, name) for name in files if is_image_file(name))
-
-
-def nearby(folder: Path) -> str:
-    """What a folder holds, for the end of an error message."""
-    if not folder.is_dir():
-        return f", nor {folder}"
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir())
-    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return f"; {folder} has the folders {shown}" if names else f"; {folder} has no folders"
+        yield from (os.path.join(root, name) for name in files if not name.startswith("."))
 
 
 def default_loader(path: str) -> Image.Image:
-    """A picture as RGB, upright."""
+    """A picture as RGB, upright; UserError where it is bad or above --max_megapixels."""
     return open_picture(path)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +12,35 @@ from PIL import Image, ImageOps
 
 from util.errors import UserError
 
-# The limit is ours (--max_megapixels), with a message of ours.
-Image.MAX_IMAGE_PIXELS = None
+
+def limit_pillow(max_megapixels: float) -> None:
+    """Set what Pillow itself refuses, for files that open pictures without `open_picture`."""
+    most = min(max_megapixels, 1e9)  # a flag of 1e308 would be infinite in pixels
+    Image.MAX_IMAGE_PIXELS = int(most * 1e6 / 2)  # Pillow raises at twice this number
 
 
-def open_picture(path: str | Path, max_megapixels: float = 179.0) -> Image.Image:
+@contextmanager
+def opened(path: str | Path) -> Iterator[Image.Image]:
+    """The picture as Pillow has it, of any size: the limit here is ours, with a message of ours."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(path) as picture:
+            yield picture
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def open_picture(path: str | Path, max_megapixels: float | None = None) -> Image.Image:
     """The picture as an RGB image, turned upright by its EXIF orientation.
 
     Grey, palette, CMYK and 16-bit pictures are converted; transparency is laid on white; of an
-    animation the first frame is taken. Raises UserError naming a file that cannot be decoded.
+    animation the first frame is taken. Without max_megapixels the limit is that of Pillow (see
+    `limit_pillow`). Raises UserError naming a file that is larger or cannot be decoded.
     """
+    if max_megapixels is None:
+        max_megapixels = 2 * (Image.MAX_IMAGE_PIXELS or math.inf) / 1e6
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             width, height = picture.size
             if width * height > max_megapixels * 1e6:
                 raise UserError(
@@ -43,7 +63,7 @@ def open_picture(path: str | Path, max_megapixels: float = 179.0) -> Image.Image
 def picture_size(path: str | Path) -> tuple[int, int]:
     """(width, height) in pixels of the upright picture, from the header alone."""
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             width, height = picture.size
             turned = picture.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 lie on a side
     except Exception as error:
@@ -54,10 +74,17 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Any Pillow mode as 8-bit RGB."""
+    """Any Pillow mode as 8-bit RGB; ValueError for floating-point values outside 0..1."""
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         values = np.asarray(picture).astype(np.float64)
-        if picture.mode != "F" and values.max(initial=0) > 255:  # 16 bits per pixel
+        if picture.mode == "F":
+            if not (values.min() >= 0 and values.max() <= 1):
+                raise ValueError(
+                    f"its values go from {values.min():g} to {values.max():g}, and floating-point "
+                    "pictures must be in 0 to 1"
+                )
+            values = values * 255
+        elif values.max(initial=0) > 255:  # 16 bits per pixel
             values = values / 257
         picture = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
     elif "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "RGBa", "La"):

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from tqdm import tqdm
 
@@ -217,6 +218,8 @@ class SeededDataset(Dataset):
             return self.dataset[index]
         except UserError as error:
             return SampleError(str(error))
+        except Image.DecompressionBombError as error:  # of a dataset that calls Pillow itself
+            return SampleError(f"{error}; raise --max_megapixels if you trust the file")
 
 
 def collate(samples: list[Any]) -> Any:

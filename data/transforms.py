@@ -7,6 +7,7 @@ is a plain class, so that samples pickle to worker processes on every system.
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -34,9 +35,13 @@ class Resize:
     crop_size: int
     multiple: int = 1
     minimum: int = 1
+    max_megapixels: float = math.inf
 
     def target(self, size: Size) -> Size:
-        """The size a picture of this size is brought to; UserError for one too small to use."""
+        """The size a picture of this size is brought to; UserError for one of no use.
+
+        That is one too small, or so narrow that its other side would exceed max_megapixels.
+        """
         width, height = size
         if self.preprocess == "resize_and_crop":
             return self.load_size, self.load_size
@@ -45,6 +50,12 @@ class Resize:
             if round(height * scale) < self.crop_size:
                 scale = self.crop_size / height
             width, height = round(width * scale), round(height * scale)
+            if width * height > self.max_megapixels * 1e6:
+                raise UserError(
+                    f"a picture of {size[0]}x{size[1]} becomes {width}x{height} by --preprocess "
+                    f"{self.preprocess}, more than --max_megapixels {self.max_megapixels:g}; leave "
+                    "it out or use --preprocess resize_and_crop"
+                )
         if self.preprocess in ("scale_width", "none"):
             width, height = (
                 max(1, round(side / self.multiple)) * self.multiple for side in (width, height)

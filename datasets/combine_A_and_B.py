@@ -5,8 +5,8 @@
 Pairs are pictures of the same name, in the folders themselves and in the same sub-folders of both
 (train, val, test): fold_A/train/1.jpg and fold_B/train/1.png become fold_AB/train/1.jpg, which
 `train.py --dataroot fold_AB` reads. A keeps its pixels; a B of another size is resized to A's size
-(bicubic), since both halves of a file are equally large. The file has A's type; JPEG and WebP are
-written at quality 95.
+(bicubic), since both halves of a file are equally large. The file has A's type, PNG for GIF, which
+has too few colours; JPEG and WebP are written at quality 95.
 
 What cannot be combined is named and counted, the rest goes on, and the exit status is 1. A file
 that is there already with other content is left alone and is an error, unless --overwrite.
@@ -34,7 +34,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data.image_folder import make_dataset
 from data.image_io import open_picture
-from options.parser import OptionParser, count_or_inf
+from options.parser import OptionParser, count_or_inf, number
 from util import runtime
 from util.errors import UserError
 
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
         help="files are named X_A.jpg and X_B.jpg, and become X.jpg; --fold_A and --fold_B may "
         "then be one folder",
     )
-    add_writing_flags(parser)
+    add_common_flags(parser)
     opt, _ = parser.parse(sys.argv[1:] if argv is None else argv)
     inputs = {opt.fold_A.resolve(), opt.fold_B.resolve()}
     if len(inputs) == 1 and not opt.use_AB:
@@ -79,8 +79,9 @@ def main(argv: list[str] | None = None) -> None:
         split = name.partition("/")[0] if "/" in name else ""
         taken[split] += 1
         if taken[split] <= opt.num_imgs:
-            path_ab = opt.fold_AB / f"{name}{path_a.suffix}"
-            jobs.append((path_a, path_b, path_ab, opt.overwrite))
+            ending = ".png" if path_a.suffix.lower() == ".gif" else path_a.suffix
+            path_ab = opt.fold_AB / f"{name}{ending}"
+            jobs.append((path_a, path_b, path_ab, opt.max_megapixels, opt.overwrite))
 
     resized, failed = process(combine, jobs, parallel=not opt.no_multiprocessing)
     failed += len(problems)
@@ -92,7 +93,15 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(1)
 
 
-def add_writing_flags(parser: OptionParser) -> None:
+def add_common_flags(parser: OptionParser) -> None:
+    """Flags of the programs that make pairs, about how pictures are read and written."""
+    parser.add_argument(
+        "--max_megapixels",
+        type=number(above=0),
+        default=179.0,
+        metavar="MP",
+        help="refuse larger pictures, which may be files made to exhaust the memory",
+    )
     parser.add_argument(
         "--no_multiprocessing",
         action="store_true",
@@ -135,9 +144,11 @@ def pictures_by_name(folder: Path, ending: str) -> dict[str, list[Path]]:
     return found
 
 
-def combine(path_a: Path, path_b: Path, path_ab: Path, overwrite: bool) -> bool:
+def combine(
+    path_a: Path, path_b: Path, path_ab: Path, max_megapixels: float, overwrite: bool
+) -> bool:
     """Write one pair; says whether B had to be resized."""
-    a, b = open_picture(path_a), open_picture(path_b)
+    a, b = (open_picture(path, max_megapixels) for path in (path_a, path_b))
     resize = a.size != b.size
     if resize:
         b = b.resize(a.size, Image.Resampling.BICUBIC)

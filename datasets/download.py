@@ -101,7 +101,7 @@ COLLECTIONS = {
         dict.fromkeys(CYCLEGAN_MODELS, 46),
     ),
 }
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
+PICTURES = tuple(".jpg .jpeg .jfif .png .gif .bmp .ppm .tif .tiff .webp".split())
 
 
 def main(argv: list[str]) -> None:

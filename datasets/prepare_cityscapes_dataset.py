@@ -21,15 +21,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from combine_A_and_B import add_writing_flags, process, side_by_side, write_picture
+from combine_A_and_B import add_common_flags, process, side_by_side, write_picture
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from data.image_folder import nearby
 from data.image_io import open_picture
 from options.parser import OptionParser
 from util import runtime
 from util.errors import UserError
+from util.files import folders_in
 
 SIZE = (256, 256)
 PHOTO, LABEL = "_leftImg8bit.png", "_gtFine_color.png"
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
         metavar="DIR",
         help="folder that gets the data set; by default ./datasets/cityscapes",
     )
-    add_writing_flags(parser)
+    add_common_flags(parser)
     opt, _ = parser.parse(sys.argv[1:] if argv is None else argv)
 
     jobs, unlabelled, unpictured = [], [], []
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         if not photos:
             raise UserError(
                 f"--leftImg8bit_dir {opt.leftImg8bit_dir}: no photographs {split}/CITY/*{PHOTO}"
-                f"{nearby(opt.leftImg8bit_dir)}"
+                f"{folders_in(opt.leftImg8bit_dir)}"
             )
         names = {f"{photo.parent.name}/{photo.name.removesuffix(PHOTO)}" for photo in photos}
         for label in sorted((opt.gtFine_dir / split).glob(f"*/*{LABEL}")):
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
                 unlabelled.append(f"{photo} (looked for {label})")
             paired = opt.output_dir / split / f"{name}.png"
             sides = [opt.output_dir / f"{unpaired_split}{side}" / f"{name}.png" for side in "AB"]
-            jobs.append((photo, label, paired, *sides, opt.overwrite))
+            jobs.append((photo, label, paired, *sides, opt.max_megapixels, opt.overwrite))
     if unlabelled:
         raise UserError(
             f"{len(unlabelled)} of {len(jobs)} photographs have no label map in --gtFine_dir "
@@ -98,11 +98,17 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def prepare(
-    photo: Path, label: Path, paired: Path, side_a: Path, side_b: Path, overwrite: bool
+    photo: Path,
+    label: Path,
+    paired: Path,
+    side_a: Path,
+    side_b: Path,
+    max_megapixels: float,
+    overwrite: bool,
 ) -> None:
     """Write one pair in the paired and the unpaired layout."""
-    a = open_picture(photo).resize(SIZE, Image.Resampling.BICUBIC)
-    b = open_picture(label).resize(SIZE, Image.Resampling.NEAREST)
+    a = open_picture(photo, max_megapixels).resize(SIZE, Image.Resampling.BICUBIC)
+    b = open_picture(label, max_megapixels).resize(SIZE, Image.Resampling.NEAREST)
     for picture, path in ((side_by_side(a, b), paired), (a, side_a), (b, side_b)):
         write_picture(picture, path, overwrite)
 

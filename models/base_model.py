@@ -18,7 +18,7 @@ from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.networks.infer import infer_discriminator, infer_generator
 from models.networks.initialize import drop_unused_instance_norm_buffers
 from models.schedules import get_scheduler
-from util.checkpoint import is_plain, load_weights, save_weights
+from util.checkpoint import available, is_plain, load_weights, save_weights, weights_path
 from util.errors import UserError
 from util.runtime import resolve_device
 
@@ -117,12 +117,9 @@ class BaseModel(ABC):
         Raises UserError where weights are missing or do not fit. A run that goes on loads its
         weights with the rest of its checkpoint (util.checkpoint).
         """
-        for name, net in self.networks().items():
+        for net in self.networks().values():
             net.to(self.device)
-            count = sum(p.numel() for p in net.parameters())
-            print(f"network {name}: {count / 1e6:.3f} million parameters")
-            if opt.verbose:
-                print(net)
+        self.print_networks(opt.verbose)
         if self.isTrain:
             self.schedulers = [get_scheduler(optimizer, opt) for optimizer in self.optimizers]
         label = self.label_to_load()
@@ -133,7 +130,15 @@ class BaseModel(ABC):
 
     def label_to_load(self) -> str:
         """Which checkpoint the options ask for."""
-        return f"iter_{self.opt.load_iter}" if self.opt.load_iter > 0 else self.opt.epoch
+        return label_to_load(self.opt)
+
+    def print_networks(self, verbose: bool) -> None:
+        """Print the size of each network, and its layers if `verbose`."""
+        for name, net in self.networks().items():
+            count = sum(p.numel() for p in net.parameters())
+            print(f"network {name}: {count / 1e6:.3f} million parameters")
+            if verbose:
+                print(net)
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks by name."""
@@ -256,13 +261,19 @@ class BaseModel(ABC):
     ) -> None:
         """Read each network from LABEL_net_NAME.pth in the run's or another folder.
 
-        Raises UserError where a file is missing or does not fit; with `partial`, what fits is
-        taken and the rest is listed. With `averages` those of the generators (--ema) are read.
+        Raises UserError where a file is missing or does not fit; with `partial`, what is there and
+        fits is taken, and the rest is listed and stays as it is. With `averages` those of the
+        generators (--ema) are read.
         """
-        misfits = []
+        misfits, missing = [], []
+        offered = folder is not None and not partial
+        more = "; or take what is there and fits with --load_pretrain_partial" if offered else ""
         for name, net in self.networks().items():
             file_name = f"{name}_ema" if averages and name.startswith("G") else name
             path = self.weights_path(label, file_name, folder)
+            if not path.is_file():
+                missing.append(path)
+                continue
             state = drop_unused_instance_norm_buffers(net, load_weights(path))
             misfit = describe_misfit(net, state)
             if misfit and not partial:
@@ -275,12 +286,25 @@ class BaseModel(ABC):
             else:
                 print(f"network {name}: weights of {path}")
             net.load_state_dict(state, strict=not misfit)
+        if missing and (not partial or len(missing) == len(self.model_names)):
+            known = f"there is no such checkpoint{available(missing[0])}"
+            raise UserError(f"{missing[0]}: {known}{self.advise_model(missing[0])}{more}")
+        for path in missing:
+            print(f"{path} is not there: that network starts with new weights")
         if misfits:
-            more = "; or take what fits with --load_pretrain_partial" if folder else ""
-            raise UserError(f"{'; '.join(misfits)}; {FIT_ADVICE}{more}")
+            raise UserError(f"{'; '.join(misfits)}; {fit_advice(folder or self.save_dir)}{more}")
+
+    def advise_model(self, missing: Path) -> str:
+        """Which --model the weights beside a missing file are of, for the end of its error."""
+        label = missing.name.partition("_net_")[0]
+        for model, network in (("pix2pix", "G"), ("cycle_gan", "G_A")):
+            there = weights_path(missing.parent, label, network).is_file()
+            if there and network not in self.model_names:
+                return f"; pass --model {model}, or the one that those are of"
+        return ""
 
     def weights_path(self, label: str | int, name: str, folder: Path | None = None) -> Path:
-        return (folder or self.save_dir) / f"{label}_net_{name}.pth"
+        return weights_path(folder or self.save_dir, label, name)
 
     @classmethod
     def infer_architecture(cls, opt: argparse.Namespace) -> tuple[dict[str, Any], Path] | None:
@@ -290,10 +314,10 @@ class BaseModel(ABC):
         tells nothing.
         """
         folder = Path(opt.checkpoints_dir) / opt.name
-        label = f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch
+        label = label_to_load(opt)
         suffix = getattr(opt, "model_suffix", "")
         names = [f"G{suffix}", "G", "G_A"]
-        paths = (folder / f"{label}_net_{name}.pth" for name in names)
+        paths = (weights_path(folder, label, name) for name in names)
         path = next((path for path in paths if path.is_file()), None)
         found = infer_generator(load_weights(path)) if path else {}
         if not path or not found:
@@ -332,10 +356,19 @@ def require_shapes(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, 
                 raise ValueError(f"{name} of weight {index}")
 
 
-FIT_ADVICE = (
-    "pass the flags it was trained with (--netG, --netD, --norm, --ngf, --ndf, --no_dropout, "
-    "--input_nc, --output_nc, --n_layers_D; a train_opt.txt beside it lists them)"
-)
+def label_to_load(opt: argparse.Namespace) -> str:
+    """Which checkpoint the options ask for."""
+    return f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch
+
+
+def fit_advice(folder: Path) -> str:
+    """What to do about weights in a folder that do not fit."""
+    file = folder / "train_opt.txt"
+    listed = f"; {file} lists them" if file.is_file() else ""
+    return (
+        "pass the flags it was trained with (--netG, --netD, --norm, --ngf, --ndf, --no_dropout, "
+        f"--input_nc, --output_nc, --n_layers_D{listed})"
+    )
 
 
 def describe_misfit(net: nn.Module, state: dict[str, torch.Tensor]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import secrets
 import string
 import sys
@@ -22,10 +23,15 @@ from options.parser import (
     on_off_auto,
     whole,
 )
-from options.restore import restore_architecture, saved_options, take_saved
+from options.restore import (
+    restore_architecture,
+    saved_options,
+    take_saved,
+    without_misfits,
+)
 from util import distributed
 from util.errors import UserError
-from util.files import write_whole, writing
+from util.files import folders_in, write_whole, writing
 from util.registry import Registry
 
 
@@ -324,15 +330,20 @@ class BaseOptions:
         that cannot work.
         """
         argv = sys.argv[1:] if argv is None else argv
-        saved = self.saved(argv)
+        self.saved_name = ""
+        saved, source = self.saved(argv) or ({}, None)
         parser, model, dataset = self._build_parser(argv, saved)
         opt, self.given = parser.parse(argv)
+        for action, plugin in self.replaced:
+            check_replaced(opt, parser, action, plugin)
         typed = {flag: getattr(opt, flag) for flag in self.given}
         opt.isTrain = self.is_train
         self.parser = parser
-        if opt.netD == "basic" and "n_layers_D" in self.given and opt.n_layers_D != 3:
+        if counts_layers(opt, self.given):
             print(f"--netD basic with --n_layers_D {opt.n_layers_D}: using --netD n_layers")
             opt.netD = "n_layers"
+        if source is not None and source.name == "train_opt.txt":
+            saved = without_misfits(opt, self.given, saved, source, parser.checked)
         changes = take_saved(opt, self.given, saved, parser.checked)
         self.resolve(opt, self.given, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
@@ -346,8 +357,12 @@ class BaseOptions:
         """Settle what depends on other flags or on the disk; `given` are the flags on the line."""
         if opt.seed is None:
             opt.seed = secrets.randbelow(2**31)
+        if opt.netD == "pixel" and "n_layers_D" in given and self.is_train:
+            print(
+                f"--netD pixel has no layers to choose: --n_layers_D {opt.n_layers_D} is not used"
+            )
         if opt.suffix:
-            opt.name = f"{opt.name}_{expand_suffix(opt)}"
+            opt.name = self.saved_name or f"{opt.name}_{expand_suffix(opt)}"
         self.choose_device(opt, given)
 
     def choose_device(self, opt: argparse.Namespace, given: set[str]) -> None:
@@ -372,13 +387,13 @@ class BaseOptions:
                 f"all: torchrun --nproc_per_node={len(ids)} {os.path.basename(sys.argv[0])} ..."
             )
 
-    def gave(self, flag: str) -> bool:
-        """Whether a flag, by its name without dashes, stood on the command line."""
-        return flag in self.given
+    def saved(self, argv: list[str]) -> tuple[dict[str, Any], Path] | None:
+        """Options of an earlier part of this run that hold unless given anew, and their file.
 
-    def saved(self, argv: list[str]) -> dict[str, Any]:
-        """Options of an earlier part of this run that hold unless given anew."""
-        return {}
+        Where there are some and --suffix is given, they set `saved_name`: their values may not
+        change which run it is.
+        """
+        return None
 
     def restore(self, opt: argparse.Namespace, given: set[str], model: Any) -> None:
         """Take the architecture from the run's saved options, or else from its weights."""
@@ -446,7 +461,15 @@ class BaseOptions:
             raise UserError(f"--epoch {opt.epoch!r} is no label: latest or an epoch number")
         require_dataroot(opt)
         if not Path(opt.dataroot).exists():
-            raise UserError(f"--dataroot {opt.dataroot}: there is no such folder{siblings(opt)}")
+            origin = ""
+            if "dataroot" not in self.given:
+                origin = ", which the saved options of the run name"
+                if not Path(opt.dataroot).is_absolute():
+                    origin += " (from the folder that it was started in)"
+            raise UserError(
+                f"--dataroot {opt.dataroot}{origin}: there is no such folder"
+                f"{folders_in(Path(opt.dataroot).absolute().parent)}"
+            )
         crops = opt.preprocess in ("resize_and_crop", "crop", "scale_width_and_crop")
         resizes = opt.preprocess in ("resize_and_crop", "scale_width", "scale_width_and_crop")
         if crops and resizes and opt.load_size < opt.crop_size:
@@ -482,6 +505,7 @@ class BaseOptions:
         names, _ = chosen.parse_known_args(argv)
 
         model = self.models.find(names.model)
+        self.replaced: list[tuple[argparse.Action, str]] = []
         self._add_plugin_flags(parser, f"--model {names.model}", model)
         if names.dataset_mode is None:
             names.dataset_mode = parser.get_default("dataset_mode")
@@ -491,11 +515,35 @@ class BaseOptions:
 
     def _add_plugin_flags(self, parser: OptionParser, title: str, plugin: Any) -> None:
         before = parser.defaults()
+        own = parser.actions(before)
         section = parser.begin_section(f"Added by {title}")
         plugin.modify_commandline_options(parser, self.is_train)
+        kept = parser.actions(before)
+        file = sys.modules[plugin.__module__].__file__
+        self.replaced += [(action, f"{title}: {file}") for action in own if action not in kept]
         changed = [f"{k}={v}" for k, v in parser.defaults().items() if before.get(k, v) != v]
         if changed:
             section.description = f"{title} changes these defaults: {', '.join(changed)}"
+
+
+def check_replaced(
+    opt: argparse.Namespace, parser: OptionParser, action: argparse.Action, plugin: str
+) -> None:
+    """Refuse a value that the program, whose flag a plug-in defines anew, could not use.
+
+    `action` is the program's own definition; `plugin` names the other one's flag and file.
+    """
+    flag = action.option_strings[0] if action.option_strings else f"--{action.dest}"
+    advice = f"{plugin} defines {flag}, a flag of the program, anew"
+    if not hasattr(opt, action.dest):
+        raise UserError(f"{advice} with another dest; give it another name in that file")
+    try:
+        parser.checked_by(action, getattr(opt, action.dest), flag)
+    except UserError as error:
+        raise UserError(
+            f"{advice}, and its value does not do for both ({error}); give it another name in that "
+            "file"
+        ) from error
 
 
 def describe(opt: argparse.Namespace, parser: OptionParser, typed: dict[str, Any]) -> str:
@@ -523,12 +571,22 @@ def runs_in(folder: Path) -> list[str]:
     return sorted({file.parent.name for file in folder.glob("*/*_net_*.pth")})
 
 
+def counts_layers(opt: argparse.Namespace, given: set[str]) -> bool:
+    """Whether --netD basic is to be n_layers, because another number of layers is given."""
+    return opt.netD == "basic" and "n_layers_D" in given and opt.n_layers_D != 3
+
+
 def expand_suffix(opt: argparse.Namespace) -> str:
     """--suffix with {flag} replaced by values; only plain flag names are looked up."""
     try:
-        for _, field, _, _ in string.Formatter().parse(opt.suffix):
+        for _, field, form, _ in string.Formatter().parse(opt.suffix):
             if field is not None and field not in vars(opt):
                 raise UserError(f"--suffix {opt.suffix!r}: {{{field}}} is not the name of a flag")
+            if re.search(r"\d{3}|{", form or ""):  # a value as long as the memory
+                raise UserError(
+                    f"--suffix {opt.suffix!r}: {form!r} may ask for 99 places at most, as in "
+                    "{lr:.0e}"
+                )
         return opt.suffix.format(**vars(opt))
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise UserError(f"--suffix {opt.suffix!r} is not a format string: {error}") from error
@@ -569,11 +627,3 @@ def check_size(flag: str, opt: argparse.Namespace) -> None:
 def require_dataroot(opt: argparse.Namespace) -> None:
     if opt.dataroot is None:
         raise UserError("--dataroot is needed: the folder with the pictures; see --help")
-
-
-def siblings(opt: argparse.Namespace) -> str:
-    """What the nearest existing parent of --dataroot holds, for an error message."""
-    parent = next(p for p in Path(opt.dataroot).absolute().parents if p.is_dir())
-    names = sorted(p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
-    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return f"; {parent} has the folders {shown}" if names else f"; {parent} has no folders"

@@ -17,7 +17,8 @@ class OptionParser(argparse.ArgumentParser):
     """ArgumentParser with sections, on/off flags and one-line errors.
 
     Flags with action="store_true" may stand bare or take true/false, on/off, yes/no, 1/0, also
-    those of third-party models and datasets. Flags go to the section that was begun last.
+    those of third-party models and datasets. Flags go to the section that was begun last. A flag
+    that is added again takes the place of the earlier one.
 
     Attributes:
         owners: says, for the message about an unknown flag, who would have it; '' for nobody.
@@ -27,7 +28,9 @@ class OptionParser(argparse.ArgumentParser):
     owners: Callable[[str], str] = staticmethod(lambda flag: "")
 
     def __init__(self, **kwargs: Any):
-        super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
+        super().__init__(
+            allow_abbrev=False, formatter_class=HelpFormatter, conflict_handler="resolve", **kwargs
+        )
 
     def begin_section(self, title: str) -> argparse._ArgumentGroup:
         """Group the flags that follow under a title in --help."""
@@ -71,22 +74,31 @@ class OptionParser(argparse.ArgumentParser):
         for action in self._actions:  # before Python 3.13 argparse makes a list of --flag=--
             if action.nargs in (None, "?") and isinstance(getattr(opt, action.dest, None), list):
                 self.error(f"--{action.dest} expects one value, not --")
+        return opt, self.given(argv)
+
+    def given(self, argv: list[str]) -> set[str]:
+        """The names of the options that stand on a command line."""
         untouched = object()
-        given, _ = self.parse_known_args(
+        opt, _ = self.parse_known_args(
             argv, argparse.Namespace(**dict.fromkeys(self.dests(), untouched))
         )
-        return opt, {dest for dest, value in vars(given).items() if value is not untouched}
+        return {dest for dest, value in vars(opt).items() if value is not untouched}
 
     def checked(self, dest: str, value: Any, source: object) -> Any:
         """A saved value of an option, as it would be had it been typed; UserError if it is none."""
-        action = self.actions([dest])[0]
+        return self.checked_by(self.actions([dest])[0], value, source)
+
+    def checked_by(self, action: argparse.Action, value: Any, source: object) -> Any:
+        """`checked` by an option's definition, which need not be this parser's own."""
         if value is None and action.default is None:
             return None
         try:
             value = action.type(str(value)) if callable(action.type) else str(value)
             self._check_value(action, value)
         except (argparse.ArgumentTypeError, argparse.ArgumentError, ValueError) as error:
-            raise UserError(f"{source}: {dest}: {getattr(error, 'message', error)}") from error
+            raise UserError(
+                f"{source}: {action.dest}: {getattr(error, 'message', error)}"
+            ) from error
         return value
 
     def error(self, message: str) -> NoReturn:

@@ -68,6 +68,28 @@ def take_saved(
     return changes
 
 
+def without_misfits(
+    opt: argparse.Namespace,
+    given: set[str],
+    saved: dict[str, Any],
+    source: Path,
+    checked: Check,
+) -> dict[str, Any]:
+    """Options that another program saved, without those whose values this one does not take.
+
+    Of the architecture all are kept, since no default can stand in for them; the others are named.
+    """
+    kept = dict(saved)
+    for name in (saved.keys() & vars(opt).keys()) - PER_START - {*GENERATOR, *DISCRIMINATOR}:
+        try:
+            checked(name, saved[name], source)
+        except UserError as error:
+            del kept[name]
+            if name not in given:
+                print(f"{error}; using --{name} {getattr(opt, name)}")
+    return kept
+
+
 def plain_value(text: str) -> Any:
     """A value as it was before it was printed: bool, int, float or text."""
     if text in ("True", "False"):
@@ -109,9 +131,10 @@ def restore_architecture(
             if not opt.isTrain:  # where each change is told anyway
                 print(f"--{name} {getattr(opt, name)} is used, though {source} says {saved[name]}")
         else:
+            instead = ", or choose another --name" if opt.isTrain else ""
             raise UserError(
                 f"--{name} {getattr(opt, name)} contradicts {source}, which says {saved[name]}; "
-                "leave the flag out, or choose another --name"
+                f"leave the flag out{instead}"
             )
     if restored:
         print(f"from {source}: {', '.join(restored)}")

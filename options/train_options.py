@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from options.base_options import BaseOptions, expand_suffix, run_folder, runs_in
+from options.base_options import BaseOptions, counts_layers, expand_suffix, run_folder, runs_in
 from options.parser import OptionParser, number, on_off_auto, whole
 from options.restore import saved_options
 from util.checkpoint import remove_run
@@ -252,10 +252,10 @@ class TrainOptions(BaseOptions):
         )
         parser.add_argument(
             "--display_id",
-            type=whole(0),
+            type=whole(-1),
             default=1,
             metavar="N",
-            help="number of the first visdom window; 0: no visdom",
+            help="number of the first visdom window; 0 or -1: no visdom",
         )
         parser.add_argument(
             "--display_ncols",
@@ -265,13 +265,16 @@ class TrainOptions(BaseOptions):
             help="pictures per row in visdom",
         )
 
-    def saved(self, argv: list[str]) -> dict[str, Any]:
+    def saved(self, argv: list[str]) -> tuple[dict[str, Any], Path] | None:
         parser, _, _ = self._build_parser(argv, {})
         opt, _ = parser.parse_known_args(argv)
+        if counts_layers(opt, parser.given(argv)):
+            opt.netD = "n_layers"
         if opt.suffix:
             opt.name = f"{opt.name}_{expand_suffix(opt)}"
         found = saved_options(run_folder(opt)) if opt.continue_train else None
-        return found[0] if found else {}
+        self.saved_name = opt.name if found else ""
+        return found
 
     def resolve(self, opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:
         super().resolve(opt, given, model, dataset)

@@ -37,3 +37,11 @@ def write_whole(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def folders_in(folder: Path) -> str:
+    """The folders in a folder, or in its nearest parent that exists, to end an error message."""
+    there = next(f for f in (folder, *folder.absolute().parents) if f.is_dir())
+    names = sorted(p.name for p in there.iterdir() if p.is_dir() and not p.name.startswith("."))
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"; {there} has {f'the folders {shown}' if names else 'no folders'}"

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from util.errors import UserError, did_you_mean
+from util.errors import UserError, did_you_mean, first_line
 from util.torchvision_compat import is_mismatch, repair_torchvision
 
 
@@ -30,13 +30,19 @@ class Registry:
         return sorted(n for f in files if (n := f.stem.removesuffix(f"_{self.kind}")) != "base")
 
     def find(self, name: str) -> Any:
-        """The class of that name; UserError where the file or the class in it is missing."""
+        """The class of that name; UserError where its file, it or what it imports is missing."""
         if name not in self.names():
             raise UserError(
                 f"{self.flag} {name}: there is no {self.package}/{name}_{self.kind}.py"
                 f"{did_you_mean(name, self.names())}; available: {', '.join(self.names())}"
             )
-        module = self._import(f"{self.package}.{name}_{self.kind}")
+        try:
+            module = self._import(f"{self.package}.{name}_{self.kind}")
+        except ImportError as error:
+            raise UserError(
+                f"{self.flag} {name}: {self.folder / f'{name}_{self.kind}.py'} imports what is not "
+                f"there ({first_line(error)}); install the package, or change the file"
+            ) from error
         wanted = f"{name.replace('_', '')}{self.kind}".lower()
         for key, value in vars(module).items():
             if key.lower() == wanted and isinstance(value, type) and issubclass(value, self.base):

@@ -316,7 +316,7 @@ ON_ITS_SIDE[0x0112] = 6  # orientation
 GOOD_PICTURES = [
     ("16 bits, PNG", "p.png", saved(PIXELS_16, "png")),
     ("16 bits, TIFF", "p.tif", saved(PIXELS_16, "tiff")),
-    ("floats, TIFF", "p.tiff", saved(Image.fromarray(np.float32(wave() * 255)), "tiff")),
+    ("floats, TIFF", "p.tiff", saved(Image.fromarray(np.float32(wave())), "tiff")),
     ("CMYK, JPEG", "p.jpg", saved(CMYK, "jpeg", quality=100)),
     ("CMYK, TIFF", "p.tif", saved(CMYK, "tiff")),
     ("grey, PNG", "p.png", saved(GREY, "png")),

@@ -266,3 +266,12 @@ def test_rounding_is_announced_once(layout, size, pictures, capsys):
 def test_nothing_is_announced_where_nothing_is_rounded(pictures, capsys):
     aligned(pictures.two_folders(2), "--preprocess", "none")
     assert "rounded" not in capsys.readouterr().out
+
+
+def test_a_bad_b_is_not_put_down_to_its_a(pictures):
+    root = pictures.two_folders(1)
+    (pictures.root / "pairs" / "trainB" / "p0.png").write_bytes(b"no picture")
+    with pytest.raises(UserError) as caught:
+        aligned(root)[0]
+    assert str(Path("trainB") / "p0.png") in str(caught.value)
+    assert "trainA" not in str(caught.value)

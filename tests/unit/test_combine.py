@@ -57,6 +57,28 @@ def test_pictures_of_plain_folders_are_paired_whatever_their_types(pictures) -> 
     assert np.abs(pixels(right).astype(int) - pixels(b)).mean() < 4
 
 
+def test_pairs_of_gif_files_keep_their_colours(pictures) -> None:
+    for side, picture in zip("AB", pictures.pair(0), strict=True):
+        pictures.save(picture, f"{side}/x.gif")
+    combine(pictures.root)
+    assert made(pictures.root / "AB") == ["x.png"]
+    left, right = split_halves(Image.open(pictures.root / "AB" / "x.png"))
+    for half, side in ((left, "A"), (right, "B")):
+        np.testing.assert_array_equal(
+            pixels(half), pixels(Image.open(pictures.root / side / "x.gif"))
+        )
+
+
+def test_a_picture_above_the_limit_is_refused_until_it_is_raised(pictures, capsys) -> None:
+    for side, picture in zip("AB", pictures.pair(0), strict=True):
+        pictures.save(picture, f"{side}/x.png")
+    with pytest.raises(SystemExit):
+        combine(pictures.root, "--max_megapixels", "0.003")
+    assert "--max_megapixels" in capsys.readouterr().err
+    combine(pictures.root, "--max_megapixels", "0.004")
+    assert made(pictures.root / "AB") == ["x.png"]
+
+
 def test_b_of_another_size_is_brought_to_the_size_of_a(pictures, capsys) -> None:
     pictures.save(pictures.draw(0, 60, 40), "A/x.png")
     pictures.save(pictures.draw(1, 120, 80), "B/x.png")

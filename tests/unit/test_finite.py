@@ -220,3 +220,13 @@ def test_skip_nonfinite_gives_up_after_the_number(flags, tmp_path, run_here):
     lines = (tmp_path / "checkpoints" / "run" / "metrics.jsonl").read_text().splitlines()
     for line in lines:
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+def test_a_model_without_losses_is_watched_by_its_weights():
+    training = Training()
+    for images in (["photos/1.png"], ["photos/2.png"]):
+        training.guard.begin(images)
+        training.guard.end({})
+    training.guard.check_weights()
+    training.net.weight.data.fill_(NAN)
+    assert "photos/2.png" in stopped(training.guard.check_weights)

@@ -24,14 +24,14 @@ def found(folder: Path, *arguments) -> list[str]:
     return [Path(path).relative_to(folder).as_posix() for path in make_dataset(folder, *arguments)]
 
 
-@pytest.mark.parametrize("ending", ["jpg", "jpeg", "png", "bmp", "ppm", "tif", "tiff", "webp"])
+@pytest.mark.parametrize("ending", ["jpg", "jpeg", "png", "bmp", "gif", "jfif", "webp", "tif"])
 def test_known_endings_in_any_letter_case(ending):
     for name in (f"a.{ending}", f"a.{ending.upper()}", f"a.b.{ending.title()}"):
         assert is_image_file(name)
 
 
 @pytest.mark.parametrize(
-    "name", [".a.png", "._a.jpg", "a.txt", "png", "a.png.part", "Thumbs.db", ".DS_Store", "a.gif"]
+    "name", [".a.png", "._a.jpg", "a.txt", "png", "a.png.part", "Thumbs.db", ".DS_Store", "a.heic"]
 )
 def test_other_files(name):
     assert not is_image_file(name)
@@ -95,3 +95,19 @@ def test_has_pictures(tmp_path):
     touch(tmp_path, "deep/down/a.png")
     assert has_pictures(tmp_path)
     assert not has_pictures(tmp_path / "notes.txt")
+
+
+def test_files_that_are_left_out_are_told(tmp_path, capsys):
+    touch(tmp_path, "a.png", "b.heic", "sub/c.HEIC", "d.avif", ".hidden", ".thumbs/e.heic")
+    touch(tmp_path, "notes.txt", "boxes.json", "README.md", "Thumbs.db", "desktop.ini")
+    assert found(tmp_path) == ["a.png"]
+    told = capsys.readouterr().out
+    assert told.count("\n") == 1
+    for part in (str(tmp_path), "3 files", ".heic", ".avif"):
+        assert part in told
+    (tmp_path / "d.avif").unlink()
+    for heic in tmp_path.rglob("*.[hH]*"):
+        if heic.is_file():
+            heic.unlink()
+    assert found(tmp_path) == ["a.png"]
+    assert capsys.readouterr().out == ""

@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.image_folder import IMG_EXTENSIONS
-from data.image_io import open_picture, picture_size
+import data
+import models
+from data.image_folder import IMG_EXTENSIONS, default_loader
+from data.image_io import limit_pillow, open_picture, picture_size
+from data.loader import DataError, Loader
+from data.unaligned_dataset import UnalignedDataset
+from options.train_options import TrainOptions
 from util.errors import UserError
 
 # Where the pixels of a 2x1 picture (red, blue) lie once it is upright, for each EXIF orientation.
@@ -120,3 +125,40 @@ def test_missing_file_is_named(read, tmp_path):
 def test_picture_holds_no_open_file(pictures):
     picture = open_picture(pictures.save(pictures.draw(0), "x.png"))
     assert np.array_equal(pickle.loads(pickle.dumps(picture)), picture)
+
+
+def test_the_limit_holds_for_files_that_open_pictures_themselves(pictures, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # put back after the test
+    path = pictures.save(Image.new("RGB", (1500, 1000)), "unpaired/trainA/a0.png")
+    pictures.save(Image.new("RGB", (8, 8)), "unpaired/trainB/b0.png")
+    line = ["--dataroot", str(pictures.root / "unpaired"), "--max_megapixels", "1.4"]
+    dataset = UnalignedDataset(TrainOptions(models.registry, data.registry).parse(line))
+    for opened in (Image.open, default_loader):
+        with pytest.raises((Image.DecompressionBombError, UserError)):
+            opened(path)
+
+    sent = pickle.dumps(dataset)
+    limit_pillow(179)
+    Image.open(path).close()
+    pickle.loads(sent)  # as a loading process gets it
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(path)
+    assert open_picture(path, 1.6).size == (1500, 1000)
+    assert picture_size(path) == (1500, 1000)
+
+    dataset.load = lambda *_: Image.open(path)
+    loader = Loader(dataset, batch_size=1, shuffle=False, num_workers=0, seed=0)
+    with pytest.raises(DataError, match="--max_megapixels"):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize(
+    "values, pixels", [([0.0, 0.5, 1.0], [0, 128, 255]), ([0.0, 2.0], None), ([-1.0, 1.0], None)]
+)
+def test_floating_point_pictures(values, pixels, tmp_path):
+    Image.fromarray(np.array([values], np.float32)).save(tmp_path / "x.tif")
+    if pixels:
+        assert rgb(tmp_path / "x.tif")[0, :, 0].tolist() == pixels
+        return
+    with pytest.raises(UserError, match=r"x\.tif.* 0 to 1"):
+        rgb(tmp_path / "x.tif")

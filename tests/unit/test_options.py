@@ -11,10 +11,12 @@ import pytest
 
 import data
 import models
+from models.base_model import BaseModel
 from options.parser import OptionParser
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
 from util.errors import UserError
+from util.registry import Registry
 
 INF = math.inf
 
@@ -468,7 +470,7 @@ def test_a_seed_is_drawn_and_printed(capsys):
 def test_explicit_layers_of_the_discriminator_are_honoured(flags, netD, capsys):
     opt = parse_train(*flags)
     assert opt.netD == netD
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--netD")]
+    said = [line for line in capsys.readouterr().out.splitlines() if ": using --netD" in line]
     assert len(said) == (netD == "n_layers" and "n_layers" not in flags)
 
 
@@ -488,6 +490,28 @@ def test_load_size_of_test_equals_crop_size():
 )
 def test_suffix(suffix, name):
     assert parse_train("--model", "pix2pix", "--name", "run", "--suffix", suffix).name == name
+
+
+@pytest.mark.parametrize("line", ["--netD n_layers --n_layers_D 4", "--n_layers_D 4"])
+def test_a_suffix_names_the_same_run_when_it_goes_on(line, tmp_path, pictures):
+    start = ["--model", "pix2pix", "--name", "run", "--suffix", "{netD}_{lr}", *line.split()]
+    options = TrainOptions(models.registry, data.registry)
+    first = options.parse(["--dataroot", "photos", *start])
+    assert first.name == "run_n_layers_0.0002"
+    options.save(first)
+    folder = tmp_path / "checkpoints" / first.name
+    (folder / "latest_net_G.pth").touch()
+    values = json.loads((folder / "train_options.json").read_text())
+    (folder / "train_options.json").write_text(json.dumps({**values, "ndf": 7}))
+    again = TrainOptions(models.registry, data.registry).parse([*start, "--continue_train"])
+    assert (again.name, again.netD, again.ndf) == (first.name, "n_layers", 7)
+
+
+def test_a_number_of_layers_that_is_not_used_is_told(capsys):
+    parse_train("--netD", "pixel", "--n_layers_D", "5")
+    assert "--n_layers_D 5 is not used" in capsys.readouterr().out
+    parse_train("--netD", "pixel")
+    assert "is not used" not in capsys.readouterr().out
 
 
 def test_suffix_of_test_is_filled_with_what_is_used(tmp_path, pictures):
@@ -510,6 +534,9 @@ def test_suffix_of_test_is_filled_with_what_is_used(tmp_path, pictures):
         "{lr.real}",
         "{lr:{x}}",
         "{lr:{ngf.x}}",
+        "{lr:{ngf}}",
+        "{ngf:99999999999}",
+        "{lr:.99999999999f}",
     ],
 )
 def test_suffix_that_is_no_format_of_options(suffix):
@@ -631,3 +658,62 @@ def test_gpu_ids_that_are_wrong():
     assert "0 or 0,1, nor -1" in refused(parse_train, "--gpu_ids", "a")
     assert "0 or 0,1, nor -1" in refused(parse_train, "--gpu_ids", "0,-1")
     assert "pass one of them" in refused(parse_train, "--gpu_ids", "0", "--device", "cpu")
+
+
+# --- Plug-ins that define our flags anew ----------------------------------------------------------
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """`plugin(flag)`: dropped in as --model foo, which adds that flag by a line of its code."""
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path / "models")])
+    (tmp_path / "models").mkdir()
+
+    def drop_in(definition: str) -> Registry:
+        text = (
+            "from models.template_model import TemplateModel\n\n\n"
+            "class FooModel(TemplateModel):\n"
+            "    @staticmethod\n"
+            "    def modify_commandline_options(parser, is_train):\n"
+            f"        parser.add_argument({definition})\n"
+            "        return parser\n"
+        )
+        (tmp_path / "models" / "foo_model.py").write_text(text)
+        registry = Registry("models", "model", BaseModel, "--model")
+        registry.folder = tmp_path / "models"
+        return registry
+
+    yield drop_in
+    sys.modules.pop("models.foo_model", None)
+
+
+@pytest.mark.parametrize(
+    "definition, flags, value",
+    [
+        ("'--ema', type=float, default=0.9", "", 0.9),
+        ("'--ema', type=float, default=0.9", "--ema 0.5", 0.5),
+        ("'--spectral_norm', action='store_true'", "--spectral_norm", True),
+        ("'--seed', type=int, default=7", "", 7),
+        ("'--cache', default='ram'", "", "ram"),
+    ],
+)
+def test_a_plugin_may_define_a_flag_anew(definition, flags, value, plugin):
+    options = TrainOptions(plugin(definition), data.registry)
+    opt = options.parse(["--dataroot", "photos", "--model", "foo", *flags.split()])
+    assert getattr(opt, definition.split("'")[1][2:]) == value
+
+
+@pytest.mark.parametrize(
+    "definition, flags, flag",
+    [
+        ("'--ema', action='store_true'", "", "--ema"),
+        ("'--cache', action='store_true'", "", "--cache"),
+        ("'--cache', default='ram'", "--cache somewhere", "--cache"),
+        ("'--seed', dest='number', type=int", "", "--seed"),
+    ],
+)
+def test_a_plugin_may_not_give_a_flag_what_the_program_cannot_use(definition, flags, flag, plugin):
+    options = TrainOptions(plugin(definition), data.registry)
+    line = ["--dataroot", "photos", "--model", "foo", *flags.split()]
+    message = refused(lambda *flags: options.parse(list(flags)), *line)
+    assert flag in message and "foo_model.py" in message

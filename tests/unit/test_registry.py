@@ -101,10 +101,15 @@ def test_names_that_are_none(name, plugins):
         plugins(foo_model=CLASS.format("FooModel"), base_model="").find(name)
 
 
+@pytest.mark.parametrize("text", ["import nothing_of_this_name", "from math import nothing_of_it"])
+def test_what_a_plugin_lacks_is_named_with_its_file(text, plugins):
+    with pytest.raises(UserError, match=f"foo_model.py.*{text.split()[-1]}"):
+        plugins(foo_model=text).find("foo")
+
+
 def test_an_error_inside_a_plugin_is_not_hidden(plugins):
-    registry = plugins(foo_model="import nothing_of_this_name")
-    with pytest.raises(ImportError, match="nothing_of_this_name"):
-        registry.find("foo")
+    with pytest.raises(ZeroDivisionError):
+        plugins(foo_model="1 / 0").find("foo")
 
 
 def test_the_programs_own():

@@ -183,6 +183,7 @@ def test_a_contradiction_names_both_values(record, program, work):
         given = "False" if given == "off" else given
         assert f"{flag} {given}" in message
         assert f"says {trained}" in message
+        assert ("another --name" in message) == (program == "continue")
         same = "on" if trained == "True" else trained
         work.again(program, f"--model pix2pix --name run {flag} {same}")
 
@@ -400,3 +401,69 @@ def test_pretrained_weights_may_be_gone_once_the_run_has_its_own(work):
     work.run("--model pix2pix", name="own")
     _, opt = work.train("--name own --load_pretrain checkpoints/gone --continue_train --device cpu")
     assert opt.continue_train is True
+
+
+def test_a_saved_dataroot_that_is_not_there_is_told_as_such(work):
+    work.run("--model pix2pix")
+    (work.checkpoints.parent / "photos").rmdir()
+    options = TrainOptions(models.registry, data.registry)
+    message = refused(options.parse, ["--name", "run", "--continue_train", "--device", "cpu"])
+    for part in ("--dataroot photos", "saved options", "folder that it was started in"):
+        assert part in message
+    assert "saved options" not in refused(work.train, "--name new")
+
+
+def test_what_other_programs_saved_and_this_one_does_not_take(work, capsys):
+    work.run("--model pix2pix", record="foreign")
+    file = work.checkpoints / "run" / "train_opt.txt"
+    text = file.read_text(encoding="utf-8")
+    for name, value in {"display_id": -1, "init_type": "uniform", "num_threads": "many"}.items():
+        lines = [line for line in text.splitlines() if not line.strip().startswith(f"{name}:")]
+        text = "\n".join([*lines, f"{name:>25}: {value}"]) + "\n"
+    file.write_text(text, encoding="utf-8")
+    opt = work.again("continue", "--name run --num_threads 3")
+    assert (opt.display_id, opt.init_type, opt.num_threads) == (-1, "normal", 3)
+    told = capsys.readouterr().out
+    assert "train_opt.txt: init_type: 'uniform'" in told and "using --init_type normal" in told
+    assert "many" not in told
+    file.write_text(text + f"{'ndf':>25}: many\n", encoding="utf-8")
+    assert "ndf" in refused(work.again, "continue", "--name run")
+
+
+def test_a_generator_alone_can_be_trained_on(work, capsys):
+    pretrained = work.run("--model pix2pix", name="first")
+    (work.checkpoints / "first" / "latest_net_D.pth").unlink()
+    line = "--name new --load_pretrain checkpoints/first"
+    message = refused(start, work, line)
+    assert "latest_net_D.pth" in message and "--load_pretrain_partial" in message
+    capsys.readouterr()
+    model = start(work, f"{line} --load_pretrain_partial")
+    assert "latest_net_D.pth is not there" in capsys.readouterr().out
+    assert {name[0] for name in differing(model, pretrained)} <= {"D"}
+    (work.checkpoints / "first" / "latest_net_G.pth").unlink()
+    assert "latest_net_G.pth" in refused(start, work, f"{line} --load_pretrain_partial")
+
+
+@pytest.mark.parametrize("trained, other", [("pix2pix", "cycle_gan"), ("cycle_gan", "pix2pix")])
+def test_weights_without_options_and_another_model(trained, other, work):
+    work.run(f"--model {trained}", record="weights")
+    opt = work.again("continue", f"--name run --model {other}")
+    model = models.create_model(opt)
+    assert f"pass --model {trained}" in refused(model.load_networks, "latest")
+
+
+def test_only_a_file_that_is_there_is_said_to_list_the_flags(work):
+    work.run("--model pix2pix", name="first")
+    line = "--name new --output_nc 1 --load_pretrain checkpoints/first"
+    assert "train_opt.txt lists them" in refused(start, work, line)
+    (work.checkpoints / "first" / "train_opt.txt").unlink()
+    assert "lists them" not in refused(start, work, line)
+
+
+def test_networks_are_printed_as_files_for_the_well_known_program_ask_for(work, capsys):
+    model = work.run("--model pix2pix")
+    capsys.readouterr()
+    model.print_networks(False)
+    assert capsys.readouterr().out.count("million parameters") == 2
+    model.print_networks(True)
+    assert "Conv2d" in capsys.readouterr().out

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import data
 import models
@@ -79,4 +80,15 @@ def test_a_missing_side_is_named(num_a, num_b, pictures, tmp_path):
     with pytest.raises(UserError) as caught:
         unaligned(pictures.unaligned(num_a, num_b))
     for part in ("trainA", "trainB", "--phase train"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("preprocess", ["scale_width", "scale_width_and_crop"])
+def test_a_picture_that_would_become_enormous_is_named(preprocess, pictures):
+    root = pictures.unaligned(1, 1)
+    pictures.save(Image.new("RGB", (1, 60_000)), "unpaired/trainA/a0.png")
+    flags = ("--preprocess", preprocess, "--load_size", "288")
+    with pytest.raises(UserError) as caught:
+        unaligned(root, *flags)[0]
+    for part in ("a0.png", "1x60000", "--max_megapixels 179", "resize_and_crop"):
         assert part in str(caught.value)
