@@ -6,21 +6,30 @@ flip come after, so that caching changes nothing but speed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import time
+import uuid
+import zlib
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
 
 from data.transforms import Size
+from util.errors import first_line
 
 RAM_SHARE = 0.25  # of the memory that is available at the start, and of /dev/shm
 DISK_SHARE = 0.5  # of the free space
 UNKNOWN_RAM = 1 << 30  # what is taken to be available where the system does not say
+CHECKSUM = 4  # bytes
+KEPT_S = 30 * 24 * 3600  # files that no run has used for so long are deleted
 
 Key = tuple[str, str]  # (file, second file or form of the first)
 Form = tuple[Size, int]  # (width, height) and channels, 1 or 3
@@ -29,51 +38,96 @@ Form = tuple[Size, int]  # (width, height) and channels, 1 or 3
 class PictureCache:
     """8-bit pictures by key, all in one block of shared memory or one mapped file.
 
+    A checksum per key says that its pixels are there. Each process looks at it once: so pixels that
+    a crash has kept from reaching the disk, or that another process has not written whole, are made
+    again.
+
     Args:
         forms: of the pictures of each key.
-        file: where the block is mapped, for a cache that outlives the run; None: in memory.
+        file: where the block is mapped, for a cache that outlives the run; None: in memory. Raises
+            OSError where it cannot be made.
     """
 
     def __init__(self, forms: Mapping[Key, list[Form]], file: Path | None = None):
         self.forms, self.file = forms, file
         lengths = [sum(map(num_bytes, pictures)) for pictures in forms.values()]
-        starts = np.cumsum([len(lengths), *lengths]).tolist()
-        self.places = dict(zip(forms, zip(range(len(lengths)), starts, strict=False), strict=True))
+        starts = np.cumsum([CHECKSUM * len(lengths), *lengths]).tolist()
+        ends = zip(forms, pairwise(starts), strict=True)
+        self.places = {key: (number, *pixels) for number, (key, pixels) in enumerate(ends)}
+        self._memory: torch.Tensor | None = None
+        self._mapped_in: int | None = None
+        self._checked: set[Key] = set()
         if file is None:
             self._memory = torch.zeros(starts[-1], dtype=torch.uint8).share_memory_()
-        elif not file.exists() or file.stat().st_size != starts[-1]:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with open(file, "wb") as block:
-                block.truncate(starts[-1])
+        elif file.exists() and file.stat().st_size == starts[-1]:
+            os.utime(file)  # so that it does not look unused
+        else:
+            create_file(file, starts[-1])
 
     def get(self, key: Key, make: Callable[[], list[torch.Tensor]]) -> list[torch.Tensor]:
         """The pictures of a key, (C, H, W) uint8, made the first time in any process and kept."""
         if key not in self.places:
             return make()
-        block = self._block()
-        flag, start = self.places[key]
-        stored = []
+        checksums, block = self.checksums(), self._block()
+        number, start, end = self.places[key]
+        stored, first = [], start
         for (width, height), channels in self.forms[key]:
-            end = start + num_bytes(((width, height), channels))
-            stored.append(block[start:end].view(channels, height, width))
-            start = end
-        if not block[flag]:
-            for place, pixels in zip(stored, make(), strict=True):
-                place.copy_(pixels)
-            block[flag] = 1  # after the pixels: another process may look at any moment
+            last = first + num_bytes(((width, height), channels))
+            stored.append(block[first:last].view(channels, height, width))
+            first = last
+        if key not in self._checked:
+            pixels = block[start:end].numpy()
+            if checksums[number] != checksum(pixels):
+                for place, picture in zip(stored, make(), strict=True):
+                    place.copy_(picture)
+                checksums[number] = checksum(pixels)
+            self._checked.add(key)
         return stored
 
+    def checksums(self) -> np.ndarray:
+        """(keys,) uint32, 0 where pictures are not there yet."""
+        return self._block()[: CHECKSUM * len(self.places)].numpy().view(np.uint32)
+
     def _block(self) -> torch.Tensor:
-        """The bytes: a flag per picture that says whether it is there, then all pixels."""
-        if self.file is None:
-            return self._memory
-        if getattr(self, "_mapped_in", None) != os.getpid():  # each process maps the file itself
-            self._mapped = torch.from_numpy(np.memmap(self.file, dtype=np.uint8, mode="r+"))
-            self._mapped_in = os.getpid()
-        return self._mapped
+        """The bytes: the checksums, then all pixels."""
+        if self.file is not None and self._mapped_in != os.getpid():
+            # Each process maps the file itself; it may find a newer one than its parent did.
+            self._memory = torch.from_numpy(np.memmap(self.file, dtype=np.uint8, mode="r+"))
+            self._mapped_in, self._checked = os.getpid(), set()
+        assert self._memory is not None
+        return self._memory
 
     def __getstate__(self) -> dict:
-        return {name: v for name, v in vars(self).items() if not name.startswith("_mapped")}
+        unmapped = {"_memory": None, "_mapped_in": None}
+        return {**vars(self), **(unmapped if self.file else {})}
+
+
+def checksum(pixels: np.ndarray) -> int:
+    """Of bytes; never 0."""
+    return zlib.crc32(pixels.data) or 1
+
+
+def create_file(file: Path, size: int) -> None:
+    """A file of zeros whose space is taken; those beside it that were long unused are deleted.
+
+    Raises OSError where there is no space.
+    """
+    # It appears whole: another run may look for it, or make it, at the same time.
+    temporary = file.with_name(f"{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as block:
+            if hasattr(os, "posix_fallocate"):
+                # A file with holes would kill the process that fills one on a full disk.
+                os.posix_fallocate(block.fileno(), 0, size)
+            else:
+                block.truncate(size)
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    for other in file.parent.iterdir():
+        with contextlib.suppress(OSError):  # gone already, or in use
+            if time.time() - other.stat().st_mtime > KEPT_S:
+                other.unlink()
 
 
 def num_bytes(form: Form) -> int:
@@ -94,11 +148,12 @@ def create_cache(
     """
     if mode == "none" or not forms:
         return None
-    needed = sum(1 + sum(map(num_bytes, pictures)) for pictures in forms.values())
+    needed = sum(CHECKSUM + sum(map(num_bytes, form)) for form in forms.values())
     file, budget = None, 0.0
     if mode == "disk":
-        stamps = [[*key, os.path.getmtime(key[0]), os.path.getsize(key[0])] for key in forms]
-        digest = hashlib.sha256(json.dumps(["planar", settings, stamps]).encode()).hexdigest()[:16]
+        pictures = [[key, *map(stamp, key), form] for key, form in forms.items()]
+        content = json.dumps(["checksums", PIL.__version__, settings, pictures])
+        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         file, budget = folder / f"{digest}.bin", shutil.disk_usage(folder).free * DISK_SHARE
     else:
@@ -110,7 +165,19 @@ def create_cache(
                 f"{budget / 1e9:.1f} GB; they are not cached"
             )
         return None
-    return PictureCache(forms, file)
+    try:
+        return PictureCache(forms, file)
+    except OSError as error:
+        print(f"--cache {mode}: {folder}: {first_line(error)}; the pictures are not cached")
+        return None
+
+
+def stamp(part: str) -> list[int]:
+    """What changes with a file's content, where a part of a key is a file."""
+    if not os.path.isfile(part):
+        return []
+    status = os.stat(part)
+    return [status.st_mtime_ns, status.st_size]
 
 
 def ram_budget() -> float:
@@ -124,4 +191,37 @@ def ram_budget() -> float:
         available = int(lines["MemAvailable"].split()[0]) * 1024
     if os.path.isdir("/dev/shm"):  # where shared memory lies; small in many containers
         available = min(available, shutil.disk_usage("/dev/shm").free)
+    available = min([available, *cgroups_free()])
     return available * RAM_SHARE / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def cgroups_free(
+    mount: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> list[int]:
+    """Bytes left below each memory limit of a container or job that this process is in.
+
+    Args:
+        mount: where the system tells of control groups, version 2, or 1 in a folder memory.
+        membership: lines NUMBER:CONTROLLERS:PATH; version 2 has no controllers.
+    """
+    left = []
+    for line in membership.read_text().splitlines() if membership.exists() else []:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, limit, used, cached = mount, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            root, limit, used = mount / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            cached = "total_inactive_file"
+        else:
+            continue
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            try:
+                values = [(folder / name).read_text() for name in (limit, used, "memory.stat")]
+            except OSError:  # above the mount, or where a container does not show its outside
+                continue
+            if values[0].strip() != "max":
+                # What was read from files counts as used, but gives way.
+                status = dict(entry.split() for entry in values[2].splitlines())
+                left.append(int(values[0]) - int(values[1]) + int(status.get(cached, 0)))
+    return [max(0, free) for free in left]

@@ -61,6 +61,7 @@ from util.finite import FiniteGuard
 from util.loggers.background import BackgroundLogger
 from util.loggers.base import Logger, Losses
 from util.updates import Updates
+from util.util import counted
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIANTS = ("plain", "default", "best")
@@ -623,7 +624,8 @@ def heading(setting: Setting) -> str:
     processor = platform.processor() or platform.machine()
     if hasattr(torch.cpu, "get_capabilities"):
         processor = torch.cpu.get_capabilities().get("cpu_name") or processor
-    cores = f"{os.cpu_count()} logical cores, {torch.get_num_threads()} threads"
+    cores = counted(os.cpu_count() or 1, "logical core")
+    cores += f", {counted(torch.get_num_threads(), 'thread')}"
     bf16 = "with" if performance.cpu_has("avx512_bf16", "amx_bf16") else "without"
     gpu = "no GPU"
     if setting.device.type == "cuda":
@@ -676,7 +678,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="where to compute; by default on a GPU if there is one",
     )
     parser.add_argument(
-        "--steps", type=whole(1), metavar="N", help="turns of each variant; by default 10"
+        "--steps", type=whole(2), metavar="N", help="turns of each variant; by default 10"
     )
     parser.add_argument(
         "--size", type=whole(1), metavar="PX", help="side of the pictures; by default 256"
@@ -714,7 +716,7 @@ def main(arguments: list[str] | None = None) -> None:
             device=device,
             steps=opt.steps or (2 if opt.quick else 10),
             steps_per_turn=20 if device.type == "cuda" else 1,
-            slow_turns=1 if opt.quick else SLOW_TURNS,
+            slow_turns=2 if opt.quick else SLOW_TURNS,
             size_px=size_px,
             tiny=opt.quick,
             num_pictures=len(make_dataset(dataroot / "trainA", num_pictures)),

@@ -99,8 +99,17 @@ def main(argv: list[str] | None = None) -> None:
     if not chosen:
         raise UserError(f"--losses names none; available: {', '.join(available)}")
 
-    draw(runs, chosen, opt.out, smooth=opt.smooth, log=opt.log)
-    print(f"{opt.out} shows {', '.join(chosen)}")
+    shown = [n for n in chosen if any(np.isfinite(run.losses.get(n, [])).any() for run in runs)]
+    if not shown:
+        told = " and ".join(chosen) + (" has" if len(chosen) == 1 else " have")
+        raise UserError(f"{told} no finite values: there is nothing to draw")
+    for name in chosen:
+        if name not in shown:
+            print(f"{name} has no finite values and is left out")
+
+    opt.out.parent.mkdir(parents=True, exist_ok=True)
+    draw(runs, shown, opt.out, smooth=opt.smooth, log=opt.log)
+    print(f"{opt.out} shows {', '.join(shown)}")
 
 
 def names_of(runs: list[Path]) -> list[str]:

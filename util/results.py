@@ -5,9 +5,10 @@ Encoding, writing and measuring happen on threads, while the network works on th
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from util.errors import UserError, first_line
 from util.html import ResultsPage
 from util.loggers.wandb import WandbResults
 from util.metrics import image_metrics
@@ -26,6 +28,8 @@ WAITING = 4 * THREADS  # results at most; each holds the pictures of one input
 
 class Results:
     """Writes folder/images/STEM_LABEL.png and folder/index.html.
+
+    Raises UserError where files cannot be written.
 
     Args:
         folder: results/NAME/PHASE_EPOCH.
@@ -50,13 +54,14 @@ class Results:
         self._names = UniqueNames()
         self._threads = ThreadPoolExecutor(THREADS, "results")
         self._unfinished: deque[tuple[Future, dict[str, Any]]] = deque()
-        mkdirs(folder / "images")
-        self.page = ResultsPage(folder, **page)
+        with self._errors_told():
+            mkdirs(folder / "images")
+            self.page = ResultsPage(folder, **page)
 
     def add(self, visuals: Mapping[str, torch.Tensor], paths: Mapping[str, Sequence[str]]) -> None:
         """Take a batch: label to (N, C, H, W) in [-1, 1], and label to its N source files.
 
-        Raises OSError where this or an earlier result could not be written.
+        Raises UserError where this or an earlier result could not be written.
         """
         pixels = {label: to_bytes(tensor) for label, tensor in visuals.items()}
         label, sources = next(iter(paths.items()))
@@ -83,8 +88,9 @@ class Results:
     def _finish_first(self) -> None:
         """Wait for the oldest result, and tell of it: pages show results in the order of inputs."""
         written, result = self._unfinished.popleft()
-        pictures, metrics = written.result()
-        self.page.add_result(**result, metrics=metrics)
+        with self._errors_told():
+            pictures, metrics = written.result()
+            self.page.add_result(**result, metrics=metrics)
         if metrics:
             self.metrics.append(metrics)
         if self.also is not None:
@@ -95,12 +101,24 @@ class Results:
         while self._unfinished:
             self._finish_first()
         self._threads.shutdown()
-        self.page.end()
+        with self._errors_told():
+            self.page.end()
         names = self.metrics[0] if self.metrics else {}
         means = {n: sum(m[n] for m in self.metrics) / len(self.metrics) for n in names}
         if self.also is not None:
             self.also.close(means)
         return means
+
+    @contextlib.contextmanager
+    def _errors_told(self) -> Iterator[None]:
+        """Inside, an error of the disk becomes one that names the folder and says what to do."""
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{self.folder}: results cannot be written: {first_line(error)}; make room or "
+                "choose another --results_dir"
+            ) from error
 
 
 class UniqueNames:

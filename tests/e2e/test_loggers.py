@@ -446,7 +446,10 @@ def test_a_server_is_started_and_its_end_in_mid_run_is_survived(
     finally:
         for process in started:
             process.kill()
-    assert f"started a visdom server at http://localhost:{server.port}" in printed
+    pid = started[0].pid
+    ending = f"taskkill /PID {pid} /F" if os.name == "nt" else f"kill {pid}"
+    url = f"http://localhost:{server.port}"
+    assert f"started a visdom server at {url}; it ends with: {ending}\n" in printed
     assert "Error connecting" not in printed  # what its client would say besides
     records = metrics(folder)
     assert len(seen) == len(records[0]["losses"])

@@ -119,6 +119,12 @@ def test_best_says_fp32_where_there_is_no_bf16(setting, monkeypatch):
     assert "best is fp32" in benchmark.heading(setting)
 
 
+def test_one_core_and_one_thread_are_singular(setting, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert "2 logical cores, 1 thread," in benchmark.heading(setting)
+
+
 def test_a_command_is_timed_until_it_has_printed_something_and_then_stopped():
     script = "print('one'); import time; time.sleep(0.1); print('two'); time.sleep(60)"
     first_s, second_s = benchmark.seconds_until([sys.executable, "-c", script], ["one", "two"])
@@ -133,21 +139,23 @@ def test_a_command_that_fails_is_told_with_its_last_line():
 
 def test_pictures_of_ones_own(setting, capsys, tmp_path):
     out = tmp_path / "table.md"
-    arguments = f"--quick --device cpu --rows loader --steps 3 --dataroot {setting.dataroot}"
+    arguments = (
+        f"--quick --device cpu --rows loader checkpoint --steps 3 --dataroot {setting.dataroot}"
+    )
     benchmark.main([*arguments.split(), "--out", str(out)])
     printed = capsys.readouterr().out
     assert printed == out.read_text(encoding="utf-8")
     assert printed.startswith(benchmark.heading(setting))
-    (_, row) = columns(printed)
+    (_, row, other) = columns(printed)
     assert row[:2] == ["loader alone, one process", "pairs/s"]
-    assert all(".." in cell for cell in row[2:5])
+    assert all(".." in cell for cell in row[2:5] + other[2:5])
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
         ("--rows stepp", "stepp.*step_pix2pix"),
-        ("--steps 0", "--steps.*at least 1"),
+        ("--steps 1", "--steps.*at least 2"),
         ("--quick --rows loader --dataroot nowhere", "nowhere.*no such folder"),
     ],
 )

@@ -1,6 +1,9 @@
 """--cache changes the speed of loading and nothing else."""
 
+import errno
 import math
+import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +12,7 @@ import torch
 
 import data
 import models
-from data.cache import PictureCache, create_cache, ram_budget
+from data.cache import PictureCache, cgroups_free, create_cache, ram_budget
 from options.train_options import TrainOptions
 
 
@@ -49,8 +52,9 @@ def test_cached_samples_are_the_same(pictures, mode, workers, layout):
     _, plain = samples(root, *flags, "--cache", "none")
     dataset, cached = samples(root, *flags, "--cache", mode)
     assert equal(plain, cached)
-    flags_set = dataset.cache._block()[: len(dataset.cache.places)]
-    assert flags_set.all(), "every picture is in the cache after an epoch, whoever loaded it"
+    assert dataset.cache.checksums().all(), (
+        "every picture is in the cache after an epoch, whoever loaded it"
+    )
 
 
 def test_the_processes_of_a_machine_share_the_budget(monkeypatch):
@@ -66,12 +70,118 @@ def test_a_disk_cache_is_used_again_until_a_picture_changes(pictures):
     first, _ = samples(root, *flags)
     second, _ = samples(root, *flags, epochs=0)
     assert second.cache.file == first.cache.file
-    assert second.cache._block()[:3].all(), "filled by the run before"
+    assert second.cache.checksums().all(), "filled by the run before"
 
     picture = next(Path(root, "train").iterdir())
     picture.write_bytes(picture.read_bytes() + b"\0")
     third, _ = samples(root, *flags, epochs=0)
     assert third.cache.file != first.cache.file
+
+
+def test_a_disk_cache_is_not_used_again_where_side_b_changed(pictures):
+    root = pictures.two_folders(2, (48, 36))
+    flags = ("--model", "pix2pix", "--netD", "pixel", "--num_threads", "0", "--cache")
+    samples(root, *flags, "disk")
+    pictures.save(pictures.draw(50, 48, 36), "pairs/trainB/p1.png")
+    _, cached = samples(root, *flags, "disk")
+    assert equal(cached, samples(root, *flags, "none")[1])
+
+
+def test_a_disk_cache_is_not_used_again_with_other_channels(pictures):
+    """As many bytes of each picture, but in another order."""
+    root = pictures.side_by_side(2, (48, 36))
+    flags = ("--model", "pix2pix", "--netD", "pixel", "--num_threads", "0", "--cache")
+    samples(root, *flags, "disk", "--input_nc", "1", "--output_nc", "3")
+    other = ("--input_nc", "3", "--output_nc", "1")
+    _, cached = samples(root, *flags, "disk", *other)
+    assert equal(cached, samples(root, *flags, "none", *other)[1])
+
+
+ONE = {("a.png", "3"): [((4, 4), 3)]}
+
+
+def picture(level):
+    return [torch.full((3, 4, 4), level, dtype=torch.uint8)]
+
+
+def test_pixels_that_a_crash_has_lost_are_made_again(tmp_path):
+    first = create_cache("disk", ONE, tmp_path, "")
+    assert (first.get(("a.png", "3"), lambda: picture(7))[0] == 7).all()
+    content = bytearray(first.file.read_bytes())
+    content[-10:] = bytes(10)  # a page that was not written, while the checksum was
+    first.file.write_bytes(content)
+    second = create_cache("disk", ONE, tmp_path, "")
+    assert second.file == first.file
+    assert (second.get(("a.png", "3"), lambda: picture(7))[0] == 7).all()
+    third = create_cache("disk", ONE, tmp_path, "")
+    assert (third.get(("a.png", "3"), lambda: picture(9))[0] == 7).all(), "there is no need to"
+
+
+def test_a_file_that_another_run_makes_at_the_same_time_harms_none(tmp_path, monkeypatch):
+    first = create_cache("disk", ONE, tmp_path, "")
+    first.get(("a.png", "3"), lambda: picture(7))
+    with monkeypatch.context() as unseen:  # the other run had looked before it was there
+        unseen.setattr(Path, "exists", lambda _: False)
+        second = create_cache("disk", ONE, tmp_path, "")
+    assert (first.get(("a.png", "3"), lambda: picture(9))[0] == 7).all()
+    assert (second.get(("a.png", "3"), lambda: picture(7))[0] == 7).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system has no such call")
+def test_a_disk_that_is_full_turns_the_cache_off(tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    assert create_cache("disk", ONE, tmp_path, "") is None
+    assert "No space left on device; the pictures are not cached" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_space_of_a_disk_cache_is_taken_at_once(tmp_path):
+    if not hasattr(os, "posix_fallocate") or os.name == "nt":
+        pytest.skip("this system has no such call")
+    large = {("a.png", "3"): [((1000, 1000), 3)]}
+    file = create_cache("disk", large, tmp_path, "").file
+    assert file.stat().st_blocks * 512 >= file.stat().st_size == 4 + 3_000_000
+
+
+def test_files_of_a_month_ago_are_deleted_when_a_new_one_is_made(tmp_path):
+    files = {age: create_cache("disk", ONE, tmp_path, age).file for age in ("old", "used", "new")}
+    month_ago = time.time() - 31 * 24 * 3600
+    for age in ("old", "used"):
+        os.utime(files[age], (month_ago, month_ago))
+    create_cache("disk", ONE, tmp_path, "used")
+    newest = create_cache("disk", ONE, tmp_path, "newest").file
+    assert set(tmp_path.iterdir()) == {files["used"], files["new"], newest}
+
+
+V2 = ("0::/job/step", "", ("memory.max", "memory.current", "inactive_file"))
+V1 = (
+    "9:cpu,memory:/job/step",
+    "memory",
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
+@pytest.mark.parametrize("line, below, names", [V2, V1])
+def test_limits_of_containers_count(line, below, names, tmp_path):
+    """1000 bytes less 600 of which 50 give way in a job; its step has no limit of its own."""
+    (tmp_path / "membership").write_text(f"1:name=systemd:/\n{line}\n")
+    limit, used, cached = names
+    step = tmp_path / below / "job" / "step"
+    step.mkdir(parents=True)
+    for folder, most in ((step.parent, "1000"), (step, "max" if below == "" else str(1 << 62))):
+        (folder / limit).write_text(f"{most}\n")
+        (folder / used).write_text("600\n")
+        (folder / "memory.stat").write_text(f"anon 500\n{cached} 50\n")
+    assert min(cgroups_free(tmp_path, tmp_path / "membership")) == 450
+
+
+def test_the_least_of_what_is_free_is_shared(monkeypatch):
+    monkeypatch.setattr("data.cache.cgroups_free", lambda: [4000])
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert ram_budget() == 1000
 
 
 def test_what_does_not_fit_is_not_cached_and_says_so(tmp_path, capsys):
@@ -90,4 +200,4 @@ def test_none_and_empty_make_no_cache(tmp_path):
 def test_pictures_that_are_not_listed_pass_through():
     cache = PictureCache({("a", "3"): [((2, 2), 3)]})
     assert cache.get(("b", "3"), lambda: ["made"]) == ["made"]
-    assert math.prod(cache._block().shape) == 1 + 2 * 2 * 3
+    assert math.prod(cache._block().shape) == 4 + 2 * 2 * 3

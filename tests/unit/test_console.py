@@ -144,12 +144,19 @@ def test_lines_stay_whole_above_the_bars(columns) -> None:
 
 
 @needs_pty
-def test_a_narrow_terminal_cuts_the_bars_and_not_the_lines() -> None:
-    screen, screens = run_on_terminal(50, CHILD)
-    assert len(re.findall(LOSSES, "".join(screen.shown()))) == 8  # over two rows each
-    assert screen.shown()[-3:] == ["End of epoch 3", "finished", ""]
-    assert any(re.fullmatch(r"run       \|.\| \d.*", line) for shown in screens for line in shown)
-    assert not any("run  " in line for line in screen.shown())
+def test_a_narrow_terminal_shows_less_and_all_of_it() -> None:
+    short = EPOCH_BAR.removesuffix(r", data wait (?P<wait>\d+)%")
+    for columns, gone in ((60, None), (50, r" \|(?P<bar>[^|]*)\|")):
+        screen, screens = run_on_terminal(columns, CHILD)
+        assert len(re.findall(LOSSES, "".join(screen.shown()))) == 8
+        assert screen.shown()[-3:] == ["End of epoch 3", "finished", ""]
+        assert not any("run  " in line for line in screen.shown())
+        bars = [bar.replace(gone, "") if gone else bar for bar in (short, RUN_BAR)]
+        assert any(
+            re.fullmatch(bars[0], upper) and re.fullmatch(bars[1], lower)
+            for lines in screens
+            for upper, lower in pairwise(lines)
+        )
 
 
 @needs_pty
@@ -219,6 +226,25 @@ def test_pace_time_left_and_data_wait(monkeypatch) -> None:
     text = "| 40/100, 00:30 left, 2.00 images/s, data wait 20%"
     assert training.terminal.last("epoch").endswith(text)
     assert training.terminal.last("run").endswith("| 4.0%, 08:00 left")
+
+
+@pytest.mark.parametrize(
+    "columns, epoch",
+    [
+        (80, "epoch  1/10 |#####2       | 40/100, 00:30 left, 2.00 images/s, data wait 20%"),
+        (70, "epoch  1/10 |######         | 40/100, 00:30 left, 2.00 images/s"),
+        (52, "epoch  1/10 40/100, 00:30 left, 2.00 images/s"),
+        (31, "epoch  1/10 40/100, 00:30 left"),
+    ],
+)
+def test_what_fits_is_shown(columns, epoch, monkeypatch) -> None:
+    monkeypatch.setattr(Terminal, "fileno", lambda self: 2)
+    monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((columns, 24)))
+    training = Training(monkeypatch, Clock(1, 10, 100))
+    monkeypatch.setattr(training.console.epoch, "dynamic_ncols", lambda _: (columns, 24))
+    for _ in range(40):
+        training.step(0.1, 0.4)
+    assert training.terminal.last("epoch") == epoch
 
 
 def test_pace_follows_a_change(monkeypatch) -> None:

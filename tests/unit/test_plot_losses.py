@@ -167,6 +167,28 @@ def test_losses_chooses_and_orders_panels(two_runs, tmp_path) -> None:
     assert "G_GAN" not in texts(out)
 
 
+def test_a_loss_without_finite_values_is_left_out(tmp_path, capsys) -> None:
+    values = (None, math.nan, math.inf)
+    lines = [
+        json.dumps({"epoch": 1, "epoch_images": n, "losses": {"G": value, "D": 1.0}})
+        for n, value in enumerate(values, 1)
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    out = tmp_path / "curves.svg"
+    plot_losses.main([str(tmp_path), "--out", str(out)])
+    assert "G" not in texts(out)
+    printed = capsys.readouterr().out
+    assert printed == f"G has no finite values and is left out\n{out} shows D\n"
+    with pytest.raises(UserError, match=r"^G has no finite values"):
+        plot_losses.main([str(tmp_path), "--losses", "G", "--out", str(out)])
+
+
+def test_the_folder_of_the_picture_is_made(two_runs, tmp_path) -> None:
+    out = tmp_path / "new" / "folder" / "curves.png"
+    plot_losses.main([*two_runs, "--out", str(out)])
+    assert out.is_file()
+
+
 def test_one_colour_per_run(tmp_path) -> None:
     """A blue and an orange line, in each of two panels."""
     runs = [log(tmp_path / f"{i}" / "loss_log.txt", [(1, 1, i), (1, 2, i + 1)]) for i in range(2)]
@@ -237,6 +259,7 @@ def test_from_any_folder_as_a_program(two_runs, tmp_path) -> None:
     assert (done.returncode, done.stdout) == (0, "losses.png shows G_GAN, D\n")
     with Image.open(tmp_path / "losses.png") as picture:
         assert picture.width > 500
-    done = run("plain", "--out", "nowhere/losses.png")
+    file = "plain/loss_log.txt"
+    done = run("plain", "--out", f"{file}/losses.png")
     assert done.returncode == 2
-    assert re.fullmatch(r"scripts/plot_losses\.py: error: .*nowhere.*\n", done.stderr)
+    assert re.fullmatch(r"scripts/plot_losses\.py: error: .*loss_log.*\n", done.stderr)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from util.errors import UserError
 from util.results import Results, UniqueNames
 from util.util import save_image, tensor2im
 
@@ -136,8 +137,29 @@ def test_a_file_that_cannot_be_written_is_an_error_here(tmp_path):
     """Pictures are written on threads; a full disk or the like ends the program all the same."""
     results = Results(tmp_path, measure=None, **PAGE)
     (tmp_path / "images" / "2_fake_B.png").mkdir()
-    with pytest.raises(OSError, match=r"2_fake_B\.png"):
+    told = r"results cannot be written: .*2_fake_B\.png.*another --results_dir"
+    with pytest.raises(UserError, match=told):
         results.add(visuals(0, batch=100), paths(*(f"{number}.png" for number in range(100))))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_full_disk_is_told_with_the_folder(tmp_path):
+    """Such errors name no file."""
+    results = Results(tmp_path, measure=None, **PAGE)
+    (tmp_path / "images" / "1_fake_B.png").symlink_to("/dev/full")
+    results.add(visuals(0), paths("1.png"))
+    with pytest.raises(UserError) as error:
+        results.close()
+    assert str(error.value) == (
+        f"{tmp_path}: results cannot be written: [Errno 28] No space left on device; make room or "
+        "choose another --results_dir"
+    )
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(UserError, match=r"out: results cannot be written: .*another --results_dir"):
+        Results(tmp_path / "out", measure=None, **PAGE)
 
 
 def test_results_are_told_in_the_order_of_inputs(tmp_path):

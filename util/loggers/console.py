@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
@@ -13,6 +14,8 @@ from util.clock import Clock
 from util.loggers.base import Logger, Losses
 
 REFRESH_S = 0.25
+FULL_TEXT, SHORT_TEXT = 52, 40  # columns of what is told behind a bar, with the data wait or not
+SHORTEST_BAR = 5
 PACE_REFRESHES = 240  # over which pace and data wait are means: a minute, or more for slow steps
 
 
@@ -22,7 +25,8 @@ class ConsoleLogger(Logger):
         epoch 3/200 |####### | 29/50, 00:12 left, 1.71 images/s, data wait 2%
         run         |        | 1.3%, 1:36:06 left, GPU 3.1/8.0 GiB
 
-    Where stderr is no terminal there are no bars, only lines.
+    On a narrow terminal the data wait is left out, on a still narrower one the bars themselves.
+    Where stderr is no terminal there are neither, only lines.
     """
 
     name = "the console"
@@ -58,15 +62,23 @@ class ConsoleLogger(Logger):
 
         before_s, before, waited_s = self.marks[0]
         pace_s = (now_s - before_s) / max(1, self.run.n - before)  # per image; 0: not yet known
+        title = f"epoch {clock.epoch:>{len(str(clock.last_epoch))}}/{clock.last_epoch}"
+        columns = terminal_columns()
+        room = columns - len(title) - len(" || ") - SHORTEST_BAR
         epoch = f"{self.epoch.n}/{self.epoch.total}{time_left(self.epoch, pace_s)}"
         if pace_s:
-            wait = (clock.waited_s - waited_s) / (now_s - before_s)
-            epoch += f", {1 / pace_s:.{2 if pace_s > 0.1 else 0}f} images/s, data wait {wait:.0%}"
+            epoch += f", {1 / pace_s:.{2 if pace_s > 0.1 else 0}f} images/s"
+        if pace_s and room >= FULL_TEXT:
+            epoch += f", data wait {(clock.waited_s - waited_s) / (now_s - before_s):.0%}"
         run = f"{self.run.n / self.run.total:.1%}{time_left(self.run, pace_s)}{gpu_memory()}"
-        title = f"epoch {clock.epoch:>{len(str(clock.last_epoch))}}/{clock.last_epoch}"
-        # Padded, so that both bars are equally long.
-        self.epoch.bar_format = f"{title} |{{bar}}| {epoch:<52}"
-        self.run.bar_format = f"{'run':<{len(title)}} |{{bar}}| {run:<52}"
+        for bar, name, text in (self.epoch, title, epoch), (self.run, "run", run):
+            if room >= SHORT_TEXT:  # padded, so that both bars are equally long
+                width = FULL_TEXT if room >= FULL_TEXT else SHORT_TEXT
+                bar.bar_format = f"{name:<{len(title)}} |{{bar}}| {text:<{width}}"
+            else:
+                bar.bar_format = f"{name:<{len(title)}} {text}"[
+                    : columns - 1
+                ]  # Windows wraps at the last
         self.epoch.refresh()
         self.run.refresh()
 
@@ -82,6 +94,14 @@ class ConsoleLogger(Logger):
         self.run.close()
         self.epoch.close()
         print(message, flush=True)
+
+
+def terminal_columns() -> int:
+    """Of the terminal of stderr; 80 where it does not say."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        return 80
 
 
 def time_left(bar: tqdm, pace_s: float) -> str:

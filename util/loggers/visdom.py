@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -148,8 +149,9 @@ def start_server(server: str, port: int) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline and process.poll() is None:
         if answers(f"{server}:{port}"):
+            ending = f"taskkill /PID {process.pid} /F" if os.name == "nt" else f"kill {process.pid}"
             # Not print, which would break the progress bars.
-            tqdm.write(f"started a visdom server at {server}:{port} (process {process.pid})")
+            tqdm.write(f"started a visdom server at {server}:{port}; it ends with: {ending}")
             return
         time.sleep(0.2)
     process.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,12 @@ class WandbResults:
 
 
 def log_in() -> None:
-    """Ask for the API key on the terminal, if there is none yet, before progress bars hide it."""
+    """Ask for the API key on the terminal, if there is none yet, before progress bars hide it.
+
+    Without a connection none is needed, and there is nobody to ask whether it is right.
+    """
+    if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
+        return
     with contextlib.suppress(Exception):  # WandbLogger will meet it too, and tell
         import wandb
 

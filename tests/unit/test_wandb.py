@@ -1,0 +1,19 @@
+"""When Weights & Biases is asked who we are."""
+
+from __future__ import annotations
+
+import pytest
+import wandb
+
+from util.loggers.wandb import log_in
+
+
+@pytest.mark.parametrize("mode, asked", [("offline", 0), ("disabled", 0), ("online", 1), (None, 1)])
+def test_a_key_is_asked_for_only_where_it_is_needed(mode, asked, monkeypatch) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    if mode:
+        monkeypatch.setenv("WANDB_MODE", mode)
+    calls: list[None] = []
+    monkeypatch.setattr(wandb, "login", lambda: calls.append(None))
+    log_in()
+    assert len(calls) == asked
