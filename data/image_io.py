@@ -74,16 +74,19 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Any Pillow mode as 8-bit RGB; ValueError for floating-point values outside 0..1."""
+    """Any Pillow mode as 8-bit RGB.
+
+    Floating-point values are in 0..1, or in 0..255 if one is above 1; ValueError beyond that.
+    """
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         values = np.asarray(picture).astype(np.float64)
         if picture.mode == "F":
-            if not (values.min() >= 0 and values.max() <= 1):
+            if not (values.min() >= 0 and values.max() <= 255):
                 raise ValueError(
                     f"its values go from {values.min():g} to {values.max():g}, and floating-point "
-                    "pictures must be in 0 to 1"
+                    "pictures must be in 0 to 1, or in 0 to 255"
                 )
-            values = values * 255
+            values = values * 255 if values.max() <= 1 else values
         elif values.max(initial=0) > 255:  # 16 bits per pixel
             values = values / 257
         picture = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))

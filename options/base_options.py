@@ -376,7 +376,8 @@ class BaseOptions:
         ids = opt.gpu_ids
         device = f"cuda:{ids[0]}" if ids else "cpu"
         if "device" in given and opt.device != device:
-            raise UserError(f"--device {opt.device} contradicts --gpu_ids: pass one of them")
+            numbers = ",".join(map(str, ids)) or "-1"
+            raise UserError(f"--device {opt.device} and --gpu_ids {numbers}: pass one of them")
         opt.device = device
         if ids and distributed.size() > 1:
             opt.device = "cuda"  # each process takes its own; see util.runtime.resolve_device

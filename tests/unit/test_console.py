@@ -259,7 +259,8 @@ def test_pace_follows_a_change(monkeypatch) -> None:
 def test_a_resumed_run_begins_where_it_was(monkeypatch) -> None:
     """What was trained before counts as done, and not as quickly done."""
     clock = Clock(1, 10, 100)
-    clock.load_state_dict({"epoch": 5, "epoch_images": 50, "total_images": 450})
+    counts = {"epoch": 5, "epoch_images": 50, "total_images": 450, "images_per_epoch": 100}
+    clock.load_state_dict(counts)
     training = Training(monkeypatch, clock)
     for _ in range(21):
         training.step(0.0, 1.0, images=2)

@@ -153,7 +153,13 @@ def test_the_limit_holds_for_files_that_open_pictures_themselves(pictures, monke
 
 
 @pytest.mark.parametrize(
-    "values, pixels", [([0.0, 0.5, 1.0], [0, 128, 255]), ([0.0, 2.0], None), ([-1.0, 1.0], None)]
+    "values, pixels",
+    [
+        ([0.0, 0.5, 1.0], [0, 128, 255]),
+        ([0.0, 2.0, 255.0], [0, 2, 255]),
+        ([0.0, 256.0], None),
+        ([-1.0, 1.0], None),
+    ],
 )
 def test_floating_point_pictures(values, pixels, tmp_path):
     Image.fromarray(np.array([values], np.float32)).save(tmp_path / "x.tif")
