@@ -619,7 +619,7 @@ def test_bad_combination(flags, parts):
     ],
 )
 def test_combination_that_works(flags):
-    parse_train(*flags)
+    parse_train(*flags)  # which raises where one does not
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
