@@ -1,0 +1,101 @@
+"""How a number comes about: in turns, by the clock, by a program's output, by memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from scripts.benchmarking.variants import ROOT, VARIANTS, Setting
+from util import heap
+from util.errors import UserError
+
+GIB = 2**30
+
+Samples = dict[str, list[float]]  # one value per turn, for each variant
+
+
+def in_turns(measure: Callable[[str], float], turns: int) -> Samples:
+    """What `measure` gives for each variant, in turns; unless plain, freed memory is kept."""
+    samples: Samples = {variant: [] for variant in VARIANTS}
+    for _ in range(turns):
+        for variant in VARIANTS:
+            heap.keep_freed_memory(variant != "plain")
+            samples[variant].append(measure(variant))
+    return samples
+
+
+def seconds(work: Callable[[], object], device: torch.device, times: int = 1) -> float:
+    """Mean duration of a call, until the device has done all of it."""
+    synchronize(device)
+    started = time.perf_counter()
+    for _ in range(times):
+        work()
+    synchronize(device)
+    return (time.perf_counter() - started) / times
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_until(command: list[str], marks: list[str]) -> list[float]:
+    """Seconds from the start of a command until it has printed each of these words, in order.
+
+    It is killed after the last.
+    """
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    times, line = [], ""
+    with process:
+        for line in process.stdout:
+            if marks[len(times)] in line:
+                times.append(time.perf_counter() - started)
+            if len(times) == len(marks):
+                break
+        process.kill()
+    if len(times) < len(marks):
+        raise UserError(f"{' '.join(command)} ended with {line.strip()!r}")
+    return times
+
+
+def matrix_rate(dtype: torch.dtype, setting: Setting) -> float:
+    """Floating-point operations per second in a large matrix product, at best."""
+    device, is_cuda = setting.device, setting.device.type == "cuda"
+    n = 8192 if is_cuda else 256 if setting.tiny else 2048
+    a, b = (torch.rand(n, n, device=device).to(dtype) for _ in range(2))
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32  # as convolutions do
+    try:
+        fastest_s = min(seconds(lambda: a @ b, device, times=5) for _ in range(5))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    return 2 * n**3 / fastest_s
+
+
+def peak_memory(device: torch.device) -> float:
+    """GiB that this process has used at most so far, or has allocated on its GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / GIB
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux ru_maxrss begins with what the parent has used
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024 / GIB
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB

@@ -1,0 +1,319 @@
+"""What is measured: a function for each row of the table, or for several that belong together."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import data
+import models
+import train
+from models.base_model import BaseModel
+from options.train_options import TrainOptions
+from options.train_options import plain as plain_values
+from scripts.benchmarking.measure import (
+    Samples,
+    in_turns,
+    matrix_rate,
+    peak_memory,
+    seconds,
+    seconds_until,
+)
+from scripts.benchmarking.table import Row, name_of, number
+from scripts.benchmarking.variants import (
+    VARIANTS,
+    Setting,
+    build,
+    common_line,
+    create_loggers,
+    program,
+    training_line,
+)
+from util import heap, performance, runtime
+from util.averages import Averages
+from util.checkpoint import Checkpoints
+from util.clock import Clock, RunningMean
+from util.finite import FiniteGuard
+from util.loggers.base import Losses
+
+WARM_UP = 2  # steps: the second finds all memory allocated and all graphs compiled
+MEMORY_STEPS = 3
+
+
+def step_pix2pix(setting: Setting) -> list[Row]:
+    """One training step without data and logging."""
+    return time_steps(setting, "pix2pix")
+
+
+def step_cycle_gan(setting: Setting) -> list[Row]:
+    """One training step without data and logging."""
+    return time_steps(setting, "cycle_gan")
+
+
+def time_steps(setting: Setting, name: str) -> list[Row]:
+    """Steps of a model, and their floor: its multiply-adds, as two each, at the matrix rate."""
+    batch = random_batch(setting)
+    built = {variant: build(setting, variant, name, "step") for variant in VARIANTS}
+
+    def step(variant: str, times: int = setting.steps_per_turn) -> float:
+        return seconds(lambda: take_step(built[variant].model, batch), setting.device, times)
+
+    for variant in VARIANTS:
+        step(variant, WARM_UP)
+    samples = in_turns(step, setting.steps)
+
+    with FlopCounterMode(display=False) as counter:
+        take_step(built["plain"].model, batch)
+    flops = counter.get_total_flops()
+    dtypes = {
+        variant: performance.resolve_precision(built[variant].opt.precision, setting.device)
+        for variant in VARIANTS
+    }
+    rates = {dtype: matrix_rate(dtype, setting) for dtype in dict.fromkeys(dtypes.values())}
+    rates_text = " and ".join(f"{number(r / 1e9)} ({name_of(d)})" for d, r in rates.items())
+    floor = {variant: [flops / rates[dtypes[variant]]] for variant in VARIANTS}
+    title = f"its floor: {number(flops / 1e9)} GFLOP at {rates_text} GFLOP/s"
+    return [Row(f"{name}, training step", "s", samples), Row(title, "s", floor)]
+
+
+def loop_pix2pix(setting: Setting) -> list[Row]:
+    """Training as a whole, without start-up and checkpoints."""
+    return time_loop(setting, "pix2pix", setting.steps * setting.steps_per_turn)
+
+
+def loop_cycle_gan(setting: Setting) -> list[Row]:
+    """The same, on fewer images, since a step takes longer."""
+    return time_loop(setting, "cycle_gan", -(-setting.steps // 5) * setting.steps_per_turn)
+
+
+def time_loop(setting: Setting, name: str, images: int) -> list[Row]:
+    """train.py's own loop over `images`, with data and logging.
+
+    In each turn the losses are told once and the training page gets pictures once or twice, which
+    is more often than by default.
+    """
+    size = min(images, setting.num_pictures)
+    often = f"--print_freq {images} --update_html_freq {images} --max_dataset_size {size}"
+    built = {v: build(setting, v, name, "loop", often) for v in VARIANTS}
+    datasets = {variant: data.create_dataset(built[variant].opt) for variant in VARIANTS}
+
+    def images_per_s(variant: str) -> float:
+        opt, text, model, updates = built[variant]
+        dataset = datasets[variant]
+        clock = Clock(1, -(-images // len(dataset)), len(dataset))
+        log = create_loggers(variant, opt, text, clock, model)
+        unsaved = Unsaved(model.save_dir, model.networks(), {}, {})
+        guard = FiniteGuard(model.networks().values(), model.optimizers, 0, unsaved.last_good)
+        averages = Averages(model.networks(), model.optimizers, 0)
+        rest = clock, RunningMean(), guard, unsaved, log
+        arguments = opt, dataset, model, updates, averages, *rest
+        elapsed_s = seconds(lambda: train.train(*arguments), setting.device)
+        return clock.last_epoch * len(dataset) / elapsed_s
+
+    for variant in VARIANTS:
+        images_per_s(variant)
+    samples = in_turns(images_per_s, setting.slow_turns)
+    title = f"{name}, loop with data and logging, {images} images a turn"
+    return [Row(title, "images/s", samples, rises=True)]
+
+
+class Unsaved(Checkpoints):
+    """Checkpoints that are never written."""
+
+    def save(self, *labels: str) -> None:
+        pass
+
+
+def test(setting: Setting) -> list[Row]:
+    """test.py with a pix2pix generator; `best` does not compile, which would not pay here, and runs
+    four pictures at once."""
+    trained = build(setting, "plain", "pix2pix", "test").model
+    trained.save_networks("latest")
+    name, size = trained.save_dir.name, setting.num_pictures
+    del trained
+    more = f"--name {name} --phase train --num_test {size} --results_dir".split()
+    totals: Samples = {variant: [] for variant in VARIANTS}
+
+    def pictures_per_s(variant: str) -> float:
+        flags = [*common_line(setting, variant, "pix2pix"), *more, str(setting.folder / "results")]
+        if variant == "best":
+            flags += ["--batch_size", "4"]
+        command = program("test.py", variant, flags)
+        loaded_s, done_s = seconds_until(command, [": weights of ", " results in "])
+        totals[variant].append(size / done_s)
+        return size / (done_s - loaded_s)
+
+    samples = in_turns(pictures_per_s, setting.slow_turns)
+    return [
+        Row(
+            f"test.py on {size} pictures, best by fours and not compiled",
+            "pictures/s",
+            totals,
+            rises=True,
+        ),
+        Row("the same without start-up", "pictures/s", samples, rises=True),
+    ]
+
+
+def loader(setting: Setting) -> list[Row]:
+    """Pairs of pictures from one process on one core, after a pass that fills what caches."""
+    loaders = {}
+    for variant in VARIANTS:
+        line = training_line(setting, variant, "pix2pix", "loader", "--num_threads 0")
+        loaders[variant] = data.create_dataset(
+            TrainOptions(models.registry, data.registry).parse(line)
+        )
+
+    def pairs_per_s(variant: str) -> float:
+        started = time.perf_counter()
+        for _ in loaders[variant]:
+            pass
+        return len(loaders[variant]) / (time.perf_counter() - started)
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for variant in VARIANTS:
+            pairs_per_s(variant)
+        samples = in_turns(pairs_per_s, setting.steps)
+    finally:
+        torch.set_num_threads(num_threads)
+    return [Row("loader alone, one process", "pairs/s", samples, rises=True)]
+
+
+def start_up(setting: Setting) -> list[Row]:
+    """train.py from its start to the losses of its first step."""
+
+    def first_loss_s(variant: str) -> float:
+        more = "--print_freq 1 --max_dataset_size 1"
+        flags = training_line(setting, variant, "pix2pix", "start_up", more)
+        return seconds_until(program("train.py", variant, flags), ["(epoch: "])[0]
+
+    samples = in_turns(first_loss_s, setting.slow_turns)
+    return [Row("pix2pix, start-up to first losses", "s", samples)]
+
+
+def checkpoint(setting: Setting) -> list[Row]:
+    """Training stands still for so long to save a checkpoint."""
+    batch = random_batch(setting)
+    savers = {}
+    for variant in VARIANTS:
+        opt, _, model, _ = build(setting, variant, "pix2pix", "checkpoint")
+        take_step(model, batch)  # Adam's state is there from the first step on
+        parts = {
+            "clock": Clock(1, 1, 1),
+            "model": model,
+            "random": runtime.RandomState(model.device),
+        }
+        values = plain_values(opt)
+        savers[variant] = Checkpoints(model.save_dir, model.networks(), parts, values)
+
+    def save_s(variant: str) -> float:
+        return seconds(lambda: savers[variant].save("latest"), setting.device)
+
+    samples = in_turns(save_s, setting.slow_turns)
+    return [Row("pix2pix, checkpoint save", "s", samples)]
+
+
+def memory(setting: Setting) -> list[Row]:
+    """Peak of a process that takes some steps: its own memory, or what it allocates on the GPU."""
+
+    def peak(variant: str) -> float:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as process:
+            return process.submit(peak_of_steps, setting, variant).result()
+
+    samples = in_turns(peak, 1)  # one, since memory hardly varies
+    return [Row(f"cycle_gan, peak memory of {MEMORY_STEPS} steps", "GiB", samples)]
+
+
+def peak_of_steps(setting: Setting, variant: str) -> float:
+    """For a process of its own, which has used no memory before."""
+    heap.keep_freed_memory(variant != "plain")
+    with contextlib.redirect_stdout(io.StringIO()):
+        model = build(setting, variant, "cycle_gan", "memory").model
+    batch = random_batch(setting)
+    for _ in range(MEMORY_STEPS):
+        take_step(model, batch)
+    return peak_memory(setting.device)
+
+
+def logging(setting: Setting) -> list[Row]:
+    """How long training waits for its logs at the default frequencies, as a share of a step.
+
+    What a logger does on a thread of its own does not count; that it takes processor time from
+    training is part of the rows of the loop.
+    """
+    batch = random_batch(setting)
+    built = {v: build(setting, v, "pix2pix", "logging") for v in VARIANTS}
+    clock = Clock(1, 1, 1)  # of a run of one image, at whose end all is logged
+    clock.total_images = clock.epoch_images = clock.step_images = 1
+    clock.epoch_done = True
+    logs = {
+        variant: create_loggers(variant, opt, text, clock, model)
+        for variant, (opt, text, model, _) in built.items()
+    }
+
+    def share(variant: str) -> float:
+        opt, _, model, _ = built[variant]
+        log = logs[variant]
+
+        def tell_losses() -> None:
+            log.losses(Losses.now(clock, model.get_current_losses(), model.learning_rate))
+
+        def tell_images() -> None:
+            model.compute_visuals()
+            log.images(clock, model.get_current_visuals())
+
+        step_s = seconds(lambda: take_step(model, batch), setting.device, setting.steps_per_turn)
+        losses_s = seconds(tell_losses, setting.device)
+        images_s = seconds(tell_images, setting.device)
+        log.flush()
+        return 100 * (losses_s / opt.print_freq + images_s / opt.update_html_freq) / step_s
+
+    for variant in VARIANTS:
+        seconds(lambda v=variant: take_step(built[v].model, batch), setting.device, WARM_UP)
+        share(variant)
+    samples = in_turns(share, setting.steps)
+    for log in logs.values():
+        log.close("done")
+    return [Row("pix2pix, waiting for logs, share of a step", "%", samples)]
+
+
+def take_step(model: BaseModel, batch: dict[str, Any]) -> None:
+    model.set_input(batch)
+    model.optimize_parameters()
+
+
+def random_batch(setting: Setting) -> dict[str, Any]:
+    """One sample of noise; what is in a picture does not matter to the time of a step."""
+    generator = torch.Generator().manual_seed(1)
+    shape = (1, 3, setting.size_px, setting.size_px)
+    sides = {side: torch.rand(shape, generator=generator) * 2 - 1 for side in "AB"}
+    if setting.device.type == "cuda":
+        sides = {side: picture.pin_memory() for side, picture in sides.items()}
+    return {**sides, "A_paths": ["a.png"], "B_paths": ["b.png"]}
+
+
+ROWS = {
+    row.__name__: row
+    for row in (
+        step_pix2pix,
+        step_cycle_gan,
+        loop_pix2pix,
+        loop_cycle_gan,
+        test,
+        loader,
+        start_up,
+        checkpoint,
+        memory,
+        logging,
+    )
+}
