@@ -57,6 +57,8 @@ class BaseModel(ABC):
         self.gpu_ids = [self.device.index or 0] if self.device.type == "cuda" else []
         # Whether a network treats each sample of a batch alone, without statistics or chance.
         self.per_sample = opt.norm in ("instance", "none") and opt.no_dropout
+        # On a processor inputs are faster one by one: what a layer makes of one stays in the cache.
+        self.joins_inputs = self.per_sample and self.device.type != "cpu"
         self.save_dir = Path(opt.checkpoints_dir) / opt.name
         self.model_names: list[str] = []
         self.loss_names: list[str] = []
@@ -328,9 +330,9 @@ class BaseModel(ABC):
         return found, path
 
     def together(self, net: nn.Module, *inputs: torch.Tensor) -> Sequence[torch.Tensor]:
-        """net(x) for each input, in one call where that gives the same results, which is faster."""
+        """net(x) for each input, in one call where that gives the same results and is faster."""
         same_size = all(x.shape[1:] == inputs[0].shape[1:] for x in inputs)
-        if not (self.per_sample and same_size):
+        if not (self.joins_inputs and same_size):
             return [net(x) for x in inputs]
         return net(torch.cat(inputs)).split([len(x) for x in inputs])
 

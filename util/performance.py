@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from torch import nn
 from util.errors import UserError
 from util.recompute import recompute
 from util.updates import Update, Updates
+from util.winograd import use_winograd
 
 
 def prepare(
@@ -48,6 +50,9 @@ def prepare(
     for name, net in networks.items():
         if wants_channels_last(opt, dtype, device):
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        rectify_apart(net)
+        if device.type == "cpu" and dtype is torch.float32 and not opt.compile:
+            use_winograd(net)
         if optimizers and opt.grad_checkpoint and name.startswith("G"):
             recompute(net)
         if opt.compile:
@@ -67,6 +72,19 @@ def wants_channels_last(opt: argparse.Namespace, dtype: torch.dtype, device: tor
     if opt.channels_last != "auto":
         return opt.channels_last
     return device.type == "cuda" and dtype is not torch.float32 and opt.norm != "instance"
+
+
+def rectify_apart(net: nn.Module) -> None:
+    """Let a ReLU that follows instance norm write into memory of its own.
+
+    What instance norm gives is a view, and autograd copies the gradient of a view that was changed
+    in place three times.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Sequential):
+            for norm, relu in pairwise(module):
+                if isinstance(norm, nn.InstanceNorm2d) and isinstance(relu, nn.ReLU | nn.LeakyReLU):
+                    relu.inplace = False
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:

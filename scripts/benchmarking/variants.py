@@ -138,7 +138,7 @@ def features_of(variant: str) -> Iterator[None]:
 
     def create_unbatched(opt: argparse.Namespace) -> BaseModel:
         model = create_model(opt)
-        model.per_sample = False
+        model.joins_inputs = False
         return model
 
     replacements = [
