@@ -34,7 +34,8 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data.image_folder import make_dataset
 from data.image_io import open_picture
-from options.parser import OptionParser, count_or_inf, number
+from options.base_options import add_max_megapixels
+from options.parser import OptionParser, count_or_inf
 from util import runtime
 from util.errors import UserError
 
@@ -95,13 +96,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def add_common_flags(parser: OptionParser) -> None:
     """Flags of the programs that make pairs, about how pictures are read and written."""
-    parser.add_argument(
-        "--max_megapixels",
-        type=number(above=0),
-        default=179.0,
-        metavar="MP",
-        help="refuse larger pictures, which may be files made to exhaust the memory",
-    )
+    add_max_megapixels(parser)
     parser.add_argument(
         "--no_multiprocessing",
         action="store_true",

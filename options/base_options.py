@@ -1,4 +1,4 @@
-"""Flags shared by train.py and test.py, and how a command line becomes the options of a run."""
+"""How a command line becomes the options of a run, and the flags shared by train.py and test.py."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from typing import Any
 
 import torch
 
+from options.checks import (
+    check_dataroot,
+    check_fit,
+    check_names,
+    check_replaced,
+    check_sizes,
+)
 from options.parser import (
     OptionParser,
     count_or_inf,
@@ -24,14 +31,16 @@ from options.parser import (
     whole,
 )
 from options.restore import (
+    refuse_another_model,
     restore_architecture,
+    run_folder,
     saved_options,
     take_saved,
     without_misfits,
 )
 from util import distributed
 from util.errors import UserError
-from util.files import folders_in, write_whole, writing
+from util.files import write_whole, writing
 from util.registry import Registry
 
 
@@ -42,286 +51,31 @@ class BaseOptions:
         models, datasets: the registries that --model and --dataset_mode choose from.
 
     `parse()` returns the options as a namespace that nothing changes afterwards: what is printed
-    (`text`) is what is used; `given` names the flags that stood on the line. Besides the flags the
-    options hold `isTrain`, and `size_multiple` and `size_minimum`: the model's word on which sides
-    of pictures it takes, in pixels.
+    is what is used. Besides the flags it holds `isTrain`, and `size_multiple` and `size_minimum`:
+    the model's word on which sides of pictures it takes, in pixels.
+
+    Attributes, once parsed:
+        given: names of the flags that stood on the line.
+        text: the options as printed.
     """
 
     is_train: bool
     default_model: str
+    given: set[str]
+    text: str
+    parser: OptionParser
+    saved_name: str
 
     def __init__(self, models: Registry, datasets: Registry):
         self.models, self.datasets = models, datasets
 
     def add_flags(self, parser: OptionParser) -> None:
         """The flags of this level; sub-classes call super and add theirs."""
-        model_names, dataset_names = self.models.names(), self.datasets.names()
-        parser.begin_section("Experiment")
-        parser.add_argument(
-            "--dataroot",
-            metavar="DIR",
-            help="needed: folder with the pictures; the layout depends on --dataset_mode",
-        )
-        parser.add_argument(
-            "--name",
-            default="experiment_name",
-            help="name of the run: the folder under --checkpoints_dir where all of it is kept",
-        )
-        parser.add_argument(
-            "--checkpoints_dir", default="./checkpoints", metavar="DIR", help="where runs are kept"
-        )
-        parser.add_argument(
-            "--suffix",
-            default="",
-            help="appended to --name after an underscore; {flag} stands for the flag's value, as "
-            "in {model}_{netG}_size{load_size}",
-        )
-        parser.add_argument(
-            "--model", default=self.default_model, help=f"one of {', '.join(model_names)}"
-        )
-        parser.add_argument(
-            "--seed",
-            type=whole(0, 2**32 - 1),
-            metavar="N",
-            help="makes initial weights, order, crops, flips and dropout repeatable; by default a "
-            "new one is drawn and printed",
-        )
-        parser.add_argument(
-            "--device",
-            type=device_name,
-            default="auto",
-            metavar="{auto,cpu,cuda,cuda:N,mps}",
-            help="where to compute; auto takes a CUDA GPU, else Apple's MPS, else the CPU",
-        )
-        parser.add_argument(
-            "--gpu_ids",
-            type=gpu_ids,
-            default=(),
-            metavar="N[,N]",
-            help="the same in the words of older commands: 0 is --device cuda:0, -1 is --device "
-            "cpu; several, as 0,1, are used under torchrun, one by each process",
-        )
-        parser.add_argument(
-            "--epoch",
-            default="latest",
-            metavar="LABEL",
-            help="which checkpoint to load: latest, or an epoch number",
-        )
-        parser.add_argument(
-            "--load_iter",
-            type=whole(0),
-            default=0,
-            metavar="N",
-            help="above 0: load checkpoint iter_N (of --save_by_iter) instead of --epoch",
-        )
-        parser.add_argument(
-            "--dry_run",
-            action="store_true",
-            help="print the options as they would be used, check them, and exit",
-        )
-        parser.add_argument(
-            "--verbose",
-            action="store_true",
-            help="print the networks layer by layer, and tracebacks of errors",
-        )
-
-        parser.begin_section("Data")
-        parser.add_argument(
-            "--dataset_mode",
-            default="unaligned",
-            choices=dataset_names,
-            help="how pictures are arranged and loaded",
-        )
-        parser.add_argument(
-            "--direction",
-            default="AtoB",
-            choices=["AtoB", "BtoA"],
-            help="which side is the input and which the output",
-        )
-        parser.add_argument(
-            "--serial_batches",
-            action="store_true",
-            help="take the pictures in the order of their names instead of shuffled",
-        )
-        parser.add_argument(
-            "--num_threads",
-            type=whole(0, 1024),
-            default=4,
-            metavar="N",
-            help="processes that load pictures; 0 loads in the main process; results do not depend "
-            "on it",
-        )
-        parser.add_argument(
-            "--batch_size",
-            type=whole(1, 65536),
-            default=1,
-            metavar="N",
-            help="pictures per step; under torchrun, of each process",
-        )
-        parser.add_argument(
-            "--preprocess",
-            default="resize_and_crop",
-            choices=["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"],
-            help="resize_and_crop: to load_size squared, then a crop_size crop; crop: the crop "
-            "alone; scale_width: width to load_size, aspect ratio kept; scale_width_and_crop: the "
-            "same and a crop; none: sides are only rounded to what the generator takes",
-        )
-        parser.add_argument(
-            "--load_size",
-            type=whole(1, 65536),
-            default=286,
-            metavar="PX",
-            help="pictures are scaled to this size first; test.py: to crop_size unless given",
-        )
-        parser.add_argument(
-            "--crop_size",
-            type=whole(1, 65536),
-            default=256,
-            metavar="PX",
-            help="side of the square that is cut out, at random in training, from the centre in "
-            "testing",
-        )
-        parser.add_argument(
-            "--no_flip",
-            action="store_true",
-            help="do not mirror pictures left to right at random",
-        )
-        parser.add_argument(
-            "--max_dataset_size",
-            type=count_or_inf,
-            default=math.inf,
-            metavar="N",
-            help="use at most this many pictures of a folder; inf: all",
-        )
-        parser.add_argument(
-            "--max_megapixels",
-            type=number(above=0),
-            default=179.0,
-            metavar="MP",
-            help="refuse larger pictures, which may be files made to exhaust the memory",
-        )
-        parser.add_argument(
-            "--display_winsize",
-            type=whole(1, 65536),
-            default=256,
-            metavar="PX",
-            help="width of pictures on HTML pages",
-        )
-
-        parser.begin_section("Networks")
-        parser.add_argument(
-            "--input_nc",
-            type=whole(1, 64),
-            default=3,
-            metavar="N",
-            help="input: 3 RGB, 1 grey",
-        )
-        parser.add_argument(
-            "--output_nc",
-            type=whole(1, 64),
-            default=3,
-            metavar="N",
-            help="output: 3 RGB, 1 grey",
-        )
-        parser.add_argument(
-            "--ngf",
-            type=whole(1, 4096),
-            default=64,
-            metavar="N",
-            help="generator filters next to the picture; the usual measure of its size",
-        )
-        parser.add_argument(
-            "--ndf",
-            type=whole(1, 4096),
-            default=64,
-            metavar="N",
-            help="discriminator filters in the first layer",
-        )
-        parser.add_argument(
-            "--netG",
-            default="resnet_9blocks",
-            choices=["resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"],
-            help="generator; unet_256 needs sides that are multiples of 256, unet_128 of 128, the "
-            "ResNets of 4",
-        )
-        parser.add_argument(
-            "--netD",
-            default="basic",
-            choices=["basic", "n_layers", "pixel"],
-            help="discriminator: basic is the 70x70 PatchGAN, n_layers a PatchGAN of --n_layers_D "
-            "layers, pixel judges each pixel",
-        )
-        parser.add_argument(
-            "--n_layers_D",
-            type=whole(1, 10),
-            default=3,
-            metavar="N",
-            help="layers of the PatchGAN; given with --netD basic it selects n_layers",
-        )
-        parser.add_argument(
-            "--norm",
-            default="instance",
-            choices=["instance", "batch", "none", "syncbatch"],
-            help="normalisation in both networks",
-        )
-        parser.add_argument(
-            "--init_type",
-            default="normal",
-            choices=["normal", "xavier", "kaiming", "orthogonal"],
-            help="how weights are drawn at the start",
-        )
-        parser.add_argument(
-            "--init_gain",
-            type=number(above=0),
-            default=0.02,
-            metavar="X",
-            help="scale of the initial weights for normal, xavier and orthogonal",
-        )
-        parser.add_argument("--no_dropout", action="store_true", help="no dropout in the generator")
-
-        parser.begin_section("Speed")
-        parser.add_argument(
-            "--precision",
-            default="fp32",
-            choices=["fp32", "bf16", "fp16", "auto"],
-            help="arithmetic inside the networks; bf16 is faster and takes less memory where the "
-            "device has it, and rounds more; fp16 is for GPUs that lack bf16; auto: bf16 where the "
-            "device has it, else fp32",
-        )
-        parser.add_argument(
-            "--compile",
-            action="store_true",
-            help="compile the networks at the start, which takes a minute and saves time per step",
-        )
-        parser.add_argument(
-            "--channels_last",
-            type=on_off_auto,
-            nargs="?",
-            const=True,
-            default="auto",
-            metavar="on|off|auto",
-            help="memory layout of the networks; auto: where it is known to be faster",
-        )
-        parser.add_argument(
-            "--ema",
-            type=number(0, below=1),
-            default=0.0,
-            metavar="DECAY",
-            help="in training, also average the generators' weights over time, as with 0.999, and "
-            "save them beside as LABEL_net_G_ema.pth; in testing, take those where the run has "
-            "them; 0: no averages",
-        )
-
-        parser.begin_section("Weights & Biases")
-        parser.add_argument(
-            "--use_wandb", action="store_true", help="log losses and pictures to Weights & Biases"
-        )
-        parser.add_argument(
-            "--wandb_project_name",
-            default="CycleGAN-and-pix2pix",
-            metavar="NAME",
-            help="project there",
-        )
+        add_experiment_flags(parser, self.default_model, self.models.names())
+        add_data_flags(parser, self.datasets.names())
+        add_network_flags(parser)
+        add_speed_flags(parser)
+        add_wandb_flags(parser)
 
     def parse(self, argv: list[str] | None = None) -> argparse.Namespace:
         """Options of a command line (default: this process's), checked and printed.
@@ -331,21 +85,20 @@ class BaseOptions:
         """
         argv = sys.argv[1:] if argv is None else argv
         self.saved_name = ""
-        saved, source = self.saved(argv) or ({}, None)
-        parser, model, dataset = self._build_parser(argv, saved)
-        opt, self.given = parser.parse(argv)
-        for action, plugin in self.replaced:
-            check_replaced(opt, parser, action, plugin)
+        saved, source = self.earlier_options(argv) or ({}, None)
+        self.parser, model, dataset, replaced = self._build_parser(argv, saved)
+        opt, self.given = self.parser.parse(argv)
+        for action, plugin in replaced:
+            check_replaced(opt, self.parser, action, plugin)
         typed = {flag: getattr(opt, flag) for flag in self.given}
         opt.isTrain = self.is_train
-        self.parser = parser
         if counts_layers(opt, self.given):
             print(f"--netD basic with --n_layers_D {opt.n_layers_D}: using --netD n_layers")
             opt.netD = "n_layers"
-        if source is not None and source.name == "train_opt.txt":
-            saved = without_misfits(opt, self.given, saved, source, parser.checked)
-        changes = take_saved(opt, self.given, saved, parser.checked)
-        self.resolve(opt, self.given, model, dataset)
+        if source is not None and source.name == "train_opt.txt":  # which another program saved
+            saved = without_misfits(opt, self.given, saved, source, self.parser.checked)
+        changes = take_saved(opt, self.given, saved, self.parser.checked)
+        self.resolve(opt, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
         check_fit(opt, model, dataset)
         self.check(opt)
@@ -353,21 +106,29 @@ class BaseOptions:
         print(*changes, self.text, sep="\n", flush=True)
         return opt
 
-    def resolve(self, opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:
-        """Settle what depends on other flags or on the disk; `given` are the flags on the line."""
+    def earlier_options(self, argv: list[str]) -> tuple[dict[str, Any], Path] | None:
+        """Options of an earlier part of this run that hold unless given anew, and their file.
+
+        Sets `saved_name` to the name of a run that has some: with --suffix, what they say must
+        not change which run it is.
+        """
+        return None
+
+    def resolve(self, opt: argparse.Namespace, model: Any, dataset: Any) -> None:
+        """Settle what depends on other flags or on the disk."""
         if opt.seed is None:
             opt.seed = secrets.randbelow(2**31)
-        if opt.netD == "pixel" and "n_layers_D" in given and self.is_train:
+        if opt.netD == "pixel" and "n_layers_D" in self.given and self.is_train:
             print(
                 f"--netD pixel has no layers to choose: --n_layers_D {opt.n_layers_D} is not used"
             )
         if opt.suffix:
             opt.name = self.saved_name or f"{opt.name}_{expand_suffix(opt)}"
-        self.choose_device(opt, given)
+        self.choose_device(opt)
 
-    def choose_device(self, opt: argparse.Namespace, given: set[str]) -> None:
+    def choose_device(self, opt: argparse.Namespace) -> None:
         """--device from --gpu_ids, or else the other way round, for model files that look there."""
-        if "gpu_ids" not in given:
+        if "gpu_ids" not in self.given:
             on_gpu = opt.device.startswith("cuda") or (
                 opt.device == "auto" and torch.cuda.is_available()
             )
@@ -375,7 +136,7 @@ class BaseOptions:
             return
         ids = opt.gpu_ids
         device = f"cuda:{ids[0]}" if ids else "cpu"
-        if "device" in given and opt.device != device:
+        if "device" in self.given and opt.device != device:
             numbers = ",".join(map(str, ids)) or "-1"
             raise UserError(f"--device {opt.device} and --gpu_ids {numbers}: pass one of them")
         opt.device = device
@@ -388,45 +149,28 @@ class BaseOptions:
                 f"all: torchrun --nproc_per_node={len(ids)} {os.path.basename(sys.argv[0])} ..."
             )
 
-    def saved(self, argv: list[str]) -> tuple[dict[str, Any], Path] | None:
-        """Options of an earlier part of this run that hold unless given anew, and their file.
-
-        Where there are some and --suffix is given, they set `saved_name`: their values may not
-        change which run it is.
-        """
-        return None
-
-    def restore(self, opt: argparse.Namespace, given: set[str], model: Any) -> None:
+    def restore(self, opt: argparse.Namespace, model: Any) -> None:
         """Take the architecture from the run's saved options, or else from its weights."""
         found = saved_options(run_folder(opt)) or model.infer_architecture(opt)
         if found is not None:
             saved, source = found
-            if "model" in given:
-                self.refuse_another_model(opt, model, saved, source)
-            restore_architecture(opt, given, saved, source, self.parser.checked)
+            if "model" in self.given:
+                refuse_another_model(opt, model, self.models, saved, source)
+            restore_architecture(opt, self.given, saved, source, self.parser.checked)
 
-    def refuse_another_model(
-        self, opt: argparse.Namespace, model: Any, saved: dict[str, Any], source: Path
-    ) -> None:
-        """Refuse a --model that cannot use the run's weights, as far as both declare what they do.
+    def check(self, opt: argparse.Namespace) -> None:
+        """Refuse combinations that cannot work, before anything is written."""
+        check_names(opt)
+        check_dataroot(opt, self.given)
+        check_sizes(opt)
 
-        --model test takes any generator, and a model those of one that it derives from, or that
-        derives from it.
-        """
-        trained = str(saved.get("model", opt.model))
-        if opt.model in (trained, "test") or trained not in self.models.names():
-            return
-        other = self.models.find(trained)
-        related = issubclass(model, other) or issubclass(other, model)
-        if (related and model.space == other.space) or not (model.takes and other.takes):
-            return
-        ways = f"leave the flag out, or train {opt.model} under another --name"
-        if not opt.isTrain:
-            ways = f"pass --model {trained}"
-            ways += (
-                ", or --model test for a generator alone" if other.space == "RGB or grey" else ""
-            )
-        raise UserError(f"--model {opt.model} contradicts {source}, which says {trained}; {ways}")
+    def save(self, opt: argparse.Namespace) -> None:
+        """Keep the printed options beside the run: train_opt.txt or test_opt.txt."""
+        folder = run_folder(opt)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        file = folder / ("train_opt.txt" if self.is_train else "test_opt.txt")
+        write_whole(file, self.text + "\n")
 
     def owners(self, flag: str) -> str:
         """Which models and datasets add a flag, in words; '' where none does."""
@@ -447,51 +191,13 @@ class BaseOptions:
                 return f": it belongs to {', '.join(found)}{where}"
         return ""
 
-    def check(self, opt: argparse.Namespace) -> None:
-        """Refuse combinations that cannot work, before anything is written."""
-        runs, run = Path(os.path.abspath(opt.checkpoints_dir)), os.path.abspath(run_folder(opt))
-        if runs not in Path(run).parents:
-            raise UserError(
-                f"--name {opt.name!r} leaves --checkpoints_dir {opt.checkpoints_dir}; use a plain "
-                "name"
-            )
-        for flag in ("epoch", "phase"):
-            if ".." in Path(getattr(opt, flag)).parts or Path(getattr(opt, flag)).is_absolute():
-                raise UserError(f"--{flag} {getattr(opt, flag)!r} leads out of its folder")
-        if len(Path(opt.epoch).parts) != 1:
-            raise UserError(f"--epoch {opt.epoch!r} is no label: latest or an epoch number")
-        require_dataroot(opt)
-        if not Path(opt.dataroot).exists():
-            origin = ""
-            if "dataroot" not in self.given:
-                origin = ", which the saved options of the run name"
-                if not Path(opt.dataroot).is_absolute():
-                    origin += " (from the folder that it was started in)"
-            raise UserError(
-                f"--dataroot {opt.dataroot}{origin}: there is no such folder"
-                f"{folders_in(Path(opt.dataroot).absolute().parent)}"
-            )
-        crops = opt.preprocess in ("resize_and_crop", "crop", "scale_width_and_crop")
-        resizes = opt.preprocess in ("resize_and_crop", "scale_width", "scale_width_and_crop")
-        if crops and resizes and opt.load_size < opt.crop_size:
-            raise UserError(
-                f"--crop_size {opt.crop_size} is larger than --load_size {opt.load_size}: pictures "
-                f"are scaled first and then cropped; pass --load_size {opt.crop_size} or more"
-            )
-        if crops or resizes:
-            check_size("--crop_size" if crops else "--load_size", opt)
-
-    def save(self, opt: argparse.Namespace) -> None:
-        """Keep the printed options beside the run: train_opt.txt or test_opt.txt."""
-        folder = run_folder(opt)
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        file = folder / ("train_opt.txt" if self.is_train else "test_opt.txt")
-        write_whole(file, self.text + "\n")
-
     def _build_parser(
         self, argv: list[str], saved: dict[str, Any]
-    ) -> tuple[OptionParser, Any, Any]:
+    ) -> tuple[OptionParser, Any, Any, list[tuple[argparse.Action, str]]]:
+        """The parser of a line, its model and dataset, and what these replaced of our flags.
+
+        A replaced flag comes as our own definition of it, and the plug-in's flag and file.
+        """
         parser = OptionParser(
             description=(sys.modules["__main__"].__doc__ or "").split("\n")[0],
             usage="%(prog)s --dataroot DIR [flags]",
@@ -506,70 +212,26 @@ class BaseOptions:
         names, _ = chosen.parse_known_args(argv)
 
         model = self.models.find(names.model)
-        self.replaced: list[tuple[argparse.Action, str]] = []
-        self._add_plugin_flags(parser, f"--model {names.model}", model)
-        if names.dataset_mode is None:
+        replaced = self._add_plugin_flags(parser, f"--model {names.model}", model)
+        if names.dataset_mode is None:  # only now: the model may change the default
             names.dataset_mode = parser.get_default("dataset_mode")
         dataset = self.datasets.find(names.dataset_mode)
-        self._add_plugin_flags(parser, f"--dataset_mode {names.dataset_mode}", dataset)
-        return parser, model, dataset
+        replaced += self._add_plugin_flags(parser, f"--dataset_mode {names.dataset_mode}", dataset)
+        return parser, model, dataset, replaced
 
-    def _add_plugin_flags(self, parser: OptionParser, title: str, plugin: Any) -> None:
+    def _add_plugin_flags(
+        self, parser: OptionParser, title: str, plugin: Any
+    ) -> list[tuple[argparse.Action, str]]:
         before = parser.defaults()
         own = parser.actions(before)
         section = parser.begin_section(f"Added by {title}")
         plugin.modify_commandline_options(parser, self.is_train)
-        kept = parser.actions(before)
-        file = sys.modules[plugin.__module__].__file__
-        self.replaced += [(action, f"{title}: {file}") for action in own if action not in kept]
         changed = [f"{k}={v}" for k, v in parser.defaults().items() if before.get(k, v) != v]
         if changed:
             section.description = f"{title} changes these defaults: {', '.join(changed)}"
-
-
-def check_replaced(
-    opt: argparse.Namespace, parser: OptionParser, action: argparse.Action, plugin: str
-) -> None:
-    """Refuse a value that the program, whose flag a plug-in defines anew, could not use.
-
-    `action` is the program's own definition; `plugin` names the other one's flag and file.
-    """
-    flag = action.option_strings[0] if action.option_strings else f"--{action.dest}"
-    advice = f"{plugin} defines {flag}, a flag of the program, anew"
-    if not hasattr(opt, action.dest):
-        raise UserError(f"{advice} with another dest; give it another name in that file")
-    try:
-        parser.checked_by(action, getattr(opt, action.dest), flag)
-    except UserError as error:
-        raise UserError(
-            f"{advice}, and its value does not do for both ({error}); give it another name in that "
-            "file"
-        ) from error
-
-
-def describe(opt: argparse.Namespace, parser: OptionParser, typed: dict[str, Any]) -> str:
-    """The options as text, one per line, with the default where it was changed.
-
-    `typed` are the values on the command line; where another one is used, they are shown too.
-    """
-    lines = ["----------------- Options ---------------"]
-    for name, value in sorted(vars(opt).items()):
-        default = parser.get_default(name) if name in parser.dests() else value
-        given = f", given: {typed[name]}" if typed.get(name, value) != value else ""
-        note = f"\t[default: {default}{given}]" if value != default or given else ""
-        lines.append(f"{name:>25}: {value}{note}")
-    lines.append("----------------- End -------------------")
-    return "\n".join(lines)
-
-
-def run_folder(opt: argparse.Namespace) -> Path:
-    """checkpoints_dir/name, where all of a run is kept."""
-    return Path(opt.checkpoints_dir) / opt.name
-
-
-def runs_in(folder: Path) -> list[str]:
-    """Names of the runs in a --checkpoints_dir that have checkpoints."""
-    return sorted({file.parent.name for file in folder.glob("*/*_net_*.pth")})
+        kept = parser.actions(before)
+        file = sys.modules[plugin.__module__].__file__
+        return [(action, f"{title}: {file}") for action in own if action not in kept]
 
 
 def counts_layers(opt: argparse.Namespace, given: set[str]) -> bool:
@@ -593,38 +255,299 @@ def expand_suffix(opt: argparse.Namespace) -> str:
         raise UserError(f"--suffix {opt.suffix!r} is not a format string: {error}") from error
 
 
-def check_fit(opt: argparse.Namespace, model: Any, dataset: Any) -> None:
-    """Refuse a dataset that does not give what the model takes, as far as both declare it."""
-    lacking = [key for key in model.takes if key not in dataset.gives]
-    if model.space != dataset.space and dataset.gives:
-        raise UserError(
-            f"--model {opt.model} works in {model.space}, but --dataset_mode {opt.dataset_mode} "
-            f"gives {dataset.space}; leave --dataset_mode out"
-        )
-    if lacking and dataset.gives:
-        raise UserError(
-            f"--model {opt.model} needs {' and '.join(model.takes)}, but --dataset_mode "
-            f"{opt.dataset_mode} gives only {' and '.join(dataset.gives)}; leave --dataset_mode out"
-        )
+def describe(opt: argparse.Namespace, parser: OptionParser, typed: dict[str, Any]) -> str:
+    """The options as text, one per line, with the default where it was changed.
+
+    `typed` are the values on the command line; where another one is used, they are shown too.
+    """
+    lines = ["----------------- Options ---------------"]
+    for name, value in sorted(vars(opt).items()):
+        default = parser.get_default(name) if name in parser.dests() else value
+        given = f", given: {typed[name]}" if typed.get(name, value) != value else ""
+        note = f"\t[default: {default}{given}]" if value != default or given else ""
+        lines.append(f"{name:>25}: {value}{note}")
+    lines.append("----------------- End -------------------")
+    return "\n".join(lines)
 
 
-def check_size(flag: str, opt: argparse.Namespace) -> None:
-    """Refuse a size that the networks cannot take, naming the nearest that they can."""
-    value, multiple = getattr(opt, flag[2:]), opt.size_multiple
-    if value < opt.size_minimum:
-        raise UserError(
-            f"{flag} {value}: too small for --netG {opt.netG} and --netD {opt.netD}, which need "
-            f"at least {-(-opt.size_minimum // multiple) * multiple}"
-        )
-    if value % multiple:
-        below, above = value // multiple * multiple, -(-value // multiple) * multiple
-        options = f"{flag} {above}" if below == 0 else f"{flag} {below} or {above}"
-        raise UserError(
-            f"{flag} {value}: --netG {opt.netG} needs sides that are multiples of {multiple}; pass "
-            f"{options}, or another --netG"
-        )
+# --- Flags, a function for each section of --help -------------------------------------------------
 
 
-def require_dataroot(opt: argparse.Namespace) -> None:
-    if opt.dataroot is None:
-        raise UserError("--dataroot is needed: the folder with the pictures; see --help")
+def add_experiment_flags(parser: OptionParser, default_model: str, model_names: list[str]) -> None:
+    parser.begin_section("Experiment")
+    parser.add_argument(
+        "--dataroot",
+        metavar="DIR",
+        help="needed: folder with the pictures; the layout depends on --dataset_mode",
+    )
+    parser.add_argument(
+        "--name",
+        default="experiment_name",
+        help="name of the run: the folder under --checkpoints_dir where all of it is kept",
+    )
+    parser.add_argument(
+        "--checkpoints_dir", default="./checkpoints", metavar="DIR", help="where runs are kept"
+    )
+    parser.add_argument(
+        "--suffix",
+        default="",
+        help="appended to --name after an underscore; {flag} stands for the flag's value, as "
+        "in {model}_{netG}_size{load_size}",
+    )
+    parser.add_argument("--model", default=default_model, help=f"one of {', '.join(model_names)}")
+    parser.add_argument(
+        "--seed",
+        type=whole(0, 2**32 - 1),
+        metavar="N",
+        help="makes initial weights, order, crops, flips and dropout repeatable; by default a "
+        "new one is drawn and printed",
+    )
+    parser.add_argument(
+        "--device",
+        type=device_name,
+        default="auto",
+        metavar="{auto,cpu,cuda,cuda:N,mps}",
+        help="where to compute; auto takes a CUDA GPU, else Apple's MPS, else the CPU",
+    )
+    parser.add_argument(
+        "--gpu_ids",
+        type=gpu_ids,
+        default=(),
+        metavar="N[,N]",
+        help="the same in the words of older commands: 0 is --device cuda:0, -1 is --device "
+        "cpu; several, as 0,1, are used under torchrun, one by each process",
+    )
+    parser.add_argument(
+        "--epoch",
+        default="latest",
+        metavar="LABEL",
+        help="which checkpoint to load: latest, or an epoch number",
+    )
+    parser.add_argument(
+        "--load_iter",
+        type=whole(0),
+        default=0,
+        metavar="N",
+        help="above 0: load checkpoint iter_N (of --save_by_iter) instead of --epoch",
+    )
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="print the options as they would be used, check them, and exit",
+    )
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="print the networks layer by layer, and tracebacks of errors",
+    )
+
+
+def add_data_flags(parser: OptionParser, dataset_names: list[str]) -> None:
+    parser.begin_section("Data")
+    parser.add_argument(
+        "--dataset_mode",
+        default="unaligned",
+        choices=dataset_names,
+        help="how pictures are arranged and loaded",
+    )
+    parser.add_argument(
+        "--direction",
+        default="AtoB",
+        choices=["AtoB", "BtoA"],
+        help="which side is the input and which the output",
+    )
+    parser.add_argument(
+        "--serial_batches",
+        action="store_true",
+        help="take the pictures in the order of their names instead of shuffled",
+    )
+    parser.add_argument(
+        "--num_threads",
+        type=whole(0, 1024),
+        default=4,
+        metavar="N",
+        help="processes that load pictures; 0 loads in the main process; results do not depend "
+        "on it",
+    )
+    parser.add_argument(
+        "--batch_size",
+        type=whole(1, 65536),
+        default=1,
+        metavar="N",
+        help="pictures per step; under torchrun, of each process",
+    )
+    parser.add_argument(
+        "--preprocess",
+        default="resize_and_crop",
+        choices=["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"],
+        help="resize_and_crop: to load_size squared, then a crop_size crop; crop: the crop "
+        "alone; scale_width: width to load_size, aspect ratio kept; scale_width_and_crop: the "
+        "same and a crop; none: sides are only rounded to what the generator takes",
+    )
+    parser.add_argument(
+        "--load_size",
+        type=whole(1, 65536),
+        default=286,
+        metavar="PX",
+        help="pictures are scaled to this size first; test.py: to crop_size unless given",
+    )
+    parser.add_argument(
+        "--crop_size",
+        type=whole(1, 65536),
+        default=256,
+        metavar="PX",
+        help="side of the square that is cut out, at random in training, from the centre in "
+        "testing",
+    )
+    parser.add_argument(
+        "--no_flip",
+        action="store_true",
+        help="do not mirror pictures left to right at random",
+    )
+    parser.add_argument(
+        "--max_dataset_size",
+        type=count_or_inf,
+        default=math.inf,
+        metavar="N",
+        help="use at most this many pictures of a folder; inf: all",
+    )
+    add_max_megapixels(parser)
+    parser.add_argument(
+        "--display_winsize",
+        type=whole(1, 65536),
+        default=256,
+        metavar="PX",
+        help="width of pictures on HTML pages",
+    )
+
+
+def add_max_megapixels(parser: OptionParser) -> None:
+    """Also for the programs in datasets/ that read pictures."""
+    parser.add_argument(
+        "--max_megapixels",
+        type=number(above=0),
+        default=179.0,
+        metavar="MP",
+        help="refuse larger pictures, which may be files made to exhaust the memory",
+    )
+
+
+def add_network_flags(parser: OptionParser) -> None:
+    parser.begin_section("Networks")
+    parser.add_argument(
+        "--input_nc",
+        type=whole(1, 64),
+        default=3,
+        metavar="N",
+        help="input: 3 RGB, 1 grey",
+    )
+    parser.add_argument(
+        "--output_nc",
+        type=whole(1, 64),
+        default=3,
+        metavar="N",
+        help="output: 3 RGB, 1 grey",
+    )
+    parser.add_argument(
+        "--ngf",
+        type=whole(1, 4096),
+        default=64,
+        metavar="N",
+        help="generator filters next to the picture; the usual measure of its size",
+    )
+    parser.add_argument(
+        "--ndf",
+        type=whole(1, 4096),
+        default=64,
+        metavar="N",
+        help="discriminator filters in the first layer",
+    )
+    parser.add_argument(
+        "--netG",
+        default="resnet_9blocks",
+        choices=["resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"],
+        help="generator; unet_256 needs sides that are multiples of 256, unet_128 of 128, the "
+        "ResNets of 4",
+    )
+    parser.add_argument(
+        "--netD",
+        default="basic",
+        choices=["basic", "n_layers", "pixel"],
+        help="discriminator: basic is the 70x70 PatchGAN, n_layers a PatchGAN of --n_layers_D "
+        "layers, pixel judges each pixel",
+    )
+    parser.add_argument(
+        "--n_layers_D",
+        type=whole(1, 10),
+        default=3,
+        metavar="N",
+        help="layers of the PatchGAN; given with --netD basic it selects n_layers",
+    )
+    parser.add_argument(
+        "--norm",
+        default="instance",
+        choices=["instance", "batch", "none", "syncbatch"],
+        help="normalisation in both networks",
+    )
+    parser.add_argument(
+        "--init_type",
+        default="normal",
+        choices=["normal", "xavier", "kaiming", "orthogonal"],
+        help="how weights are drawn at the start",
+    )
+    parser.add_argument(
+        "--init_gain",
+        type=number(above=0),
+        default=0.02,
+        metavar="X",
+        help="scale of the initial weights for normal, xavier and orthogonal",
+    )
+    parser.add_argument("--no_dropout", action="store_true", help="no dropout in the generator")
+
+
+def add_speed_flags(parser: OptionParser) -> None:
+    parser.begin_section("Speed")
+    parser.add_argument(
+        "--precision",
+        default="fp32",
+        choices=["fp32", "bf16", "fp16", "auto"],
+        help="arithmetic inside the networks; bf16 is faster and takes less memory where the "
+        "device has it, and rounds more; fp16 is for GPUs that lack bf16; auto: bf16 where the "
+        "device has it, else fp32",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the networks at the start, which takes a minute and saves time per step",
+    )
+    parser.add_argument(
+        "--channels_last",
+        type=on_off_auto,
+        nargs="?",
+        const=True,
+        default="auto",
+        metavar="on|off|auto",
+        help="memory layout of the networks; auto: where it is known to be faster",
+    )
+    parser.add_argument(
+        "--ema",
+        type=number(0, below=1),
+        default=0.0,
+        metavar="DECAY",
+        help="in training, also average the generators' weights over time, as with 0.999, and "
+        "save them beside as LABEL_net_G_ema.pth; in testing, take those where the run has "
+        "them; 0: no averages",
+    )
+
+
+def add_wandb_flags(parser: OptionParser) -> None:
+    parser.begin_section("Weights & Biases")
+    parser.add_argument(
+        "--use_wandb", action="store_true", help="log losses and pictures to Weights & Biases"
+    )
+    parser.add_argument(
+        "--wandb_project_name",
+        default="CycleGAN-and-pix2pix",
+        metavar="NAME",
+        help="project there",
+    )

@@ -1,7 +1,7 @@
-"""The architecture of a run that exists already, so that nobody has to type it again.
+"""Runs that exist already: where they are, and their options, so that nobody types them again.
 
-It comes from the options saved beside the weights, or, for weights from elsewhere, from the
-weights themselves.
+The architecture comes from the options saved beside the weights, or, for weights from elsewhere,
+from the weights themselves; a flag that contradicts it is refused.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from util.errors import UserError
+from util.registry import Registry
 
 # (option, saved value, where it comes from) -> the value, or UserError for one that cannot be.
 Check = Callable[[str, Any, object], Any]
@@ -29,6 +30,16 @@ PER_START = frozenset(
         *("gpu_ids", "isTrain", "size_multiple", "size_minimum"),
     )
 )
+
+
+def run_folder(opt: argparse.Namespace) -> Path:
+    """checkpoints_dir/name, where all of a run is kept."""
+    return Path(opt.checkpoints_dir) / opt.name
+
+
+def runs_in(folder: Path) -> list[str]:
+    """Names of the runs in a --checkpoints_dir that have checkpoints."""
+    return sorted({file.parent.name for file in folder.glob("*/*_net_*.pth")})
 
 
 def saved_options(folder: Path) -> tuple[dict[str, Any], Path] | None:
@@ -100,6 +111,29 @@ def plain_value(text: str) -> Any:
         except ValueError:
             pass
     return text
+
+
+def refuse_another_model(
+    opt: argparse.Namespace, model: Any, models: Registry, saved: dict[str, Any], source: Path
+) -> None:
+    """Refuse a --model that cannot use the run's weights, as far as both declare what they do.
+
+    --model test takes any generator, and a model those of one that it derives from, or that
+    derives from it.
+    """
+    trained = str(saved.get("model", opt.model))
+    if opt.model in (trained, "test") or trained not in models.names():
+        return
+    other = models.find(trained)
+    related = issubclass(model, other) or issubclass(other, model)
+    if (related and model.space == other.space) or not (model.takes and other.takes):
+        return
+    ways = f"leave the flag out, or train {opt.model} under another --name"
+    if not opt.isTrain:
+        ways = f"pass --model {trained}"
+        if other.space == "RGB or grey":
+            ways += ", or --model test for a generator alone"
+    raise UserError(f"--model {opt.model} contradicts {source}, which says {trained}; {ways}")
 
 
 def restore_architecture(

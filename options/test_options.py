@@ -1,4 +1,4 @@
-"""Flags of test.py."""
+"""Flags of test.py, and how they settle which run, pictures and generator it uses."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from options.base_options import BaseOptions, require_dataroot, run_folder, runs_in
+from options.base_options import BaseOptions
+from options.checks import require_dataroot
 from options.parser import OptionParser, count_or_inf, number
-from options.restore import saved_options
+from options.restore import run_folder, runs_in, saved_options
 from util.errors import UserError
 
-# Flags of both programs that only training uses; taken, so that its line need not be rewritten.
-TRAINING_ALONE = ("ndf", "netD", "n_layers_D", "init_type", "init_gain")
+# test.py takes these too, so that a line of train.py need not be rewritten for it.
+USED_IN_TRAINING_ONLY = ("ndf", "netD", "n_layers_D", "init_type", "init_gain")
 
 
 class TestOptions(BaseOptions):
@@ -27,60 +28,33 @@ class TestOptions(BaseOptions):
         parser.set_defaults(
             load_size=parser.get_default("crop_size"), no_flip=True, serial_batches=True
         )
-        for action in parser.actions(TRAINING_ALONE):
+        for action in parser.actions(USED_IN_TRAINING_ONLY):
             action.help = f"{action.help} (no effect in testing)"
-        parser.begin_section("Testing")
-        parser.add_argument(
-            "--phase", default="test", help="part of --dataroot to use: train, val, test, ..."
-        )
-        parser.add_argument(
-            "--results_dir", default="./results/", metavar="DIR", help="where results are written"
-        )
-        parser.add_argument(
-            "--num_test",
-            type=count_or_inf,
-            default=50,
-            metavar="N",
-            help="how many pictures to run; inf: all",
-        )
-        parser.add_argument(
-            "--aspect_ratio",
-            type=number(0.01, below=100),
-            default=1.0,
-            metavar="X",
-            help="width over height by which results are stretched back",
-        )
-        parser.add_argument(
-            "--eval",
-            action="store_true",
-            help="normalise with the running averages of training and without dropout; by default "
-            "both act as in training on each picture alone, whatever --batch_size, as pix2pix was "
-            "published",
-        )
+        add_testing_flags(parser)
 
-    def resolve(self, opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:
+    def resolve(self, opt: argparse.Namespace, model: Any, dataset: Any) -> None:
         require_dataroot(opt)
-        if "load_size" not in given:
+        if "load_size" not in self.given:
             opt.load_size = opt.crop_size
-        if "phase" not in given and not dataset.has_phase(opt, opt.phase):
+        if "phase" not in self.given and not dataset.has_phase(opt, opt.phase):
             for phase in ("val", "train"):
                 if dataset.has_phase(opt, phase):
                     print(f"{opt.dataroot} has no {opt.phase} pictures: using --phase {phase}")
                     opt.phase = phase
                     break
-        super().resolve(opt, given, model, dataset)
+        super().resolve(opt, model, dataset)
         if not run_folder(opt).is_dir():
             runs = ", ".join(runs_in(Path(opt.checkpoints_dir))) or "no runs"
             raise UserError(
                 f"--name {opt.name}: there is no run {run_folder(opt)}; {opt.checkpoints_dir} has "
                 f"{runs}"
             )
-        if hasattr(opt, "model_suffix") and "model_suffix" not in given:
-            opt.model_suffix = self.choose_generator(opt, given)
-        self.restore(opt, given, model)
+        if hasattr(opt, "model_suffix") and "model_suffix" not in self.given:
+            opt.model_suffix = self.choose_generator(opt)
+        self.restore(opt, model)
         found = saved_options(run_folder(opt))
         trained_px = found[0].get("crop_size") if found else None
-        if "crop_size" not in given and trained_px not in (None, opt.crop_size):
+        if "crop_size" not in self.given and trained_px not in (None, opt.crop_size):
             print(
                 f"{opt.name} was trained at --crop_size {trained_px} and is tested at "
                 f"{opt.crop_size}; for that size pass --crop_size {trained_px}"
@@ -93,13 +67,44 @@ class TestOptions(BaseOptions):
         except UserError as error:
             print(f"test_opt.txt is left out: {error}")
 
-    def choose_generator(self, opt: argparse.Namespace, given: set[str]) -> str:
+    def choose_generator(self, opt: argparse.Namespace) -> str:
         """--model_suffix for a run with two generators: G_A, unless the other way is asked for."""
         files = {file.name.partition("_net_")[2] for file in run_folder(opt).glob("*_net_G*")}
         if "G.pth" in files or "G_A.pth" not in files:
             return ""
         found = saved_options(run_folder(opt))
         trained = found[0].get("direction", "AtoB") if found else "AtoB"
-        suffix = "_B" if "direction" in given and opt.direction != trained else "_A"
+        suffix = "_B" if "direction" in self.given and opt.direction != trained else "_A"
         print(f"{opt.name} has two generators: using --model_suffix {suffix}")
         return suffix
+
+
+def add_testing_flags(parser: OptionParser) -> None:
+    parser.begin_section("Testing")
+    parser.add_argument(
+        "--phase", default="test", help="part of --dataroot to use: train, val, test, ..."
+    )
+    parser.add_argument(
+        "--results_dir", default="./results/", metavar="DIR", help="where results are written"
+    )
+    parser.add_argument(
+        "--num_test",
+        type=count_or_inf,
+        default=50,
+        metavar="N",
+        help="how many pictures to run; inf: all",
+    )
+    parser.add_argument(
+        "--aspect_ratio",
+        type=number(0.01, below=100),
+        default=1.0,
+        metavar="X",
+        help="width over height by which results are stretched back",
+    )
+    parser.add_argument(
+        "--eval",
+        action="store_true",
+        help="normalise with the running averages of training and without dropout; by default "
+        "both act as in training on each picture alone, whatever --batch_size, as pix2pix was "
+        "published",
+    )

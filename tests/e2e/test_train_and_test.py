@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -570,8 +570,6 @@ TRAINING_ELSEWHERE = {
     "--ema": HERE + "test_averages_are_saved_and_taken_in_testing_unless_refused",
     "--num_threads": HERE + "test_num_threads_load_in_processes_of_their_own",
     "--print_freq": HERE + "test_print_freq",
-    "--display_freq --use_wandb --wandb_project_name": HERE
-    + "test_wandb_gets_options_losses_and_pictures",
     "--display_winsize": HERE + "test_display_winsize",
     "--update_html_freq": HERE + "test_update_html_freq",
     "--no_html": HERE + "test_no_html",
@@ -605,6 +603,8 @@ TRAINING_ELSEWHERE = {
     "--use_perceptual": "unit/test_perceptual.py"
     "::test_without_the_perceptual_loss_it_is_pix2pix_bit_for_bit",
     "--vgg": "unit/test_perceptual.py::test_vgg19_and_grey_pictures",
+    "--display_freq --use_wandb": "e2e/test_loggers.py::test_wandb_pictures",
+    "--wandb_project_name": "e2e/test_loggers.py::test_wandb_is_one_run_with_its_options",
     "--use_tensorboard": "e2e/test_loggers.py::test_tensorboard_curves_go_on_after_a_resume",
     "--use_visdom --display_port --display_env": "e2e/test_loggers.py"
     "::test_visdom_curves_go_on_after_a_resume",
@@ -946,64 +946,6 @@ def test_names_that_are_hard_to_show(pictures, run_here, tmp_path):
         text = (page / "index.html").read_text(encoding="utf-8")
         assert "<b>" not in text
         assert "ü &lt;b&gt;&amp;" in text
-
-
-# --- Weights & Biases -----------------------------------------------------------------------------
-
-
-def wandb_records(file: Path) -> Iterator:
-    """The records of a .wandb file: LevelDB's log format with a header of 7 bytes."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    raw, place, whole = file.read_bytes(), 7, b""
-    while place + 7 <= len(raw):
-        left = 32768 - place % 32768
-        if left < 7:
-            place += left
-            continue
-        length, kind = int.from_bytes(raw[place + 4 : place + 6], "little"), raw[place + 6]
-        whole += raw[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # a whole record, or the last part of one
-            record = Record()
-            record.ParseFromString(whole)
-            yield record
-            whole = b""
-
-
-def test_wandb_gets_options_losses_and_pictures(photos, tmp_path, run_in):
-    pytest.importorskip("wandb")
-    line = f"{SHORT} --use_wandb --wandb_project_name retouch --print_freq 5 --display_freq 10"
-    folders = {f"WANDB_{kind}_DIR": str(tmp_path / "home") for kind in ("CACHE", "CONFIG", "DATA")}
-    done = run_in(
-        tmp_path, "train.py", "--dataroot", photos, *line.split(), WANDB_MODE="offline", **folders
-    )
-    assert done.status == 0, done.stderr
-    assert "switched off" not in done.stdout
-    run = Done(tmp_path, photos, done.stdout)
-    (file,) = (run.run / "wandb").glob("offline-run-*/*.wandb")
-    records = list(wandb_records(file))
-
-    (start,) = [r.run for r in records if r.WhichOneof("record_type") == "run"]
-    assert (start.project, start.display_name) == ("retouch", "run")
-    config = {item.key: item.value_json for item in start.config.update}
-    assert (config["ngf"], config["model"]) == ("2", '"pix2pix"')
-
-    history: dict[int, dict[str, str]] = {}
-    for record in records:
-        if record.WhichOneof("record_type") == "history":
-            items = {"/".join(i.nested_key) or i.key: i.value_json for i in record.history.item}
-            history.setdefault(int(items["_step"]), {}).update(items)
-    assert list(history) == [5, 10]
-    logged = [json.loads(line) for line in (run.run / "metrics.jsonl").read_text().splitlines()]
-    for step, told in zip((5, 10), logged, strict=True):
-        for name, value in told["losses"].items():
-            assert float(history[step][name]) == pytest.approx(value, rel=1e-5)
-        assert float(history[step]["learning_rate"]) == pytest.approx(told["lr"])
-        assert int(history[step]["epoch"]) == told["epoch"]
-    shown = {step: items.get("pictures/captions") for step, items in history.items()}
-    assert shown == {5: None, 10: '["real_A","fake_B","real_B"]'}  # each 10 images
-    assert len(list(file.parent.glob("files/media/images/*.png"))) == 3
 
 
 # --- Mistakes -------------------------------------------------------------------------------------

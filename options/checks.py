@@ -1,0 +1,116 @@
+"""Refusals of options that cannot work together or on this disk, for train.py and test.py.
+
+Each raises UserError. What one flag alone can get wrong its type in options.parser refuses; what
+contradicts an earlier run, options.restore.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from options.parser import OptionParser
+from options.restore import run_folder
+from util.errors import UserError
+from util.files import folders_in
+
+
+def check_replaced(
+    opt: argparse.Namespace, parser: OptionParser, action: argparse.Action, plugin: str
+) -> None:
+    """Refuse a value that the program, whose flag a plug-in defines anew, could not use.
+
+    `action` is the program's own definition; `plugin` names the other one's flag and file.
+    """
+    flag = action.option_strings[0] if action.option_strings else f"--{action.dest}"
+    advice = f"{plugin} defines {flag}, a flag of the program, anew"
+    if not hasattr(opt, action.dest):
+        raise UserError(f"{advice} with another dest; give it another name in that file")
+    try:
+        parser.checked_by(action, getattr(opt, action.dest), flag)
+    except UserError as error:
+        raise UserError(
+            f"{advice}, and its value does not do for both ({error}); give it another name in that "
+            "file"
+        ) from error
+
+
+def check_fit(opt: argparse.Namespace, model: Any, dataset: Any) -> None:
+    """Refuse a dataset that does not give what the model takes, as far as both declare it."""
+    lacking = [key for key in model.takes if key not in dataset.gives]
+    if model.space != dataset.space and dataset.gives:
+        raise UserError(
+            f"--model {opt.model} works in {model.space}, but --dataset_mode {opt.dataset_mode} "
+            f"gives {dataset.space}; leave --dataset_mode out"
+        )
+    if lacking and dataset.gives:
+        raise UserError(
+            f"--model {opt.model} needs {' and '.join(model.takes)}, but --dataset_mode "
+            f"{opt.dataset_mode} gives only {' and '.join(dataset.gives)}; leave --dataset_mode out"
+        )
+
+
+def check_names(opt: argparse.Namespace) -> None:
+    """Refuse names that lead out of the folder they are looked up or written in."""
+    # Not resolve(): a run's folder may be a link to another disk.
+    runs, run = Path(os.path.abspath(opt.checkpoints_dir)), Path(os.path.abspath(run_folder(opt)))
+    if runs not in run.parents:
+        raise UserError(
+            f"--name {opt.name!r} leaves --checkpoints_dir {opt.checkpoints_dir}; use a plain name"
+        )
+    for flag in ("epoch", "phase"):
+        value = getattr(opt, flag)
+        if ".." in Path(value).parts or Path(value).is_absolute():
+            raise UserError(f"--{flag} {value!r} leads out of its folder")
+    if len(Path(opt.epoch).parts) != 1:
+        raise UserError(f"--epoch {opt.epoch!r} is no label: latest or an epoch number")
+
+
+def require_dataroot(opt: argparse.Namespace) -> None:
+    """Not left to argparse: where training goes on, the saved options may name it."""
+    if opt.dataroot is None:
+        raise UserError("--dataroot is needed: the folder with the pictures; see --help")
+
+
+def check_dataroot(opt: argparse.Namespace, given: set[str]) -> None:
+    """Refuse a --dataroot that is missing, on the line or on the disk."""
+    require_dataroot(opt)
+    if not Path(opt.dataroot).exists():
+        origin = ""
+        if "dataroot" not in given:
+            origin = ", which the saved options of the run name"
+            if not Path(opt.dataroot).is_absolute():
+                origin += " (from the folder that it was started in)"
+        raise UserError(
+            f"--dataroot {opt.dataroot}{origin}: there is no such folder"
+            f"{folders_in(Path(opt.dataroot).absolute().parent)}"
+        )
+
+
+def check_sizes(opt: argparse.Namespace) -> None:
+    """Refuse sizes that --preprocess or the networks cannot take, naming the nearest they can."""
+    crops = opt.preprocess in ("resize_and_crop", "crop", "scale_width_and_crop")
+    resizes = opt.preprocess in ("resize_and_crop", "scale_width", "scale_width_and_crop")
+    if not (crops or resizes):
+        return
+    if crops and resizes and opt.load_size < opt.crop_size:
+        raise UserError(
+            f"--crop_size {opt.crop_size} is larger than --load_size {opt.load_size}: pictures "
+            f"are scaled first and then cropped; pass --load_size {opt.crop_size} or more"
+        )
+    flag, value = ("--crop_size", opt.crop_size) if crops else ("--load_size", opt.load_size)
+    multiple = opt.size_multiple
+    if value < opt.size_minimum:
+        raise UserError(
+            f"{flag} {value}: too small for --netG {opt.netG} and --netD {opt.netD}, which need "
+            f"at least {-(-opt.size_minimum // multiple) * multiple}"
+        )
+    if value % multiple:
+        below, above = value // multiple * multiple, -(-value // multiple) * multiple
+        instead = f"{flag} {above}" if below == 0 else f"{flag} {below} or {above}"
+        raise UserError(
+            f"{flag} {value}: --netG {opt.netG} needs sides that are multiples of {multiple}; pass "
+            f"{instead}, or another --netG"
+        )
