@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from functools import partial
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from util.errors import UserError
 from util.recompute import recompute
@@ -50,7 +51,7 @@ def prepare(
     for name, net in networks.items():
         if wants_channels_last(opt, dtype, device):
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        rectify_apart(net)
+        norm_without_view(net)
         if device.type == "cpu" and dtype is torch.float32 and not opt.compile:
             use_winograd(net)
         if optimizers and opt.grad_checkpoint and name.startswith("G"):
@@ -74,17 +75,22 @@ def wants_channels_last(opt: argparse.Namespace, dtype: torch.dtype, device: tor
     return device.type == "cuda" and dtype is not torch.float32 and opt.norm != "instance"
 
 
-def rectify_apart(net: nn.Module) -> None:
-    """Let a ReLU that follows instance norm write into memory of its own.
+def norm_without_view(net: nn.Module) -> None:
+    """Let instance norm of a single picture give a tensor of its own, to the bit the same.
 
-    What instance norm gives is a view, and autograd copies the gradient of a view that was changed
-    in place three times.
+    PyTorch's gives a view, and of a view that a ReLU changes in place, autograd copies the gradient
+    three times.
     """
-    for module in net.modules():
-        if isinstance(module, nn.Sequential):
-            for norm, relu in pairwise(module):
-                if isinstance(norm, nn.InstanceNorm2d) and isinstance(relu, nn.ReLU | nn.LeakyReLU):
-                    relu.inplace = False
+    for norm in net.modules():
+        if type(norm) is nn.InstanceNorm2d and not norm.track_running_stats:
+            norm.forward = partial(normalize, norm)  # type: ignore[method-assign]
+
+
+def normalize(norm: nn.InstanceNorm2d, x: torch.Tensor) -> torch.Tensor:
+    """What `norm` makes of x, (N, C, H, W)."""
+    if len(x) > 1 or x.ndim != 4:
+        return nn.InstanceNorm2d.forward(norm, x)
+    return F.batch_norm(x, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:

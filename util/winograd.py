@@ -14,7 +14,8 @@ On GPUs cuDNN chooses such algorithms by itself; oneDNN, PyTorch's library for p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import threading
 from functools import cache, partial
 from itertools import product
 
@@ -25,7 +26,7 @@ from torch.nn import functional as F
 
 OUT, IN = 4, 6  # sides of a tile: of the output, and of the input that it is made from
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)  # exact in binary
-LEAST_CHANNELS, LEAST_TILES = 64, 64  # below, the transforms cost more than the products save
+LEAST_CHANNELS, LEAST_TILES = 256, 64  # below, the transforms cost more than the products save
 
 
 def use_winograd(net: nn.Module) -> None:
@@ -59,12 +60,14 @@ class Convolution(torch.autograd.Function):
     def forward(ctx, x, weight, bias, padding):
         ctx.save_for_backward(x, weight, bias)
         ctx.padding = padding
+        height, width = (side + 2 * padding - 2 for side in x.shape[2:])
+        y = x.new_empty(len(x), len(weight), height, width)
         B, G, A = matrices(x.dtype)
-        products = transform(B, cut(x, IN, padding)) @ transform(G, flat(weight))
-        tiles = transform(A, products)
+        tiles, kernels = transform(B, cut(x, IN, padding)), transform(G, flat(weight), "kernels")
+        tiles = transform(A, multiply(tiles, kernels))
         if bias is not None:
             tiles += bias
-        return paste(tiles, OUT, len(x), [side + 2 * padding - 2 for side in x.shape[2:]])
+        return paste(tiles, OUT, y)
 
     @staticmethod
     def backward(ctx, gradient):
@@ -75,19 +78,38 @@ class Convolution(torch.autograd.Function):
             form = [1, 1], [ctx.padding] * 2, [1, 1], False, [0, 0], 1
             direct = torch.ops.aten.convolution_backward
             return *direct(gradient, x, weight, shape, *form, wanted), None
+        of_x = torch.empty_like(x) if wanted[0] else None
+        of_weight = torch.empty_like(weight) if wanted[1] else None
+        of_bias = gradient.sum((0, 2, 3)) if wanted[2] else None
         B, G, A = matrices(x.dtype)
-        of_x = of_weight = of_bias = None
-        products = transform(A.T, cut(gradient, OUT))
-        if wanted[0]:
-            tiles = transform(B.T, products @ transform(G, flat(weight)).mT)
-            of_x = paste(tiles, IN, len(x), x.shape[2:], ctx.padding)
-        if wanted[1]:
+        of_products = transform(A.T, cut(gradient, OUT), "gradient")
+        if of_x is not None:
+            kernels = transform(G, flat(weight), "kernels")
+            paste(transform(B.T, multiply(of_products, kernels.mT)), IN, of_x, ctx.padding)
+        if of_weight is not None:
             tiles = transform(B, cut(x, IN, ctx.padding))  # again, since they take twice x's memory
-            of_weight = transform(G.T, tiles.mT @ products)
-            of_weight = of_weight.permute(2, 1, 0).reshape(weight.shape)
-        if wanted[2]:
-            of_bias = gradient.sum((0, 2, 3))
+            flat(of_weight).copy_(transform(G.T, multiply(tiles.mT, of_products)))
         return of_x, of_weight, of_bias, None
+
+
+class Workspace(threading.local):
+    """Memory for what is computed on the way, kept from call to call.
+
+    Blocks of many megabytes that come and go among those that stay would leave holes of no use.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: dict[tuple[str, torch.dtype], torch.Tensor] = {}
+
+    def of(self, name: str, like: torch.Tensor, *shape: int) -> torch.Tensor:
+        """A tensor of any values; the next one of the same name takes its place."""
+        size, key = math.prod(shape), (name, like.dtype)
+        if key not in self.blocks or self.blocks[key].numel() < size:
+            self.blocks[key] = like.new_empty(size)
+        return self.blocks[key][:size].view(shape)
+
+
+workspace = Workspace()
 
 
 @cache
@@ -102,13 +124,21 @@ def matrices(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     G[-1, -1] = 1
     polynomials = [np.poly(roots)[::-1] for roots in [*others, POINTS]]  # that are 0 there
     B = np.array([np.pad(row, (0, IN - len(row))) for row in polynomials])
-    B, G, A = (torch.from_numpy(np.kron(m, m)).to(dtype) for m in (B, G, A))
-    return B, G, A
+    of_B, of_G, of_A = (torch.from_numpy(np.kron(m, m)).to(dtype) for m in (B, G, A))
+    return of_B, of_G, of_A
 
 
-def transform(matrix: torch.Tensor, tiles: torch.Tensor) -> torch.Tensor:
+def transform(matrix: torch.Tensor, tiles: torch.Tensor, name: str = "transformed"):
     """matrix @ tiles for tiles (numbers of a tile, P, channels)."""
-    return (matrix @ tiles.flatten(1)).unflatten(1, tiles.shape[1:])
+    out = workspace.of(name, tiles, len(matrix), *tiles.shape[1:])
+    torch.mm(matrix, tiles.flatten(1), out=out.flatten(1))
+    return out
+
+
+def multiply(tiles: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
+    """Sums over channels: a matrix product for each number of a tile."""
+    out = workspace.of("products", tiles, *tiles.shape[:2], kernels.shape[2])
+    return torch.bmm(tiles, kernels, out=out)
 
 
 def flat(weight: torch.Tensor) -> torch.Tensor:
@@ -123,26 +153,24 @@ def cut(x: torch.Tensor, side: int, padding: int = 0) -> torch.Tensor:
     """
     n, c, height, width = x.shape
     tall, wide = (covered(length + 2 * padding, side) for length in (height, width))
-    canvas = x.new_zeros(n, tall, wide, c)
+    canvas = workspace.of("canvas", x, n, tall, wide, c).zero_()
     canvas[:, padding : padding + height, padding : padding + width] = x.permute(0, 2, 3, 1)
-    tiles = canvas.unfold(1, side, OUT).unfold(2, side, OUT)
-    return tiles.permute(4, 5, 0, 1, 2, 3).reshape(side**2, -1, c)
+    tiles = canvas.unfold(1, side, OUT).unfold(2, side, OUT).permute(4, 5, 0, 1, 2, 3)
+    return workspace.of("tiles", x, *tiles.shape).copy_(tiles).view(side**2, -1, c)
 
 
-def paste(
-    tiles: torch.Tensor, side: int, n: int, size: Sequence[int], padding: int = 0
-) -> torch.Tensor:
-    """The adjoint of `cut`: (N, C, *size), with the sum of the tiles where they overlap."""
-    height, width = size
-    tall, wide = (covered(length + 2 * padding, side) for length in size)
+def paste(tiles: torch.Tensor, side: int, x: torch.Tensor, padding: int = 0) -> torch.Tensor:
+    """The adjoint of `cut`: fill x with the sums of the tiles where they overlap, and return it."""
+    n, c, height, width = x.shape
+    tall, wide = (covered(length + 2 * padding, side) for length in (height, width))
     rows, columns = (tall - side) // OUT + 1, (wide - side) // OUT + 1
-    canvas = tiles.new_zeros(n, tall, wide, tiles.shape[-1])
+    canvas = workspace.of("canvas", x, n, tall, wide, c).zero_()
     places = product(range(side), repeat=2)
     for (row, column), tile in zip(places, tiles, strict=True):
         below, right = row + OUT * (rows - 1) + 1, column + OUT * (columns - 1) + 1
-        canvas[:, row:below:OUT, column:right:OUT] += tile.view(n, rows, columns, -1)
+        canvas[:, row:below:OUT, column:right:OUT] += tile.view(n, rows, columns, c)
     inner = canvas[:, padding : padding + height, padding : padding + width]
-    return inner.permute(0, 3, 1, 2).contiguous()
+    return x.copy_(inner.permute(0, 3, 1, 2))
 
 
 def covered(length: int, side: int) -> int:
