@@ -54,6 +54,7 @@ def main() -> None:
     results = Results(
         folder,
         measure=model.measure,
+        beside=model.device.type != "cpu",
         aspect_ratio=opt.aspect_ratio,
         also=WandbResults(opt, model.save_dir) if opt.use_wandb else None,
         title=f"{opt.name}: {opt.phase}, checkpoint {label}",

@@ -1,6 +1,7 @@
 """Where test.py puts its results: one picture file per input and label, and a page over them.
 
-Encoding, writing and measuring happen on threads, while the network works on the next pictures.
+Encoding, writing and measuring happen on threads, beside a network on a GPU. One on the processor
+waits for them: its own threads work in step, so that one that shares its core would hold up all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ class Results:
     Args:
         folder: results/NAME/PHASE_EPOCH.
         measure: labels of a result and of its target, for L1, PSNR and SSIM; None: no metrics.
+        beside: whether `add` returns before its results are written.
         aspect_ratio: width over height by which pictures are stretched.
         also: receives the same pictures and metrics.
         page: further arguments of ResultsPage.
@@ -44,16 +46,17 @@ class Results:
         folder: Path,
         *,
         measure: tuple[str, str] | None,
+        beside: bool = True,
         aspect_ratio: float = 1.0,
         also: WandbResults | None = None,
         **page: Any,
     ):
         self.folder, self.measure, self.aspect_ratio = folder, measure, aspect_ratio
-        self.also = also
+        self.also, self.waiting = also, WAITING if beside else 0
         self.metrics: list[dict[str, float]] = []
         self._names = UniqueNames()
         self._threads = ThreadPoolExecutor(THREADS, "results")
-        self._unfinished: deque[tuple[Future, dict[str, Any]]] = deque()
+        self._unfinished: deque[Unfinished] = deque()
         with self._errors_told():
             mkdirs(folder / "images")
             self.page = ResultsPage(folder, **page)
@@ -68,28 +71,31 @@ class Results:
         for i, source in enumerate(sources):
             files = {la: f"{self._names.of(paths[la][i], la)}_{la}.png" for la in pixels}
             result = {"name": self._names.of(source, label), "source": source, "files": files}
-            mine = {la: of_batch[i] for la, of_batch in pixels.items()}
-            self._unfinished.append((self._threads.submit(self._write, mine, files), result))
-            if len(self._unfinished) > WAITING:
-                self._finish_first()
+            pictures = {la: to_array(of_batch[i]) for la, of_batch in pixels.items()}
+            self._unfinished.append(Unfinished(result, pictures, *self._begin(pictures, files)))
+        while len(self._unfinished) > self.waiting:
+            self._finish_first()
 
-    def _write(
-        self, pixels: Mapping[str, torch.Tensor], files: Mapping[str, str]
-    ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-        """Write the files of one input; returns its pictures, (H, W, 3) uint8, and metrics."""
-        pictures = {label: to_array(picture) for label, picture in pixels.items()}
-        for label, picture in pictures.items():
-            save_image(picture, self.folder / "images" / files[label], self.aspect_ratio)
-        if self.measure is None:
-            return pictures, {}
-        result, target = self.measure
-        return pictures, image_metrics(pictures[result], pictures[target])
+    def _begin(
+        self, pictures: Mapping[str, np.ndarray], files: Mapping[str, str]
+    ) -> tuple[Future | None, list[Future]]:
+        """Have the pictures of one input, (H, W, 3) uint8, measured and written."""
+        measured = None
+        if self.measure is not None:  # first, since it takes longer than a file
+            measured = self._threads.submit(image_metrics, *(pictures[la] for la in self.measure))
+        folder, ratio = self.folder / "images", self.aspect_ratio
+        return measured, [
+            self._threads.submit(save_image, picture, folder / files[label], ratio)
+            for label, picture in pictures.items()
+        ]
 
     def _finish_first(self) -> None:
         """Wait for the oldest result, and tell of it: pages show results in the order of inputs."""
-        written, result = self._unfinished.popleft()
+        result, pictures, measured, written = self._unfinished.popleft()
         with self._errors_told():
-            pictures, metrics = written.result()
+            for file in written:
+                file.result()
+            metrics = measured.result() if measured else {}
             self.page.add_result(**result, metrics=metrics)
         if metrics:
             self.metrics.append(metrics)
@@ -119,6 +125,15 @@ class Results:
                 f"{self.folder}: results cannot be written: {first_line(error)}; make room or "
                 "choose another --results_dir"
             ) from error
+
+
+class Unfinished(NamedTuple):
+    """One input's line of the page, its pictures, and what is being done with them."""
+
+    result: dict[str, Any]
+    pictures: dict[str, np.ndarray]
+    measured: Future | None
+    written: list[Future]
 
 
 class UniqueNames:

@@ -133,7 +133,7 @@ class Unsaved(Checkpoints):
 
 def test(setting: Setting) -> list[Row]:
     """test.py with a pix2pix generator; `best` does not compile, which would not pay here, and runs
-    four pictures at once."""
+    eight pictures at once."""
     trained = build(setting, "plain", "pix2pix", "test").model
     trained.save_networks("latest")
     name, size = trained.save_dir.name, setting.num_pictures
@@ -144,7 +144,7 @@ def test(setting: Setting) -> list[Row]:
     def pictures_per_s(variant: str) -> float:
         flags = [*common_line(setting, variant, "pix2pix"), *more, str(setting.folder / "results")]
         if variant == "best":
-            flags += ["--batch_size", "4"]
+            flags += ["--batch_size", "8"]
         command = program("test.py", variant, flags)
         loaded_s, done_s = seconds_until(command, [": weights of ", " results in "])
         totals[variant].append(size / done_s)
@@ -153,7 +153,7 @@ def test(setting: Setting) -> list[Row]:
     samples = in_turns(pictures_per_s, setting.slow_turns)
     return [
         Row(
-            f"test.py on {size} pictures, best by fours and not compiled",
+            f"test.py on {size} pictures, best by eights and not compiled",
             "pictures/s",
             totals,
             rises=True,

@@ -102,7 +102,7 @@ def build(setting: Setting, variant: str, name: str, row: str, more: str = "") -
         model = models.create_model(opt)
         model.setup(opt)
         updates = performance.prepare(model.networks(), model.optimizers, opt, model.device)
-    model.save_dir.mkdir(parents=True, exist_ok=True)
+    options.save(opt)
     return Built(opt, options.text, model, updates)
 
 
