@@ -5,10 +5,10 @@
 Results go to results/NAME/PHASE_EPOCH, with the page index.html.
 """
 
-from util.interrupt import while_importing
+from util.startup import begin_imports
 
 if __name__ == "__main__":
-    while_importing()
+    begin_imports()
 
 import sys
 from pathlib import Path

@@ -5,10 +5,10 @@
 Weights go to checkpoints/NAME, the training page to checkpoints/NAME/web/index.html.
 """
 
-from util.interrupt import while_importing
+from util.startup import begin_imports, skip_dynamo
 
 if __name__ == "__main__":
-    while_importing()
+    begin_imports()
 
 import argparse
 import contextlib
@@ -34,7 +34,6 @@ from util.lock import RunLock
 from util.loggers import Loggers, create_loggers
 from util.loggers.base import Losses
 from util.performance import prepare
-from util.startup import skip_dynamo
 from util.updates import Updates
 from util.util import counted
 

@@ -4,27 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from types import FrameType
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # this file is imported to watch over the import of PyTorch
-    import torch
-
-
-def end_on_ctrl_c(number: int = signal.SIGINT, _: FrameType | None = None) -> None:
-    """Handler of Ctrl-C: end at once, with one line and status 130."""
-    print(f"\n{os.path.basename(sys.argv[0])}: stopped by Ctrl-C", file=sys.stderr, flush=True)
-    os._exit(128 + number)
-
-
-def while_importing() -> None:
-    """Let Ctrl-C end the process until `runtime.run` begins.
-
-    An import would show it as a traceback, or lose it.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
-        signal.signal(signal.SIGINT, end_on_ctrl_c)
+import torch
 
 
 class Interrupt:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import random
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,7 +15,8 @@ import torch
 
 from util import distributed
 from util.errors import ReportedElsewhere, UserError, first_line
-from util.interrupt import Stopped, end_on_ctrl_c
+from util.interrupt import Stopped
+from util.startup import end_imports
 
 show_tracebacks = False  # set by --verbose
 
@@ -119,8 +119,7 @@ def run(main: Callable[[], None]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a folder's name may be more than it can show
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        if signal.getsignal(signal.SIGINT) is end_on_ctrl_c:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        end_imports()
         with distributed.joined():
             main()
     except ReportedElsewhere:

@@ -1,23 +1,51 @@
-"""Start without torch._dynamo, whose import takes as long as all others together.
-
-Several methods of PyTorch's optimizers import it on their first call, only to be left alone by
-torch.compile. Where nothing is compiled, the methods inside those wrappers do the same.
-"""
+"""A start that is quick, and quiet when it is interrupted."""
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
-import torch
+
+def begin_imports() -> None:
+    """Until `end_imports`, let Ctrl-C end the process, and do not look for garbage.
+
+    An import would show Ctrl-C as a traceback, or lose it. What imports make is no garbage, and to
+    look it through again and again takes a sixth of their time.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
+        signal.signal(signal.SIGINT, end_on_ctrl_c)
+    gc.disable()
+
+
+def end_on_ctrl_c(number: int = signal.SIGINT, _: FrameType | None = None) -> None:
+    """Handler of Ctrl-C: end at once, with one line and status 130."""
+    print(f"\n{os.path.basename(sys.argv[0])}: stopped by Ctrl-C", file=sys.stderr, flush=True)
+    os._exit(128 + number)
+
+
+def end_imports() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt again, and garbage be looked for among what is new."""
+    if signal.getsignal(signal.SIGINT) is end_on_ctrl_c:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.freeze()
+    gc.enable()
 
 
 def skip_dynamo() -> None:
-    """Let Adam work without torch._dynamo; for programs that compile nothing.
+    """Let Adam work without torch._dynamo, whose import takes as long as all others together.
 
-    To be called before the first optimizer is made. Leaves alone what is not wrapped as in PyTorch
+    Several methods of PyTorch's optimizers import it on their first call, only to be left alone by
+    torch.compile. Where nothing is compiled, the methods inside those wrappers do the same. To be
+    called before the first optimizer is made. Leaves alone what is not wrapped as in PyTorch
     2.13: then a start takes longer, and that is all.
     """
+    import torch  # here, since this file comes before all imports
+
     base, adam = torch.optim.Optimizer, torch.optim.Adam
     for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
         inner = inside_dynamo_wrapper(getattr(base, name, None))
@@ -27,7 +55,7 @@ def skip_dynamo() -> None:
     step = inside_dynamo_wrapper(adam.step)
     if step is not None:
 
-        def step_with_grad_mode(self: torch.optim.Adam, *args: Any, **kwargs: Any) -> Any:
+        def step_with_grad_mode(self: Any, *args: Any, **kwargs: Any) -> Any:
             with torch.set_grad_enabled(self.defaults["differentiable"]):  # as its wrapper does
                 return step(self, *args, **kwargs)
 
