@@ -49,10 +49,10 @@ def prepare(
         if scaler is None:  # which leaves out whole steps, as hooks of optimizers expect it
             fuse(optimizer, device)
     for name, net in networks.items():
+        norm_without_view(net)
         if wants_channels_last(opt, dtype, device):
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        norm_without_view(net)
-        if device.type == "cpu" and dtype is torch.float32 and not opt.compile:
+        elif device.type == "cpu" and dtype is torch.float32 and not opt.compile:
             use_winograd(net)
         if optimizers and opt.grad_checkpoint and name.startswith("G"):
             recompute(net)

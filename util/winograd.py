@@ -22,7 +22,6 @@ from itertools import product
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 OUT, IN = 4, 6  # sides of a tile: of the output, and of the input that it is made from
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)  # exact in binary
@@ -47,9 +46,11 @@ def gains(layer: nn.Conv2d) -> bool:
 def convolve(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     """What `layer` makes of x, (N, C, H, W)."""
     padding = int(layer.padding[0])
-    rows, columns = (-(-(side + 2 * padding - 2) // OUT) for side in x.shape[2:])
-    if len(x) * rows * columns < LEAST_TILES:
-        return F.conv2d(x, layer.weight, layer.bias, padding=padding)
+    sides = [-(-(length + 2 * padding - 2) // OUT) for length in x.shape[-2:]]
+    many = x.ndim == 4 and min(sides) > 0 and len(x) * math.prod(sides) >= LEAST_TILES
+    # A model file may have a precision of its own.
+    if not many or x.dtype != layer.weight.dtype or torch.is_autocast_enabled("cpu"):
+        return nn.Conv2d.forward(layer, x)
     return Convolution.apply(x, layer.weight, layer.bias, padding)
 
 
@@ -105,7 +106,8 @@ class Workspace(threading.local):
         """A tensor of any values; the next one of the same name takes its place."""
         size, key = math.prod(shape), (name, like.dtype)
         if key not in self.blocks or self.blocks[key].numel() < size:
-            self.blocks[key] = like.new_empty(size)
+            with torch.inference_mode(False):  # made inside it, it could not be used outside
+                self.blocks[key] = like.new_empty(size)
         return self.blocks[key][:size].view(shape)
 
 
