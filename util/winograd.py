@@ -48,10 +48,12 @@ def convolve(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     padding = int(layer.padding[0])
     sides = [-(-(length + 2 * padding - 2) // OUT) for length in x.shape[-2:]]
     many = x.ndim == 4 and min(sides) > 0 and len(x) * math.prod(sides) >= LEAST_TILES
-    # A model file may have a precision of its own.
-    if not many or x.dtype != layer.weight.dtype or torch.is_autocast_enabled("cpu"):
-        return nn.Conv2d.forward(layer, x)
-    return Convolution.apply(x, layer.weight, layer.bias, padding)
+    # A model file may set a precision of its own, in which the transforms would round too much.
+    dtypes = {x.dtype, layer.weight.dtype}
+    precise = dtypes in ({torch.float32}, {torch.float64}) and not torch.is_autocast_enabled("cpu")
+    if many and precise:
+        return Convolution.apply(x, layer.weight, layer.bias, padding)
+    return nn.Conv2d.forward(layer, x)
 
 
 class Convolution(torch.autograd.Function):
@@ -80,7 +82,7 @@ class Convolution(torch.autograd.Function):
             direct = torch.ops.aten.convolution_backward
             return *direct(gradient, x, weight, shape, *form, wanted), None
         of_x = torch.empty_like(x) if wanted[0] else None
-        of_weight = torch.empty_like(weight) if wanted[1] else None
+        of_weight = weight.new_empty(weight.shape) if wanted[1] else None
         of_bias = gradient.sum((0, 2, 3)) if wanted[2] else None
         B, G, A = matrices(x.dtype)
         of_products = transform(A.T, cut(gradient, OUT), "gradient")
@@ -119,7 +121,7 @@ def matrices(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     """B', G and A' for tiles that are flattened: each is its Kronecker product with itself."""
     infinity = np.eye(OUT)[-1:]
     powers = np.vander(POINTS, OUT, increasing=True)
-    A = np.concatenate([powers, infinity]).T
+    A = np.concatenate([powers, infinity]).T  # a polynomial's value at infinity: its leading term
     others = [[q for q in POINTS if q != p] for p in POINTS]
     scale = [[np.prod(np.subtract(p, rest))] for p, rest in zip(POINTS, others, strict=True)]
     G = np.concatenate([powers / scale, infinity])[:, [0, 1, 2]]
@@ -130,7 +132,7 @@ def matrices(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     return of_B, of_G, of_A
 
 
-def transform(matrix: torch.Tensor, tiles: torch.Tensor, name: str = "transformed"):
+def transform(matrix: torch.Tensor, tiles: torch.Tensor, name: str = "transformed") -> torch.Tensor:
     """matrix @ tiles for tiles (numbers of a tile, P, channels)."""
     out = workspace.of(name, tiles, len(matrix), *tiles.shape[1:])
     torch.mm(matrix, tiles.flatten(1), out=out.flatten(1))

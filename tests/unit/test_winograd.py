@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from models import networks
 from util.recompute import recompute
-from util.winograd import LEAST_CHANNELS, Convolution, use_winograd
+from util.winograd import LEAST_CHANNELS, Convolution, use_winograd, workspace
 
 CASES = [  # (N, C, height, width), kernels, padding
     ((1, 5, 18, 18), 7, 0),  # as many tiles as fit
@@ -79,6 +79,27 @@ def test_each_layer_gives_what_it_gave(layer, served):
     found = layer(x)
     assert torch.equal(found, expected) is not served
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_a_precision_of_the_models_own_is_left_alone():
+    layer = nn.Conv2d(LEAST_CHANNELS, LEAST_CHANNELS, 3)
+    x = torch.randn(1, LEAST_CHANNELS, 34, 34)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = layer(x)
+        use_winograd(layer)
+        assert torch.equal(layer(x), expected)
+
+
+def test_a_layer_serves_training_after_inference():
+    """What is kept from call to call must not be of the kind that autograd refuses."""
+    layer = nn.Conv2d(LEAST_CHANNELS, LEAST_CHANNELS, 3)
+    use_winograd(layer)
+    x = torch.randn(1, LEAST_CHANNELS, 50, 50, requires_grad=True)
+    workspace.blocks.clear()  # of what other tests have left
+    with torch.inference_mode():
+        layer(x)
+    layer(x).sum().backward()
+    assert x.grad is not None
 
 
 def test_few_pixels_are_convolved_directly():
