@@ -7,92 +7,120 @@ by number, instead of 144:
     y = A' [ sum over channels of (G w G') * (B' x B) ] A
 
 The matrices evaluate and interpolate polynomials at five points and at infinity (Toom and Cook).
-The points decide about the rounding errors: with these, those of the output and of the input's
-gradient are five times those of a direct convolution, those of the weights' gradient the same.
-On GPUs cuDNN chooses such algorithms by itself; oneDNN, PyTorch's library for processors, has none.
+The points decide about the rounding errors: with these, those of outputs and gradients are about
+five times those of a direct convolution. On GPUs cuDNN chooses such algorithms by itself; on processors PyTorch asks for direct ones.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
 from functools import cache, partial
 from itertools import product
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 OUT, IN = 4, 6  # sides of a tile: of the output, and of the input that it is made from
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)  # exact in binary
 LEAST_CHANNELS, LEAST_TILES = 256, 64  # below, the transforms cost more than the products save
+STRIP_TILES = 512  # are computed at once; more take more memory, and leave the processor's cache
 
 
 def use_winograd(net: nn.Module) -> None:
     """Let the convolutions of a network on a processor compute so where that is faster."""
     for layer in net.modules():
-        if type(layer) is nn.Conv2d and gains(layer):
+        if type(layer) is nn.Conv2d and is_served(layer):
             layer.forward = partial(convolve, layer)  # type: ignore[method-assign]
 
 
-def gains(layer: nn.Conv2d) -> bool:
+def is_served(layer: nn.Conv2d) -> bool:
     """Whether a layer is of the kind computed here, with channels enough."""
     form = layer.kernel_size, layer.stride, layer.dilation, layer.groups, layer.padding_mode
     padded_alike = layer.padding in ((0, 0), (1, 1))
     many = min(layer.in_channels, layer.out_channels) >= LEAST_CHANNELS
-    return form == ((3, 3), (1, 1), (1, 1), 1, "zeros") and padded_alike and many
+    own = "forward" not in vars(layer)  # which a model file may have replaced
+    return form == ((3, 3), (1, 1), (1, 1), 1, "zeros") and padded_alike and many and own
 
 
-def convolve(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
-    """What `layer` makes of x, (N, C, H, W)."""
+def convolve(layer: nn.Conv2d, input: torch.Tensor) -> torch.Tensor:
+    """What `layer` makes of its input, (N, C, H, W)."""
     padding = int(layer.padding[0])
-    sides = [-(-(length + 2 * padding - 2) // OUT) for length in x.shape[-2:]]
-    many = x.ndim == 4 and min(sides) > 0 and len(x) * math.prod(sides) >= LEAST_TILES
+    sides = [-(-(length + 2 * padding - 2) // OUT) for length in input.shape[-2:]]
+    many = min(sides) > 0 and len(input) * math.prod(sides) >= LEAST_TILES
+    fits = input.ndim == 4 and input.shape[1] == layer.in_channels
     # A model file may set a precision of its own, in which the transforms would round too much.
-    dtypes = {x.dtype, layer.weight.dtype}
+    dtypes = {input.dtype, layer.weight.dtype}
     precise = dtypes in ({torch.float32}, {torch.float64}) and not torch.is_autocast_enabled("cpu")
-    if many and precise:
-        return Convolution.apply(x, layer.weight, layer.bias, padding)
-    return nn.Conv2d.forward(layer, x)
+    if not (many and fits and precise):
+        return nn.Conv2d.forward(layer, input)
+    if padding:
+        input = F.pad(input, [padding] * 4)
+    return Convolution.apply(input, layer.weight, layer.bias)
 
 
 class Convolution(torch.autograd.Function):
-    """F.conv2d(x, weight, bias, padding=padding) for weights (K, C, 3, 3)."""
+    """F.conv2d(x, weight, bias) for weights (K, C, 3, 3)."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, padding):
+    def forward(ctx, x, weight, bias):
         ctx.save_for_backward(x, weight, bias)
-        ctx.padding = padding
-        height, width = (side + 2 * padding - 2 for side in x.shape[2:])
-        y = x.new_empty(len(x), len(weight), height, width)
-        B, G, A = matrices(x.dtype)
-        tiles, kernels = transform(B, cut(x, IN, padding)), transform(G, flat(weight), "kernels")
-        tiles = transform(A, multiply(tiles, kernels))
-        if bias is not None:
-            tiles += bias
-        return paste(tiles, OUT, y)
+        B_t, G, A_t = matrices(x.dtype)
+        y = x.new_empty(len(x), len(weight), x.shape[2] - 2, x.shape[3] - 2)
+        kernels = transform(G, flat(weight), "kernels")
+        for x_strip, y_strip in strips(x, y):
+            products = multiply(transform(B_t, cut(x_strip, IN)), kernels)
+            tiles = transform(A_t, products)
+            if bias is not None:
+                tiles += bias
+            paste(tiles, OUT, y_strip)
+        return y
 
     @staticmethod
     def backward(ctx, gradient):
         x, weight, bias = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[:3]
+        wanted = ctx.needs_input_grad
         if torch.is_grad_enabled():  # the gradient is to be differentiated itself
             shape = None if bias is None else bias.shape
-            form = [1, 1], [ctx.padding] * 2, [1, 1], False, [0, 0], 1
-            direct = torch.ops.aten.convolution_backward
-            return *direct(gradient, x, weight, shape, *form, wanted), None
-        of_x = torch.empty_like(x) if wanted[0] else None
-        of_weight = weight.new_empty(weight.shape) if wanted[1] else None
-        of_bias = gradient.sum((0, 2, 3)) if wanted[2] else None
-        B, G, A = matrices(x.dtype)
-        of_products = transform(A.T, cut(gradient, OUT), "gradient")
-        if of_x is not None:
-            kernels = transform(G, flat(weight), "kernels")
-            paste(transform(B.T, multiply(of_products, kernels.mT)), IN, of_x, ctx.padding)
-        if of_weight is not None:
-            tiles = transform(B, cut(x, IN, ctx.padding))  # again, since they take twice x's memory
-            flat(of_weight).copy_(transform(G.T, multiply(tiles.mT, of_products)))
-        return of_x, of_weight, of_bias, None
+            form = [1, 1], [0, 0], [1, 1], False, [0, 0], 1
+            return torch.ops.aten.convolution_backward(gradient, x, weight, shape, *form, wanted)
+        B_t, G, A_t = matrices(x.dtype)
+        of_x = x.new_empty(x.shape) if wanted[0] else x
+        kernels = transform(G, flat(weight), "kernels")
+        of_kernels = workspace.of("of_kernels", x, *kernels.shape).zero_()
+        if wanted[0]:
+            of_x[:, :, :2] = 0
+        for (x_strip, y_strip), (of_x_strip, _) in zip(
+            strips(x, gradient), strips(of_x, gradient), strict=True
+        ):
+            of_products = transform(A_t.T, cut(y_strip, OUT), "of_products")
+            if wanted[0]:
+                above = of_x_strip[:, :, :2].clone()  # of these rows the last strip has a part
+                paste(transform(B_t.T, multiply(of_products, kernels.mT)), IN, of_x_strip)
+                of_x_strip[:, :, :2] += above
+            if wanted[1]:  # tiles of x are made again: to keep them would take twice its memory
+                of_kernels.baddbmm_(transform(B_t, cut(x_strip, IN)).mT, of_products)
+        of_weight = of_bias = None
+        if wanted[1]:
+            kernel = transform(G.T, of_kernels).unflatten(0, (3, 3)).permute(3, 2, 0, 1)
+            of_weight = weight.new_empty(weight.shape).copy_(kernel)
+        if wanted[2]:
+            of_bias = gradient.sum((0, 2, 3))
+        return of_x if wanted[0] else None, of_weight, of_bias
+
+
+def strips(x: torch.Tensor, y: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Views of the input and the output of a convolution, of at most STRIP_TILES tiles if they can.
+
+    Each is of one sample and some rows of tiles; inputs share two rows with the next.
+    """
+    rows = OUT * max(1, STRIP_TILES // -(-y.shape[3] // OUT))
+    for sample, top in product(range(len(y)), range(0, y.shape[2], rows)):
+        here = slice(sample, sample + 1)
+        yield x[here, :, top : top + rows + 2], y[here, :, top : top + rows]
 
 
 class Workspace(threading.local):
@@ -118,7 +146,7 @@ workspace = Workspace()
 
 @cache
 def matrices(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """B', G and A' for tiles that are flattened: each is its Kronecker product with itself."""
+    """B', G and A', each as its Kronecker product with itself: for tiles that are flattened."""
     infinity = np.eye(OUT)[-1:]
     powers = np.vander(POINTS, OUT, increasing=True)
     A = np.concatenate([powers, infinity]).T  # a polynomial's value at infinity: its leading term
@@ -150,31 +178,30 @@ def flat(weight: torch.Tensor) -> torch.Tensor:
     return weight.flatten(2).permute(2, 1, 0)
 
 
-def cut(x: torch.Tensor, side: int, padding: int = 0) -> torch.Tensor:
+def cut(x: torch.Tensor, side: int) -> torch.Tensor:
     """Tiles of x, (N, C, H, W), each OUT pixels from the last, as (side * side, P, C).
 
-    Zeros stand around x, and where the last tiles reach beyond it.
+    Where the last tiles reach beyond it, x goes on with zeros.
     """
     n, c, height, width = x.shape
-    tall, wide = (covered(length + 2 * padding, side) for length in (height, width))
+    tall, wide = (covered(length, side) for length in (height, width))
     canvas = workspace.of("canvas", x, n, tall, wide, c).zero_()
-    canvas[:, padding : padding + height, padding : padding + width] = x.permute(0, 2, 3, 1)
+    canvas[:, :height, :width] = x.permute(0, 2, 3, 1)
     tiles = canvas.unfold(1, side, OUT).unfold(2, side, OUT).permute(4, 5, 0, 1, 2, 3)
     return workspace.of("tiles", x, *tiles.shape).copy_(tiles).view(side**2, -1, c)
 
 
-def paste(tiles: torch.Tensor, side: int, x: torch.Tensor, padding: int = 0) -> torch.Tensor:
-    """The adjoint of `cut`: fill x with the sums of the tiles where they overlap, and return it."""
+def paste(tiles: torch.Tensor, side: int, x: torch.Tensor) -> None:
+    """The adjoint of `cut`: fill x with the sums of the tiles where they overlap."""
     n, c, height, width = x.shape
-    tall, wide = (covered(length + 2 * padding, side) for length in (height, width))
+    tall, wide = (covered(length, side) for length in (height, width))
     rows, columns = (tall - side) // OUT + 1, (wide - side) // OUT + 1
     canvas = workspace.of("canvas", x, n, tall, wide, c).zero_()
     places = product(range(side), repeat=2)
     for (row, column), tile in zip(places, tiles, strict=True):
         below, right = row + OUT * (rows - 1) + 1, column + OUT * (columns - 1) + 1
         canvas[:, row:below:OUT, column:right:OUT] += tile.view(n, rows, columns, c)
-    inner = canvas[:, padding : padding + height, padding : padding + width]
-    return x.copy_(inner.permute(0, 3, 1, 2))
+    x.copy_(canvas[:, :height, :width].permute(0, 3, 1, 2))
 
 
 def covered(length: int, side: int) -> int:

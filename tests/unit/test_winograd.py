@@ -9,10 +9,11 @@ from models import networks
 from util.recompute import recompute
 from util.winograd import LEAST_CHANNELS, Convolution, use_winograd, workspace
 
-CASES = [  # (N, C, height, width), kernels, padding
-    ((1, 5, 18, 18), 7, 0),  # as many tiles as fit
-    ((2, 5, 17, 23), 7, 1),  # the last tiles reach beyond the border
-    ((3, 4, 3, 3), 6, 0),  # one pixel of output
+CASES = [  # (N, C, height, width), kernels
+    ((1, 5, 18, 18), 7),  # as many tiles as fit
+    ((2, 5, 21, 27), 7),  # the last tiles reach beyond the border
+    ((3, 4, 3, 3), 6),  # one pixel of output
+    ((1, 1, 9, 6), 1),
 ]
 
 
@@ -23,11 +24,13 @@ def leaves(shape, kernels, dtype=torch.float64):
     return [torch.randn(s, dtype=dtype, requires_grad=True) for s in shapes]
 
 
-@pytest.mark.parametrize("shape, kernels, padding", CASES)
-def test_outputs_and_gradients_are_those_of_a_convolution(shape, kernels, padding):
+@pytest.mark.parametrize("strip_tiles", [512, 8, 1], ids="at most {} tiles at once".format)
+@pytest.mark.parametrize("shape, kernels", CASES)
+def test_outputs_and_gradients_are_those_of_a_convolution(shape, kernels, strip_tiles, monkeypatch):
+    monkeypatch.setattr("util.winograd.STRIP_TILES", strip_tiles)
     x, weight, bias = leaves(shape, kernels)
-    expected = F.conv2d(x, weight, bias, padding=padding)
-    found = Convolution.apply(x, weight, bias, padding)
+    expected = F.conv2d(x, weight, bias)
+    found = Convolution.apply(x, weight, bias)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     upstream = torch.randn_like(expected)
     for one, other in zip(
@@ -42,19 +45,26 @@ def test_gradients_can_be_differentiated():
     """A gradient penalty asks for it."""
     x, weight, bias = leaves((1, 3, 10, 10), 4)
     penalties = []
-    for convolution in (Convolution.apply, lambda x, w, b, p: F.conv2d(x, w, b, padding=p)):
-        output = convolution(x, weight, bias, 1).square().sum()
+    for convolution in (Convolution.apply, F.conv2d):
+        output = convolution(x, weight, bias).square().sum()
         (slope,) = torch.autograd.grad(output, x, create_graph=True)
         penalties.append(torch.autograd.grad(slope.norm(), (x, weight, bias)))
     torch.testing.assert_close(penalties[0], penalties[1], rtol=1e-10, atol=1e-10)
 
 
-def test_rounding_stays_within_ten_times_that_of_a_direct_convolution():
-    x, weight, _ = leaves((1, 256, 18, 18), 64)
-    exact = F.conv2d(x, weight)
-    x, weight = x.float(), weight.float()
-    direct = (F.conv2d(x, weight) - exact).std()
-    assert (Convolution.apply(x, weight, None, 0) - exact).std() < 10 * direct
+def test_rounding_stays_near_that_of_a_direct_convolution():
+    exact = leaves((1, 256, 18, 18), 64)
+    single = [leaf.detach().float().requires_grad_() for leaf in exact]
+
+    def results(convolution, x, weight, bias):
+        y = convolution(x, weight, bias)
+        upstream = torch.linspace(-1, 1, y.numel()).view(y.shape).to(y.dtype)
+        return [y, *torch.autograd.grad(y, (x, weight), upstream)]
+
+    truth = results(F.conv2d, *exact)
+    direct, found = results(F.conv2d, *single), results(Convolution.apply, *single)
+    for true, usual, here in zip(truth, direct, found, strict=True):
+        assert (here - true).std() < 10 * (usual - true).std()
 
 
 @pytest.mark.parametrize(
