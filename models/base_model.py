@@ -55,10 +55,8 @@ class BaseModel(ABC):
         self.isTrain: bool = opt.isTrain
         self.device = resolve_device(opt.device)
         self.gpu_ids = [self.device.index or 0] if self.device.type == "cuda" else []
-        # Whether a network treats each sample of a batch alone, without statistics or chance.
-        self.per_sample = opt.norm in ("instance", "none") and opt.no_dropout
         # On a processor inputs are faster one by one: what a layer makes of one stays in the cache.
-        self.joins_inputs = self.per_sample and self.device.type != "cpu"
+        self.joins_inputs = self.device.type != "cpu"
         self.save_dir = Path(opt.checkpoints_dir) / opt.name
         self.model_names: list[str] = []
         self.loss_names: list[str] = []
@@ -332,7 +330,7 @@ class BaseModel(ABC):
     def together(self, net: nn.Module, *inputs: torch.Tensor) -> Sequence[torch.Tensor]:
         """net(x) for each input, in one call where that gives the same results and is faster."""
         same_size = all(x.shape[1:] == inputs[0].shape[1:] for x in inputs)
-        if not (self.joins_inputs and same_size):
+        if not (self.joins_inputs and same_size and treats_samples_alone(net)):
             return [net(x) for x in inputs]
         return net(torch.cat(inputs)).split([len(x) for x in inputs])
 
@@ -347,6 +345,12 @@ class BaseModel(ABC):
                 f"{type(self).__name__}.{names} promises an attribute {attribute}, which is not set"
             )
         return getattr(self, attribute)
+
+
+def treats_samples_alone(net: nn.Module) -> bool:
+    """Whether what a network makes of a sample depends neither on the batch nor on chance."""
+    mixes = nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd
+    return not any(isinstance(layer, mixes) for layer in net.modules())
 
 
 def require_shapes(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from util.errors import UserError
-from util.recompute import recompute
+from util.recompute import keeps_statistics, recompute
 from util.updates import Update, Updates
 from util.winograd import use_winograd
 
@@ -55,11 +56,17 @@ def prepare(
         elif device.type == "cpu" and dtype is torch.float32 and not opt.compile:
             use_winograd(net)
         if optimizers and opt.grad_checkpoint and name.startswith("G"):
+            if opt.compile and keeps_statistics(net.modules()):
+                raise UserError(
+                    "--compile with --grad_checkpoint: batch norms, whose running averages must "
+                    "see a batch once, are not compiled then; leave out one of the two, or pass "
+                    "--norm instance"
+                )
             recompute(net)
         if opt.compile:
             net.forward = torch.compile(net.forward, dynamic=False)  # type: ignore[method-assign]
         if dtype is not torch.float32:
-            # Outside: what autocast enters is not cached when compiled.
+            # After compiling: autocast keeps cast weights from call to call only if it is outside.
             run_in(net, dtype, device, scalers.get(id(next(net.parameters(), None))))
     return Updates(updates, networks.values())
 
@@ -129,21 +136,41 @@ def run_in(
     so that small ones are not lost in fp16 (arXiv:1710.03740, section 3.2); those of its weights
     are divided by the optimizer's update.
     """
-    forward: Callable[..., torch.Tensor] = net.forward
+    forward = partial(run_mixed, net.forward, device.type, dtype)
+    if scaler is not None:
+        forward = partial(run_scaled, forward, scaler, device)
+    net.forward = forward  # type: ignore[method-assign]
 
-    def mixed(*inputs: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device.type, dtype):
-            output = forward(*inputs)
-        return output.float()
 
-    def scaled(*inputs: torch.Tensor) -> torch.Tensor:
-        assert scaler is not None
-        scale = scaler.scale(torch.ones((), device=device))
-        return ScaleGradient.apply(
-            mixed(*(ScaleGradient.apply(x, 1 / scale) for x in inputs)), scale
-        )
+def run_mixed(
+    forward: Callable[..., Any], kind: str, dtype: torch.dtype, *inputs: Any, **named: Any
+) -> Any:
+    with torch.autocast(kind, dtype):
+        output = forward(*inputs, **named)
+    return on_floats(torch.Tensor.float, output)
 
-    net.forward = mixed if scaler is None else scaled  # type: ignore[method-assign]
+
+def run_scaled(
+    forward: Callable[..., Any],
+    scaler: torch.amp.GradScaler,
+    device: torch.device,
+    *inputs: Any,
+    **named: Any,
+) -> Any:
+    scale = scaler.scale(torch.ones((), device=device))
+    inputs, named = on_floats(lambda x: ScaleGradient.apply(x, 1 / scale), (inputs, named))
+    return on_floats(lambda x: ScaleGradient.apply(x, scale), forward(*inputs, **named))
+
+
+def on_floats(change: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
+    """`value` with each floating-point tensor in it changed, in tuples, lists and dicts too."""
+    if isinstance(value, torch.Tensor):
+        return change(value) if value.is_floating_point() else value
+    if isinstance(value, dict):
+        return {key: on_floats(change, inner) for key, inner in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(on_floats(change, inner) for inner in value)
+    return value
 
 
 def create_scaler(device: torch.device) -> torch.amp.GradScaler:

@@ -6,7 +6,7 @@ For the gradients it computes it anew, unit by unit. Source: arXiv:1604.06174.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -45,8 +45,11 @@ def units_of(sequential: nn.Sequential) -> list[Unit]:
 def run(units: list[Unit], x: torch.Tensor) -> torch.Tensor:
     for unit in units:
         if len(unit) > 1 and torch.is_grad_enabled():
-            again = partial(contexts, unit)
-            x = checkpoint(partial(chain, unit), x, use_reentrant=False, context_fn=again)
+            # Only where needed: torch.compile leaves out what has contexts of its own.
+            around: dict[str, Any] = {}
+            if keeps_statistics(unit):
+                around["context_fn"] = partial(contexts, unit)
+            x = checkpoint(partial(chain, unit), x, use_reentrant=False, **around)
         else:
             x = chain(unit, x)
     return x
@@ -56,6 +59,10 @@ def chain(unit: Unit, x: torch.Tensor) -> torch.Tensor:
     for layer in unit:
         x = layer(x)
     return x
+
+
+def keeps_statistics(layers: Iterable[nn.Module]) -> bool:
+    return any(getattr(layer, "track_running_stats", False) for layer in layers)
 
 
 Context = contextlib.AbstractContextManager[None]

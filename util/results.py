@@ -1,7 +1,7 @@
 """Where test.py puts its results: one picture file per input and label, and a page over them.
 
 Encoding, writing and measuring happen on threads, beside a network on a GPU. One on the processor
-waits for them: its own threads work in step, so that one that shares its core would hold up all.
+waits for them: it splits each layer evenly over the cores, and a core that also writes delays all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from util.metrics import image_metrics
 from util.util import mkdirs, save_image, to_array, to_bytes
 
 THREADS = min(4, os.cpu_count() or 1)
-WAITING = 4 * THREADS  # results at most; each holds the pictures of one input
+WAITING = 4 * THREADS  # results that may be unfinished; each holds the pictures of one input
 
 
 class Results:
@@ -52,7 +52,7 @@ class Results:
         **page: Any,
     ):
         self.folder, self.measure, self.aspect_ratio = folder, measure, aspect_ratio
-        self.also, self.waiting = also, WAITING if beside else 0
+        self.also, self.most_unfinished = also, WAITING if beside else 0
         self.metrics: list[dict[str, float]] = []
         self._names = UniqueNames()
         self._threads = ThreadPoolExecutor(THREADS, "results")
@@ -73,7 +73,7 @@ class Results:
             result = {"name": self._names.of(source, label), "source": source, "files": files}
             pictures = {la: to_array(of_batch[i]) for la, of_batch in pixels.items()}
             self._unfinished.append(Unfinished(result, pictures, *self._begin(pictures, files)))
-        while len(self._unfinished) > self.waiting:
+        while len(self._unfinished) > self.most_unfinished:
             self._finish_first()
 
     def _begin(

@@ -8,7 +8,8 @@ by number, instead of 144:
 
 The matrices evaluate and interpolate polynomials at five points and at infinity (Toom and Cook).
 The points decide about the rounding errors: with these, those of outputs and gradients are about
-five times those of a direct convolution. On GPUs cuDNN chooses such algorithms by itself; on processors PyTorch asks for direct ones.
+five times those of a direct convolution. On GPUs cuDNN chooses such algorithms by itself; on
+processors PyTorch asks for direct ones.
 """
 
 from __future__ import annotations

@@ -10,13 +10,22 @@ import torch
 import data
 import models
 from models import networks
+from models.base_model import treats_samples_alone
 from options.train_options import TrainOptions
 from util import runtime
 from util.averages import Averages
 from util.errors import UserError
-from util.performance import fuse, prepare, resolve_precision, run_in
+from util.performance import (
+    create_scaler,
+    fuse,
+    norm_without_view,
+    prepare,
+    resolve_precision,
+    run_in,
+)
 from util.recompute import recompute
 from util.updates import Update
+from util.winograd import LEAST_CHANNELS
 
 CPU = torch.device("cpu")
 
@@ -35,7 +44,7 @@ def build(pictures, model_name, *flags, prepared, dtype=torch.float32):
     model.setup(opt)
     if prepared:
         prepare(model.networks(), model.optimizers, opt, model.device)
-        model.joins_inputs = model.per_sample  # as on GPUs
+        model.joins_inputs = True  # as on GPUs
     else:
         model.joins_inputs = False  # one call per input, as the paper writes it
     for net in model.networks().values():
@@ -275,6 +284,98 @@ def test_a_compiled_network_gives_the_same_and_keeps_its_keys():
     prepare({"D": net}, [], Namespace(precision="fp32", channels_last="auto", compile=True), CPU)
     torch.testing.assert_close(net(picture), plain, rtol=1e-4, atol=1e-5)
     assert list(net.state_dict()) == keys
+
+
+@pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler")
+def test_recomputed_layers_are_compiled_whole():
+    net = networks.define_D(3, 4, "pixel", norm="instance")
+    picture = torch.randn(1, 3, 16, 16)
+    net(picture).square().sum().backward()
+    plain = [p.grad.clone() for p in net.parameters()]
+    flags = Namespace(precision="fp32", channels_last="auto", compile=True, grad_checkpoint=True)
+    flags.grad_accum, flags.gan_mode, flags.norm = 1, "lsgan", "instance"
+    prepare({"G": net}, [torch.optim.Adam(net.parameters())], flags, CPU)
+    net.zero_grad()
+    torch._dynamo.utils.counters.clear()
+    net(picture).square().sum().backward()
+    assert not torch._dynamo.utils.counters["graph_break"]
+    for parameter, gradient in zip(net.parameters(), plain, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-3)
+
+
+def test_recomputed_batch_norms_are_not_compiled():
+    net = networks.define_D(3, 4, "pixel", norm="batch")
+    flags = Namespace(precision="fp32", channels_last="auto", compile=True, grad_checkpoint=True)
+    flags.grad_accum, flags.gan_mode, flags.norm = 1, "lsgan", "batch"
+    with pytest.raises(UserError, match="--compile with --grad_checkpoint"):
+        prepare({"G": net}, [torch.optim.Adam(net.parameters())], flags, CPU)
+
+
+@pytest.mark.parametrize(
+    "flags, served",
+    [
+        ({}, True),
+        ({"compile": True}, False),
+        ({"channels_last": True}, False),
+        ({"precision": "bf16"}, resolve_precision("bf16", CPU) is torch.float32),
+    ],
+    ids=str,
+)
+def test_winograd_is_for_plain_single_precision(flags, served):
+    layer = torch.nn.Conv2d(LEAST_CHANNELS, LEAST_CHANNELS, 3)
+    usual = {"precision": "fp32", "channels_last": "auto", "compile": False, "norm": "instance"}
+    prepare({"G": layer}, [], Namespace(**{**usual, **flags}), CPU)
+    assert ("convolve" in repr(layer.forward)) is served
+
+
+def test_instance_norm_of_one_picture_gives_the_same_bits():
+    x = torch.randn(1, 4, 9, 9)
+    results = []
+    for change in (lambda net: None, norm_without_view):
+        net = torch.nn.Sequential(torch.nn.InstanceNorm2d(4), torch.nn.ReLU(inplace=True))
+        change(net)
+        leaf = x.clone().requires_grad_()
+        y = net(leaf)
+        results.append([y, *torch.autograd.grad(y.square().sum(), leaf)])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize(
+    "layer, alone",
+    [
+        (torch.nn.InstanceNorm2d(4), True),
+        (torch.nn.BatchNorm2d(4), False),
+        (torch.nn.Dropout(), False),
+    ],
+    ids=str,
+)
+def test_what_mixes_samples_is_seen_in_the_network(layer, alone):
+    assert treats_samples_alone(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), layer)) is alone
+
+
+class Encoder(torch.nn.Module):
+    """A generator of a model file, which may give a list of features instead."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 3, 3)
+
+    def forward(self, x, features=False):
+        y = self.layer(x)
+        return [y, y.sum()] if features else y
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_networks_of_model_files_take_names_and_give_lists(dtype):
+    net = Encoder()
+    x = torch.rand(1, 3, 8, 8)
+    run_in(net, dtype, CPU, create_scaler(CPU) if dtype is torch.float16 else None)
+    y, total = net(x, features=True)
+    assert y.dtype == total.dtype == torch.float32
+    assert torch.equal(net(x), y)
+    other = copy.deepcopy(net)
+    torch.nn.init.zeros_(other.layer.weight)
+    assert torch.equal(net(x), y) and not torch.equal(other(x), y)
 
 
 def test_channels_last_changes_the_layout_alone():
