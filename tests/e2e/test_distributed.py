@@ -139,6 +139,7 @@ def test_syncbatch_leaves_out_pictures_that_do_not_go_round(trainer, pictures, t
 
 def test_syncbatch_with_fewer_pictures_than_processes(trainer, pictures, tmp_path):
     flags = f"{TINY} --model pix2pix --norm syncbatch --dataroot {pictures.two_folders(1)}"
+    flags += " --n_epochs 1 --n_epochs_decay 0"
     run(trainer, tmp_path, flags, 2, ends=2)
     errors = told(tmp_path)
     assert errors.count("error:") == 1 and "1 image, but --norm syncbatch needs" in errors
