@@ -12,6 +12,8 @@ from pathlib import Path
 from data.base_dataset import BaseDataset
 from data.cache import create_cache
 from data.loader import Loader
+from util import distributed
+from util.errors import ReportedElsewhere, UserError
 from util.registry import Registry
 from util.runtime import resolve_device
 from util.util import counted
@@ -20,7 +22,11 @@ registry = Registry("data", "dataset", BaseDataset, "--dataset_mode")
 
 
 def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loader:
-    """The loader over the dataset that --dataset_mode names, or over its first `max_images`."""
+    """The loader over the dataset that --dataset_mode names, or over its first `max_images`.
+
+    Raises:
+        UserError: fewer images than processes, where the norm needs some in each.
+    """
     dataset = registry.find(opt.dataset_mode)(opt)
     if opt.isTrain:
         sizes = [opt.preprocess, opt.load_size, opt.crop_size, opt.size_multiple, opt.direction]
@@ -32,10 +38,23 @@ def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loa
         shuffle=not opt.serial_batches,
         num_workers=opt.num_threads,
         max_images=max_images,
+        equal_shares=opt.norm == "syncbatch",  # a short share would distort the shared statistics
         skip_bad=opt.isTrain and opt.skip_bad_images,
         pin_memory=resolve_device(opt.device).type == "cuda",
         advice="; --skip_bad_images takes another instead" if opt.isTrain else "",
         seed=opt.seed,
     )
-    print(f"dataset [{opt.dataset_mode}]: {counted(len(loader), 'image')}")
+    images, processes = counted(loader.num_images, "image"), distributed.size()
+    if len(loader) < loader.num_images:
+        if len(loader) == 0:
+            error = UserError if distributed.is_main() else ReportedElsewhere
+            raise error(
+                f"--dataroot {opt.dataroot}: {images}, but --norm syncbatch needs at least one for "
+                f"each of {processes} processes; start fewer of them, or pass --norm instance"
+            )
+        images += (
+            f", {len(loader)} of them in each epoch: --norm syncbatch needs equally many in each "
+            f"of {processes} processes"
+        )
+    print(f"dataset [{opt.dataset_mode}]: {images}")
     return loader

@@ -23,16 +23,19 @@ from util.runtime import isolated_randomness
 
 
 class Loader:
-    """Iterates over this process's batches of one epoch; `len()` is the number of images of all.
+    """Iterates over this process's batches of one epoch; `len()` is its number of images in all.
 
     Call `set_epoch` before each epoch. The results do not depend on `num_workers`.
     With `pin_memory` a GPU can fetch a batch while it computes.
 
     Args:
+        equal_shares: leave out as many images of an epoch, fewer than there are processes, as keep
+            these from having equally many of each batch.
         skip_bad: let another sample stand in for one that cannot be had.
         advice: ends the message of the error that such samples are otherwise.
 
     Attributes:
+        num_images: how many an epoch is drawn from.
         step_images: images of the batch that was given last, over all processes.
         weight: of that batch in means over all processes, 1 where they have equally many images.
     """
@@ -46,6 +49,7 @@ class Loader:
         num_workers: int,
         seed: int,
         max_images: float = math.inf,
+        equal_shares: bool = False,
         skip_bad: bool = False,
         pin_memory: bool = False,
         advice: str = "",
@@ -58,7 +62,9 @@ class Loader:
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         closing = torch.zeros((), dtype=torch.bool).share_memory_()
         atexit.register(closing.fill_, True)
-        self._batches_of = EpochBatches(self.num_images, batch_size, shuffle, seed, self._epoch)
+        self._batches_of = EpochBatches(
+            self.num_images, batch_size, shuffle, seed, self._epoch, equal_shares
+        )
         num_workers = min(num_workers, len(self._batches_of))
         # PyTorch advises against more workers than cores; --num_threads is the user's to choose.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
@@ -74,7 +80,7 @@ class Loader:
         )
 
     def __len__(self) -> int:
-        return self.num_images
+        return self._batches_of.end
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch, and how many of its images to leave out at the beginning."""
@@ -138,24 +144,38 @@ class EpochBatches(Sampler[list[int]]):
     """Indices of each batch, in an order that is a function of (seed, epoch), from `start` on.
 
     The order is cut into batches of batch_size for each process, and each of these into shares that
-    follow one another. A process without a share of the last one gets an image of weight 0.
+    follow one another. A process without a share of the last one gets an image of weight 0, unless
+    `equal_shares` has the epoch end before images that would not go round.
     """
 
     def __init__(
-        self, num_samples: int, batch_size: int, shuffle: bool, seed: int, epoch: torch.Tensor
+        self,
+        num_samples: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        epoch: torch.Tensor,
+        equal_shares: bool,
     ):
         self.num_samples, self.batch_size = num_samples, batch_size
         self.shuffle, self.seed, self.epoch = shuffle, seed, epoch
-        self.start = 0
+        self.equal_shares, self.start = equal_shares, 0
+
+    @property
+    def end(self) -> int:
+        """The position at which the epoch ends."""
+        # Counted from the start, which another number of processes may have left uneven.
+        left_out = (self.num_samples - self.start) % distributed.size() if self.equal_shares else 0
+        return self.num_samples - left_out
 
     def __len__(self) -> int:
-        return -(-(self.num_samples - self.start) // (self.batch_size * distributed.size()))
+        return -(-(self.end - self.start) // (self.batch_size * distributed.size()))
 
     def shares(self) -> Iterator[Share]:
         """Of this process, of each batch."""
         rank, size = distributed.rank(), distributed.size()
-        for first in range(self.start, self.num_samples, self.batch_size * size):
-            num_all = min(self.batch_size * size, self.num_samples - first)
+        for first in range(self.start, self.end, self.batch_size * size):
+            num_all = min(self.batch_size * size, self.end - first)
             least, more = divmod(num_all, size)
             yield Share(first + rank * least + min(rank, more), least + (rank < more), num_all)
 

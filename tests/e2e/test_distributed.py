@@ -104,7 +104,7 @@ def folder_of(tmp_path: Path, name: str) -> Path:
     ids=["pix2pix", "syncbatch", "cycle_gan"],
 )
 def test_the_same_as_one_process_with_the_whole_batch(flags, size, trainer, pictures, tmp_path):
-    """Also the short batch that ends an epoch of 5 pictures, where instance norm is used."""
+    """Also the short batch that ends an epoch of 5 pictures; syncbatch, see below, has none."""
     number = 4 if "syncbatch" in flags else 5
     root = pictures.unaligned(number, 2) if "cycle" in flags else pictures.two_folders(number)
     flags += f" --dataroot {root} --n_epochs 1 --n_epochs_decay 1 --lr 1e-5"
@@ -119,6 +119,30 @@ def test_the_same_as_one_process_with_the_whole_batch(flags, size, trainer, pict
     ones, manys = weights(one), weights(many)
     for key, value in ones.items():
         torch.testing.assert_close(manys[key], value, rtol=0.01, atol=1e-4, msg=key)
+
+
+def test_syncbatch_leaves_out_pictures_that_do_not_go_round(trainer, pictures, tmp_path):
+    """Each epoch of 5 has 4, in 2 steps; its batches are those of one process, up to there."""
+    flags = TINY + "--model pix2pix --norm syncbatch --no_dropout --init_gain 0.1 --lr 1e-5 "
+    flags += f"--dataroot {pictures.two_folders(5)} --n_epochs 2 --n_epochs_decay 0"
+    one, many = folder_of(tmp_path, "one"), folder_of(tmp_path, "many")
+    trainer.run(one, f"{flags} --batch_size 2 --n_epochs 1")
+    printed = run(trainer, many, flags, 2)
+    assert "dataset [aligned]: 5 images, 4 of them in each epoch: --norm syncbatch" in printed
+    assert_equal_on_all_ranks(many, 2)
+    steps = losses(many)
+    counts = [(line["epoch"], line["epoch_images"], line["total_images"]) for line in steps]
+    assert counts == [(1, 2, 2), (1, 4, 4), (2, 2, 6), (2, 4, 8)]
+    for alone, together in zip(losses(one)[:2], steps, strict=False):
+        assert together["losses"] == pytest.approx(alone["losses"], rel=2e-3)
+
+
+def test_syncbatch_with_fewer_pictures_than_processes(trainer, pictures, tmp_path):
+    flags = f"{TINY} --model pix2pix --norm syncbatch --dataroot {pictures.two_folders(1)}"
+    flags += " --n_epochs 1 --n_epochs_decay 0"
+    run(trainer, tmp_path, flags, 2, ends=2)
+    errors = told(tmp_path)
+    assert errors.count("error:") == 1 and "1 image, but --norm syncbatch needs" in errors
 
 
 def test_every_feature_at_once_leaves_all_processes_equal(trainer, pictures, tmp_path):

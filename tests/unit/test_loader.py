@@ -5,7 +5,9 @@ from __future__ import annotations
 import pickle
 import random
 from collections import Counter
+from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -141,6 +143,54 @@ def test_length_counts_images():
 
 def test_first_images_only():
     assert epoch(loader(Noise(), shuffle=False, max_images=3), 1)[:, 0].tolist() == [0, 1, 2]
+
+
+def shares(monkeypatch, size: int, equal_shares: bool, start=0, number=1, **changes) -> list:
+    """Per process, (indices, images in all, weight) of each batch of an epoch, from `start` on."""
+    given = []
+    for rank in range(size):
+        processes = SimpleNamespace(rank=lambda r=rank: r, size=lambda: size, highest=int)
+        monkeypatch.setattr("data.loader.distributed", processes)
+        batches = loader(Noise(), equal_shares=equal_shares, **changes)
+        batches.set_epoch(number, start)
+        given.append(
+            [(batch["A"][:, 0].tolist(), batches.step_images, batches.weight) for batch in batches]
+        )
+        in_all = sum(step_images for _, step_images, _ in given[-1])
+        assert len(batches) == start + in_all and len(batches._batches_of) == len(given[-1])
+    return given
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("start", [0, 2, 6, 7])
+def test_equal_shares(size, batch_size, start, monkeypatch, in_main_process):
+    """Each process has equally many of each batch; together they are the order, to near its end."""
+    given = shares(monkeypatch, size, True, start, batch_size=batch_size)
+    together = []
+    for batch in zip(*given, strict=True):
+        indices, in_all, weights = zip(*batch, strict=True)
+        assert len({len(share) for share in indices}) == 1 and set(weights) == {1.0}
+        assert set(in_all) == {sum(len(share) for share in indices)}
+        together += chain(*indices)
+    order = in_main_process[1][:, 0].tolist()
+    assert together == order[start : 7 - (7 - start) % size]
+
+
+def test_unequal_shares_leave_none_out(monkeypatch):
+    given = shares(monkeypatch, 2, False, batch_size=2, shuffle=False)
+    assert given[0] == [([0, 1], 4, 1.0), ([4, 5], 3, 4 / 3)]
+    assert given[1] == [([2, 3], 4, 1.0), ([6], 3, 2 / 3)]
+
+
+def test_epochs_leave_out_different_images(monkeypatch):
+    left_out = set()
+    for number in range(1, 9):
+        given = shares(monkeypatch, 2, True, number=number)
+        taken = {index for batches in given for indices, *_ in batches for index in indices}
+        assert len(taken) == 6
+        left_out |= {*range(7)} - taken
+    assert len(left_out) > 1
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
