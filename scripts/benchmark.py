@@ -8,10 +8,11 @@ Each row compares three ways to run the same program, in turns (plain, default, 
 so that whatever else the machine does meanwhile harms all alike:
 
     plain     every speed feature off: PyTorch in eager fp32 and its usual memory layout, with its
-              stock Adam; one network call per input; no cache; freed memory given back as the C
-              library does it; logs and results that the program waits for
+              stock Adam and its own convolutions and norms; one network call per input; no cache;
+              freed memory given back as the C library does it; logs that the program waits for
     default   the program's defaults
-    best      --precision auto --compile, and pictures cached in memory
+    best      --precision auto --compile, and pictures cached in memory; in test.py not compiled,
+              and eight pictures at once
 
 A cell holds the median and, of several turns, the range in brackets. A gain above 1 is better
 than plain, whether time, memory or a rate is measured. Files are written to the system's temporary
