@@ -19,9 +19,9 @@ def begin_imports() -> None:
     An import would show Ctrl-C as a traceback, or lose it. What imports make is no garbage, and to
     look it through again and again takes a sixth of their time.
     """
+    global paused_gc
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
         signal.signal(signal.SIGINT, end_on_ctrl_c)
-    global paused_gc
     if gc.isenabled():
         gc.disable()
         paused_gc = True
@@ -38,9 +38,9 @@ def end_imports() -> None:
 
     Only where `begin_imports` has changed that.
     """
+    global paused_gc
     if signal.getsignal(signal.SIGINT) is end_on_ctrl_c:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    global paused_gc
     if paused_gc:
         gc.freeze()
         gc.enable()
