@@ -58,7 +58,8 @@ class PictureCache:
         self._mapped_in: int | None = None
         self._checked: set[Key] = set()
         if file is None:
-            self._memory = torch.zeros(starts[-1], dtype=torch.uint8).share_memory_()
+            # Zeros that are moved there would take their memory twice.
+            self._memory = torch.empty(starts[-1], dtype=torch.uint8).share_memory_().zero_()
         elif file.exists() and file.stat().st_size == starts[-1]:
             os.utime(file)  # so that it does not look unused
         else:

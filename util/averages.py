@@ -35,7 +35,11 @@ class Averages:
         self.networks = {averaged(name): model.module for name, model in self.models.items()}
         for optimizer in optimizers:
             own = {id(p) for group in optimizer.param_groups for p in group["params"]}
-            names = [n for n, s in self.sources.items() if id(next(s.parameters())) in own]
+            names = [
+                name
+                for name, source in self.sources.items()
+                if any(id(p) in own for p in source.parameters())
+            ]
             optimizer.register_step_post_hook(lambda *_, names=names: self._update(names))
 
     def _update(self, names: list[str]) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+paused_gc = False  # whether `begin_imports` keeps the garbage collector off
+
 
 def begin_imports() -> None:
     """Until `end_imports`, let Ctrl-C end the process, and do not look for garbage.
@@ -17,9 +19,12 @@ def begin_imports() -> None:
     An import would show Ctrl-C as a traceback, or lose it. What imports make is no garbage, and to
     look it through again and again takes a sixth of their time.
     """
+    global paused_gc
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
         signal.signal(signal.SIGINT, end_on_ctrl_c)
-    gc.disable()
+    if gc.isenabled():
+        gc.disable()
+        paused_gc = True
 
 
 def end_on_ctrl_c(number: int = signal.SIGINT, _: FrameType | None = None) -> None:
@@ -29,11 +34,17 @@ def end_on_ctrl_c(number: int = signal.SIGINT, _: FrameType | None = None) -> No
 
 
 def end_imports() -> None:
-    """Let Ctrl-C raise KeyboardInterrupt again, and garbage be looked for among what is new."""
+    """Let Ctrl-C raise KeyboardInterrupt again, and garbage be looked for among what is new.
+
+    Only where `begin_imports` has changed that.
+    """
+    global paused_gc
     if signal.getsignal(signal.SIGINT) is end_on_ctrl_c:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    gc.freeze()
-    gc.enable()
+    if paused_gc:
+        gc.freeze()
+        gc.enable()
+        paused_gc = False
 
 
 def skip_dynamo() -> None:

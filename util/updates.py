@@ -36,8 +36,8 @@ class Update:
     ):
         self.optimizer, self.num_batches, self.scaler = optimizer, num_batches, scaler
         self.weight = 1.0
-        self.sums: list[torch.Tensor] = []  # of the gradients of `taken` batches
-        self.taken = 0
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._begin()
         own_step = optimizer.step
         # A first epoch may have no update at all; schedules that go on take that for a mistake.
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
@@ -58,36 +58,49 @@ class Update:
 
         optimizer.step = step  # type: ignore[method-assign]
 
+    def _begin(self) -> None:
+        # Of the gradients of `taken` batches, by parameter; None where none of them had one.
+        self.sums: list[torch.Tensor | None] = [None] * len(self.parameters)
+        self.taken = 0
+
     def _gather(self) -> bool:
-        """Make the gradients the means over batches and processes; whether all are there."""
-        gradients = [
-            parameter.grad
-            for group in self.optimizer.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None
-        ]
+        """Make the gradients the means over batches and processes; whether all are there.
+
+        A weight that some of them do not use has a gradient of zero there.
+        """
         if self.weight != 1:
-            torch._foreach_mul_(gradients, self.weight)
-        if self.num_batches > 1 and not self._is_complete(gradients):
+            for gradient in self._gradients():
+                gradient.mul_(self.weight)
+        if self.num_batches > 1 and not self._is_complete():
             return False
-        distributed.average(gradients)
+        if distributed.size() > 1:
+            users = distributed.add_up(*(p.grad is not None for p in self.parameters))
+            for parameter, count in zip(self.parameters, users, strict=True):
+                if count and parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            distributed.average(self._gradients())
         return True
 
-    def _is_complete(self, gradients: list[torch.Tensor]) -> bool:
+    def _gradients(self) -> list[torch.Tensor]:
+        return [p.grad for p in self.parameters if p.grad is not None]
+
+    def _is_complete(self) -> bool:
         """Add up; at the last batch make the gradients the means, and begin again.
 
         Sums are kept apart, as models clear the gradients themselves, before or after.
         """
-        if self.sums:
-            torch._foreach_add_(self.sums, gradients)
-        else:
-            self.sums = [gradient.clone() for gradient in gradients]
+        for number, parameter in enumerate(self.parameters):
+            total = self.sums[number]
+            if parameter.grad is not None:
+                self.sums[number] = (
+                    parameter.grad.clone() if total is None else total.add_(parameter.grad)
+                )
         self.taken += 1
         if self.taken < self.num_batches:
             return False
-        torch._foreach_copy_(gradients, self.sums)
-        torch._foreach_div_(gradients, self.num_batches)
-        self.sums, self.taken = [], 0
+        for parameter, total in zip(self.parameters, self.sums, strict=True):
+            parameter.grad = None if total is None else total.div_(self.num_batches)
+        self._begin()
         return True
 
     def state_dict(self) -> dict[str, Any]:
@@ -95,10 +108,13 @@ class Update:
         return {"sums": self.sums, "taken": self.taken, "scaler": scaler}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        device = self.optimizer.param_groups[0]["params"][0].device
-        complete = state["taken"] < self.num_batches  # which may be another number now
-        self.sums = [total.to(device) for total in state["sums"]] if complete else []
-        self.taken = len(self.sums) and state["taken"]
+        self._begin()
+        if 0 < state["taken"] < self.num_batches:  # which may be another number now
+            self.sums = [
+                None if total is None else torch.empty_like(parameter).copy_(total)
+                for parameter, total in zip(self.parameters, state["sums"], strict=True)
+            ]
+            self.taken = state["taken"]
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
 
@@ -127,7 +143,7 @@ class Updates:
 
     def redistribute(self, processes: list[list[dict[str, Any]]]) -> None:
         """From another number of processes: all begin with a first batch, and the same scale."""
-        self.load_state_dict([{**state, "sums": [], "taken": 0} for state in processes[0]])
+        self.load_state_dict([{**state, "taken": 0} for state in processes[0]])
 
 
 def statistics(networks: Iterable[nn.Module]) -> Iterable[torch.Tensor]:

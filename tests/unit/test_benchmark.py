@@ -106,6 +106,7 @@ def test_plain_waits_for_its_loggers():
 
 def test_a_floor_is_below_the_time_that_was_taken(setting):
     step, floor = rows.time_steps(setting, "pix2pix")
+    assert floor.title.startswith("its direct convolutions at the rate of matrix products: ")
     assert len(step.samples["plain"]) == 2
     for variant in variants.VARIANTS:
         assert 0 < floor.samples[variant][0] < min(step.samples[variant])

@@ -2,7 +2,11 @@
 
 import copy
 import shutil
+import socket
+import subprocess
+import sys
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,6 +32,21 @@ from util.updates import Update
 from util.winograd import LEAST_CHANNELS
 
 CPU = torch.device("cpu")
+PROCESS = """
+import sys, torch
+from util.updates import Update
+
+port, rank = sys.argv[1:]
+url = f"tcp://127.0.0.1:{port}"
+torch.distributed.init_process_group("gloo", init_method=url, rank=int(rank), world_size=2)
+seldom, never, often = (torch.nn.Parameter(torch.zeros(())) for _ in range(3))
+update = Update(torch.optim.SGD([seldom, never, often], lr=1.0))
+(often + seldom * 8 if rank == "0" else often * 2).backward()
+update.optimizer.step()
+assert never.grad is None
+print([seldom.item(), never.item(), often.item()])
+torch.distributed.destroy_process_group()
+"""
 
 
 def build(pictures, model_name, *flags, prepared, dtype=torch.float32):
@@ -224,6 +243,42 @@ def test_half_an_accumulation_is_part_of_a_checkpoint():
     assert updated(cut=True) == updated(cut=False) == -2.5
 
 
+@pytest.mark.parametrize("cut", [True, False])
+@pytest.mark.parametrize("used", ["first", "last"])
+def test_a_weight_of_one_batch_alone_counts_as_zero_in_the_other(used, cut):
+    """Weights of one shape, since sums of other weights would fit them too."""
+    often, seldom, never = (torch.nn.Parameter(torch.zeros(())) for _ in range(3))
+
+    def new() -> Update:
+        return Update(torch.optim.SGD([seldom, never, often], lr=1.0), num_batches=2)
+
+    update = new()
+    for batch in ("first", "last"):
+        if cut and batch == "last":
+            state = update.state_dict()
+            update = new()
+            update.load_state_dict(state)
+        update.optimizer.zero_grad()
+        (often * 2 + seldom * 8 if batch == used else often * 2).backward()
+        update.optimizer.step()
+    assert (often.item(), seldom.item(), never.item()) == (-2, -4, 0)
+    assert never.grad is None
+
+
+def test_processes_may_use_different_weights():
+    """A weight that one of two does not use has half the gradient of the other there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", PROCESS, str(port)]
+    root = Path(__file__).resolve().parents[2]
+    processes = [
+        subprocess.Popen([*command, rank], cwd=root, stdout=subprocess.PIPE, text=True)
+        for rank in "01"
+    ]
+    assert [p.communicate(timeout=60)[0].strip() for p in processes] == ["[-4.0, 0.0, -1.5]"] * 2
+
+
 @pytest.mark.parametrize("flags", [("--norm", "batch", "--no_dropout", "off"), ()])
 @pytest.mark.parametrize("model_name", ["pix2pix", "cycle_gan"])
 def test_recomputed_layers_give_the_same_bits(pictures, model_name, flags):
@@ -256,6 +311,17 @@ def test_recomputing_keeps_less_and_the_same_statistics(netG, share):
         assert torch.equal(a, b)
     for a, b in zip(plain.parameters(), lean.parameters(), strict=True):
         assert torch.equal(a.grad, b.grad)
+
+
+def test_averages_follow_a_generator_of_two_optimizers_and_one_without_weights():
+    net = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
+    optimizers = [torch.optim.SGD(layer.parameters(), lr=0.5) for layer in net]
+    averages = Averages({"G": net, "G_fixed": torch.nn.Identity()}, optimizers, 0.75)
+    for optimizer in optimizers:
+        net(torch.ones(1, 1)).sum().backward()
+        before = averages.state_dict()["G"]
+        optimizer.step()
+        assert averages.state_dict() == {"G": before + 1, "G_fixed": 0}
 
 
 def test_averages_follow_the_formula_and_leave_the_rest_alone():

@@ -65,7 +65,14 @@ def test_garbage_is_collected_again_after_the_imports():
     """Without it, a long run would keep each graph that refers to itself."""
     program = "import gc; from util.startup import begin_imports; begin_imports(); "
     program += "from util import runtime; runtime.run(lambda: print(gc.isenabled()))"
-    assert subprocess.check_output([sys.executable, "-c", program], cwd=ROOT) == b"True\n"
+    assert subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True) == "True\n"
+
+
+def test_a_collector_that_the_caller_stopped_stays_so():
+    program = "import gc; from util import runtime; gc.disable(); "
+    program += "runtime.run(lambda: print(gc.isenabled(), gc.get_freeze_count()))"
+    printed = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True)
+    assert printed == "False 0\n"
 
 
 def test_methods_that_do_not_import_dynamo_are_left_alone():
