@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,8 +17,8 @@ class Averages:
     """Exponential moving averages of the weights of generators; buffers are the newest.
 
     Those are the networks whose names begin with G; none with a decay of 0. After each update of
-    an optimizer that has a network's weights, average <- decay * average + (1 - decay) * weights;
-    the first one copies. Source: arXiv:1806.04498.
+    the last optimizer that has a network's weights, average <- decay * average + (1 - decay) *
+    weights; the first one copies. Source: arXiv:1806.04498.
 
     Attributes:
         networks: the averaged ones, under the name of their source and "_ema".
@@ -33,18 +34,17 @@ class Averages:
         update = get_ema_multi_avg_fn(decay)
         self.models = {n: AveragedModel(s, multi_avg_fn=update) for n, s in self.sources.items()}
         self.networks = {averaged(name): model.module for name, model in self.models.items()}
+        lasts: dict[str, torch.optim.Optimizer] = {}
         for optimizer in optimizers:
             own = {id(p) for group in optimizer.param_groups for p in group["params"]}
-            names = [
-                name
-                for name, source in self.sources.items()
-                if any(id(p) in own for p in source.parameters())
-            ]
-            optimizer.register_step_post_hook(lambda *_, names=names: self._update(names))
+            for name, source in self.sources.items():
+                if any(id(p) in own for p in source.parameters()):
+                    lasts[name] = optimizer
+        for name, optimizer in lasts.items():
+            optimizer.register_step_post_hook(partial(self._update, name))
 
-    def _update(self, names: list[str]) -> None:
-        for name in names:
-            self.models[name].update_parameters(self.sources[name])
+    def _update(self, name: str, *_: object) -> None:
+        self.models[name].update_parameters(self.sources[name])
 
     def take_statistics(self) -> None:
         """After a step: running statistics are the newest, which processes have averaged."""

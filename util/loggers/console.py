@@ -76,9 +76,8 @@ class ConsoleLogger(Logger):
                 width = FULL_TEXT if room >= FULL_TEXT else SHORT_TEXT
                 bar.bar_format = f"{name:<{len(title)}} |{{bar}}| {text:<{width}}"
             else:
-                bar.bar_format = f"{name:<{len(title)}} {text}"[
-                    : columns - 1
-                ]  # Windows wraps at the last
+                line = f"{name:<{len(title)}} {text}"
+                bar.bar_format = line[: columns - 1]  # Windows wraps at the last column
         self.epoch.refresh()
         self.run.refresh()
 
