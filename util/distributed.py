@@ -34,8 +34,7 @@ def joined() -> Iterator[None]:
         store, number, count = next(dist.rendezvous("env://"))
         # After a restart the store still holds the addresses of the processes before.
         store = dist.PrefixStore(f"start {restarts()}", store)
-        # Without a name both engines: nccl for tensors on GPUs, gloo for those of the CPU.
-        dist.init_process_group(store=store, rank=number, world_size=count)
+        dist.init_process_group(engines(), store=store, rank=number, world_size=count)
     except RuntimeError as error:
         raise UserError(f"torchrun's processes do not reach each other: {error}") from error
     try:
@@ -52,6 +51,16 @@ def joined() -> Iterator[None]:
         ) from error
     finally:
         dist.destroy_process_group()
+
+
+def engines() -> str:
+    """Which engine of torch.distributed serves which tensors: gloo those of the CPU, which every
+    run sends, and nccl, which PyTorch has on Linux only, those of GPUs.
+
+    To be named, as PyTorch by itself takes the GPU's alone where there is one.
+    """
+    nccl = torch.cuda.is_available() and dist.is_nccl_available()
+    return "cpu:gloo,cuda:nccl" if nccl else "gloo"
 
 
 def rank() -> int:

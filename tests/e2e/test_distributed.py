@@ -22,8 +22,20 @@ TINY += "--num_threads 0 --no_html --print_freq 1 --netG resnet_6blocks "
 PIX2PIX = TINY + "--model pix2pix --norm instance --no_dropout "
 
 
-def member(folder: Path, flags: str, at: str, number: int, rank: int, size: int, port: int):
+def pretend_gpu() -> None:
+    """Let torch.distributed see an NVIDIA card, with gloo in the place of nccl."""
+    torch._C._get_accelerator = lambda *_: torch.device("cuda")
+    torch.cuda.is_available = torch.distributed.is_nccl_available = lambda: True
+    torch.cuda.device_count, torch.cuda.set_device = lambda: 2, lambda device: None
+    torch.distributed.Backend.NCCL = "gloo"
+
+
+def member(
+    folder: Path, flags: str, at: str, number: int, gpu: bool, rank: int, size: int, port: int
+):
     """What each of the processes does; it leaves its networks in rankR.pth."""
+    if gpu:
+        pretend_gpu()
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), TORCHELASTIC_RUN_ID="test")
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
     os.environ.update(WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size))
@@ -41,13 +53,20 @@ def member(folder: Path, flags: str, at: str, number: int, rank: int, size: int,
 
 
 def start(
-    trainer: Trainer, folder: Path, flags: str, size: int, at: str = "", number: int = 0
+    trainer: Trainer,
+    folder: Path,
+    flags: str,
+    size: int,
+    at: str = "",
+    number: int = 0,
+    gpu: bool = False,
 ) -> list[BaseProcess]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    given = folder, flags, at, number, gpu
     processes = [
-        trainer.context.Process(target=member, args=(folder, flags, at, number, rank, size, port))
+        trainer.context.Process(target=member, args=(*given, rank, size, port))
         for rank in range(size)
     ]
     for process in processes:
@@ -182,6 +201,13 @@ def test_cut_and_resumed_with_other_numbers_of_processes(trainer, pictures, tmp_
     steps = [line["total_images"] for line in losses(changing)]
     assert steps == [2, 3, 5, 6, 8, 10, 12, 14, 16, 18]
     assert_equal_on_all_ranks(changing, 2)
+
+
+def test_a_machine_with_a_gpu_has_an_engine_for_numbers_of_the_cpu(trainer, pictures, tmp_path):
+    """Those that processes tell each other, whatever they compute on."""
+    flags = f"{PIX2PIX} --dataroot {pictures.two_folders(2)} --n_epochs 1 --n_epochs_decay 0"
+    run(trainer, tmp_path, flags, 2, gpu=True)
+    assert_equal_on_all_ranks(tmp_path, 2)
 
 
 def test_mistakes_are_told_once(trainer, pictures, tmp_path):
