@@ -172,12 +172,18 @@ class BaseModel(ABC):
 
     def get_current_losses(self) -> OrderedDict[str, float]:
         """The losses of the last step, in the order of `loss_names`; waits for the device."""
-        losses = self.losses().items()
-        return OrderedDict((name, float(torch.as_tensor(loss).detach())) for name, loss in losses)
+        return OrderedDict((name, float(loss.detach())) for name, loss in self.losses().items())
 
     def losses(self) -> dict[str, torch.Tensor]:
-        """The losses of the last step as they are, scalars on the device."""
-        return {name: self._declared("loss_names", f"loss_{name}") for name in self.loss_names}
+        """The losses of the last step, scalars on the device; does not wait for it."""
+        names = self.loss_names
+        return {n: self._scalar(self._declared("loss_names", f"loss_{n}")) for n in names}
+
+    def _scalar(self, loss: torch.Tensor | float) -> torch.Tensor:
+        """A loss on the device; models may set one that is switched off to the number 0."""
+        if isinstance(loss, torch.Tensor):
+            return loss.reshape(()).to(self.device)
+        return torch.full((), float(loss), device=self.device)  # a copy would wait
 
     def update_learning_rate(self, metric: float = 0.0) -> tuple[float, float]:
         """End an epoch of the schedules; returns the rate before and after.
@@ -199,14 +205,14 @@ class BaseModel(ABC):
         It is `loss_G`, or in a model without one the sum of the losses whose names begin with G.
         """
         if hasattr(self, "loss_G"):
-            return self.loss_G
+            return self._scalar(self.loss_G)
         parts = [loss for name, loss in self.losses().items() if name.startswith("G")]
         if not parts:
             raise UserError(
                 f"--lr_policy plateau watches loss_G, or else losses whose names begin with G, and "
                 f"{type(self).__name__} has none; use another --lr_policy"
             )
-        return torch.stack([torch.as_tensor(loss) for loss in parts]).sum()
+        return torch.stack(parts).sum()
 
     @property
     def learning_rate(self) -> float:
@@ -222,13 +228,10 @@ class BaseModel(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict()`; options of this run win over those it was saved with."""
+        factor = self.opt.lr / state["lr"]  # of rates, which plateau may have lowered
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            own = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
             require_shapes(optimizer, saved["state"])
-            optimizer.load_state_dict(saved)
-            for group, settings in zip(optimizer.param_groups, own, strict=True):
-                rate = group["lr"] * (self.opt.lr / state["lr"])  # plateau has lowered it
-                group.update({**settings, "lr": rate})
+            optimizer.load_state_dict(as_own(optimizer, saved, factor))
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
 
@@ -360,6 +363,30 @@ def require_shapes(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, 
         for name, value in moments.items():
             if not is_plain(value) or (value.ndim and value.shape != shapes[index]):
                 raise ValueError(f"{name} of weight {index}")
+
+
+def as_own(
+    optimizer: torch.optim.Optimizer, saved: dict[str, Any], lr_factor: float
+) -> dict[str, Any]:
+    """A saved state as this optimizer itself would have made it.
+
+    Its settings decide where PyTorch puts the counts of steps, and kernels rely on moments that lie
+    in memory as their weights do (--precision, --channels_last). Rates are the saved ones times
+    `lr_factor`.
+    """
+    groups = [
+        {**theirs, **own, "params": theirs["params"], "lr": theirs["lr"] * lr_factor}
+        for own, theirs in zip(optimizer.param_groups, saved["param_groups"], strict=True)
+    ]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state = {
+        index: {
+            name: torch.empty_like(parameters[index]).copy_(value) if value.ndim else value
+            for name, value in moments.items()
+        }
+        for index, moments in saved["state"].items()
+    }
+    return {"state": state, "param_groups": groups}
 
 
 def label_to_load(opt: argparse.Namespace) -> str:

@@ -70,7 +70,7 @@ class FiniteGuard:
             for pool in self.pools:
                 pool.images = [image for image in pool.images if image.isfinite().all()]
         self._names = list(losses)
-        scalars = [torch.as_tensor(loss).detach().float().reshape(()) for loss in losses.values()]
+        scalars = [loss.detach().float() for loss in losses.values()]
         self._losses.append(torch.stack(scalars) if scalars else torch.empty(0))
         if not self._losses[0].is_cuda or len(self._losses) >= READ_EVERY:
             self.check_losses()
