@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from util.errors import UserError
+from util.errors import UserError, first_line
 from util.recompute import keeps_statistics, recompute
 from util.updates import Update, Updates
 from util.winograd import use_winograd
@@ -40,6 +40,8 @@ def prepare(
             "--precision fp16 with --gan_mode wgangp: the gradient penalty's own gradients leave "
             "the range of fp16; pass --precision bf16 or fp32"
         )
+    if opt.compile:
+        require_compiler(device)
     scalers: dict[int, torch.amp.GradScaler | None] = {}  # by identity of parameters
     updates = []
     for optimizer in optimizers:
@@ -51,24 +53,45 @@ def prepare(
             fuse(optimizer, device)
     for name, net in networks.items():
         norm_without_view(net)
+        compiles = opt.compile
+        if compiles and optimizers and opt.gan_mode == "wgangp" and name.startswith("D"):
+            compiles = False
+            print(f"--compile leaves out network {name}: wgangp differentiates its gradients again")
         if wants_channels_last(opt, dtype, device):
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        elif device.type == "cpu" and dtype is torch.float32 and not opt.compile:
+        elif device.type == "cpu" and dtype is torch.float32 and not compiles:
             use_winograd(net)
         if optimizers and opt.grad_checkpoint and name.startswith("G"):
-            if opt.compile and keeps_statistics(net.modules()):
+            if compiles and keeps_statistics(net.modules()):
                 raise UserError(
                     "--compile with --grad_checkpoint: batch norms, whose running averages must "
                     "see a batch once, are not compiled then; leave out one of the two, or pass "
                     "--norm instance"
                 )
             recompute(net)
-        if opt.compile:
+        if compiles:
             net.forward = torch.compile(net.forward, dynamic=False)  # type: ignore[method-assign]
         if dtype is not torch.float32:
             # After compiling: autocast keeps cast weights from call to call only if it is outside.
             run_in(net, dtype, device, scalers.get(id(next(net.parameters(), None))))
     return Updates(updates, networks.values())
+
+
+def require_compiler(device: torch.device) -> None:
+    """UserError where torch.compile cannot work, which the first step would meet in the middle.
+
+    What it needs differs by system, device and version of PyTorch, so it is simply tried.
+    """
+    try:
+        torch.compile(torch.neg)(torch.zeros(1, device=device))
+    except Exception as error:  # of PyTorch's compiler, of the system's, or of triton
+        cause = error.__cause__ or error.__context__ or error
+        raise UserError(
+            f"--compile: PyTorch cannot compile for {device.type} here ({first_line(cause)}); it "
+            "needs a C++ compiler (Debian, Ubuntu: g++ and python3-dev; macOS: xcode-select "
+            "--install; Windows: the Visual Studio Build Tools) and for GPUs triton; install what "
+            "is missing, or leave out --compile"
+        ) from error
 
 
 def wants_channels_last(opt: argparse.Namespace, dtype: torch.dtype, device: torch.device) -> bool:

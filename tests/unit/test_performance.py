@@ -91,6 +91,9 @@ def losses_of(pictures, model_name, *flags, prepared, dtype=torch.float32, num_e
     return torch.stack([step(model, batch) for batch in batches(dataset, num_epochs, dtype)])
 
 
+needs_compiler = pytest.mark.skipif(
+    not shutil.which("c++"), reason="torch.compile needs a C++ compiler"
+)
 KINDS = [("pix2pix", "lsgan"), ("cycle_gan", "lsgan"), ("cycle_gan", "wgangp")]
 
 
@@ -340,7 +343,7 @@ def test_averages_follow_the_formula_and_leave_the_rest_alone():
     assert not Averages({"G": net}, [optimizer], 0.0).networks
 
 
-@pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler")
+@needs_compiler
 def test_a_compiled_network_gives_the_same_and_keeps_its_keys():
     torch.manual_seed(0)
     net = networks.define_D(3, 4, "pixel", norm="instance")
@@ -351,7 +354,7 @@ def test_a_compiled_network_gives_the_same_and_keeps_its_keys():
     assert list(net.state_dict()) == keys
 
 
-@pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler")
+@needs_compiler
 def test_recomputed_layers_are_compiled_whole():
     net = networks.define_D(3, 4, "pixel", norm="instance")
     picture = torch.randn(1, 3, 16, 16)
@@ -368,6 +371,7 @@ def test_recomputed_layers_are_compiled_whole():
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-3)
 
 
+@needs_compiler
 def test_recomputed_batch_norms_are_not_compiled():
     net = networks.define_D(3, 4, "pixel", norm="batch")
     flags = Namespace(precision="fp32", channels_last="auto", compile=True, grad_checkpoint=True)
@@ -376,11 +380,37 @@ def test_recomputed_batch_norms_are_not_compiled():
         prepare({"G": net}, [torch.optim.Adam(net.parameters())], flags, CPU)
 
 
+@needs_compiler
+def test_a_critic_whose_gradients_are_differentiated_is_not_compiled(capsys):
+    """PyTorch's compiler cannot; with other objectives a discriminator is compiled."""
+    flags = Namespace(precision="fp32", channels_last="auto", compile=True, grad_checkpoint=False)
+    flags.grad_accum, flags.gan_mode, flags.norm = 1, "wgangp", "instance"
+    nets = {name: networks.define_D(3, 4, "pixel", norm="instance") for name in ("G", "D")}
+    prepare(nets, [torch.optim.Adam(nets["D"].parameters())], flags, CPU)
+    real, fake = torch.randn(2, 1, 3, 8, 8)
+    penalty, _ = networks.cal_gradient_penalty(nets["D"], real, fake, CPU)
+    penalty.backward()
+    assert all(parameter.grad.any() for parameter in nets["D"].parameters() if parameter.ndim > 1)
+    assert "leaves out network D" in capsys.readouterr().out
+    assert hasattr(nets["G"].forward, "_torchdynamo_orig_callable")
+
+
+def test_compile_without_a_compiler_is_one_line(run_cli, pictures, tmp_path):
+    (tmp_path / "empty").mkdir()
+    flags = ["--dataroot", pictures.side_by_side(), "--name", "run", "--model", "pix2pix"]
+    flags += ["--ngf", "4", "--ndf", "4", "--device", "cpu", "--compile", "--dry_run"]
+    nothing = {"PATH": str(tmp_path / "empty"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    run = run_cli("train.py", *flags, **nothing)
+    assert run.status == 2
+    assert run.stderr.startswith("train.py: error: --compile: ")
+    assert run.stderr.count("\n") == 1 and "leave out --compile" in run.stderr
+
+
 @pytest.mark.parametrize(
     "flags, served",
     [
         ({}, True),
-        ({"compile": True}, False),
+        pytest.param({"compile": True}, False, marks=needs_compiler),
         ({"channels_last": True}, False),
         ({"precision": "bf16"}, resolve_precision("bf16", CPU) is torch.float32),
     ],
