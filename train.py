@@ -21,12 +21,10 @@ from data.loader import DataError, Loader
 from models.base_model import BaseModel
 from options.train_options import TrainOptions, plain
 from util import distributed, runtime
-from util.averages import Averages
 from util.checkpoint import Checkpoints
 from util.clock import Clock, RunningMean
 from util.command import resume_command
 from util.deterministic import be_deterministic, replace_reflection_padding
-from util.finite import FiniteGuard
 from util.heap import keep_freed_memory
 from util.image_pool import ImagePool
 from util.interrupt import Interrupt, Stopped
@@ -34,7 +32,9 @@ from util.lock import RunLock
 from util.loggers import Loggers, create_loggers
 from util.loggers.base import Losses
 from util.performance import prepare
-from util.updates import Updates
+from util.step.ema import Averages
+from util.step.finite import FiniteGuard
+from util.step.update import Updates
 from util.util import counted
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from util.errors import UserError, first_line
 from util.recompute import keeps_statistics, recompute
-from util.updates import Update, Updates
+from util.step.update import Update, Updates
 from util.winograd import use_winograd
 
 

@@ -37,11 +37,11 @@ from scripts.benchmarking.variants import (
     training_line,
 )
 from util import heap, performance, runtime
-from util.averages import Averages
 from util.checkpoint import Checkpoints
 from util.clock import Clock, RunningMean
-from util.finite import FiniteGuard
 from util.loggers.base import Losses
+from util.step.ema import Averages
+from util.step.finite import FiniteGuard
 
 WARM_UP = 2  # steps: the second finds all memory allocated and all graphs compiled
 MEMORY_STEPS = 3

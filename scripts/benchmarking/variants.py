@@ -21,7 +21,7 @@ from util import heap, loggers, performance, results, runtime
 from util.clock import Clock
 from util.loggers.background import BackgroundLogger
 from util.loggers.base import Logger
-from util.updates import Updates
+from util.step.update import Updates
 
 ROOT = Path(__file__).resolve().parents[2]  # of the project; programs run there
 VARIANTS = ("plain", "default", "best")

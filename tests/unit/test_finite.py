@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from util.errors import UserError
-from util.finite import READ_EVERY, FiniteGuard, all_finite
 from util.image_pool import ImagePool
+from util.step.finite import READ_EVERY, FiniteGuard, all_finite
 
 NAN, INF = math.nan, math.inf
 

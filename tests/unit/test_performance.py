@@ -17,7 +17,6 @@ from models import networks
 from models.base_model import treats_samples_alone
 from options.train_options import TrainOptions
 from util import runtime
-from util.averages import Averages
 from util.errors import UserError
 from util.performance import (
     create_scaler,
@@ -28,13 +27,14 @@ from util.performance import (
     run_in,
 )
 from util.recompute import recompute
-from util.updates import Update
+from util.step.ema import Averages
+from util.step.update import Update
 from util.winograd import LEAST_CHANNELS
 
 CPU = torch.device("cpu")
 PROCESS = """
 import sys, torch
-from util.updates import Update
+from util.step.update import Update
 
 port, rank = sys.argv[1:]
 url = f"tcp://127.0.0.1:{port}"

@@ -1,0 +1,1 @@
+"""From the gradients of a model to its weights: what surrounds its step and is in no paper."""
