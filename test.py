@@ -20,31 +20,30 @@ import data
 import models
 from options.test_options import TestOptions
 from util import distributed, runtime
-from util.heap import keep_freed_memory
 from util.loggers.wandb import WandbResults
 from util.per_sample import normalize_each_alone
 from util.performance import prepare
-from util.results import Results
+from util.process import begin
+from util.results import THREADS, Results
 from util.util import counted
 
 
-def main() -> None:
+def main(*, fast: bool = True) -> None:
+    """`fast`: with the speed features that no flag switches off; without them for comparison."""
     distributed.refuse_several()
     options = TestOptions(models.registry, data.registry)
     opt = options.parse()
-    runtime.show_tracebacks = opt.verbose
-    runtime.seed_everything(opt.seed)
+    begin(opt, fast=fast)
     dataset = data.create_dataset(opt, max_images=opt.num_test)
     model = models.create_model(opt)
-    if model.device.type == "cpu":
-        keep_freed_memory()
     model.setup(opt)
     if opt.eval:
         model.eval()
     elif opt.batch_size > 1:
         for net in model.networks().values():
             normalize_each_alone(net)
-    prepare(model.networks(), [], opt, model.device)
+    if fast:
+        prepare(model.networks(), [], opt, model.device)
     if opt.dry_run:
         return
     options.save(opt)
@@ -54,7 +53,8 @@ def main() -> None:
     results = Results(
         folder,
         measure=model.measure,
-        beside=model.device.type != "cpu",
+        beside=fast and model.device.type != "cpu",
+        num_threads=THREADS if fast else 1,
         aspect_ratio=opt.aspect_ratio,
         also=WandbResults(opt, model.save_dir) if opt.use_wandb else None,
         title=f"{opt.name}: {opt.phase}, checkpoint {label}",

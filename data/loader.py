@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from tqdm import tqdm
 
 from util import distributed
+from util.distributed import Share
 from util.errors import ReportedElsewhere, UserError, first_line
 from util.interrupt import leave_signals_to_main
 from util.runtime import isolated_randomness
@@ -36,8 +37,6 @@ class Loader:
 
     Attributes:
         num_images: how many an epoch is drawn from.
-        step_images: images of the batch that was given last, over all processes.
-        weight: of that batch in means over all processes, 1 where they have equally many images.
     """
 
     def __init__(
@@ -55,7 +54,6 @@ class Loader:
         advice: str = "",
     ):
         self.dataset, self.advice = dataset, advice
-        self.step_images, self.weight = 0, 1.0
         self.skipped: set[str] = set()
         self.num_images = int(min(max_images, len(dataset)))
         # In shared memory, because the worker processes outlive an epoch.
@@ -87,7 +85,7 @@ class Loader:
         self._epoch.fill_(epoch)
         self._batches_of.start = start
 
-    def __iter__(self) -> Iterator[dict]:
+    def __iter__(self) -> Iterator[Batch]:
         for batch, share in zip(self._fetch(), self._batches_of.shares(), strict=False):
             failed = isinstance(batch, SampleError)
             if distributed.highest(int(failed)) and not failed:
@@ -95,8 +93,7 @@ class Loader:
             if isinstance(batch, SampleError):
                 raise DataError(f"{batch.message}{self.advice if batch.is_bad else ''}")
             self._report(batch.pop("skipped", []))
-            self.step_images, self.weight = share.num_all, share.weight
-            yield batch
+            yield Batch(batch, share)
 
     def _fetch(self) -> Iterator[Any]:
         """Each batch, or as the last one the error that ended them."""
@@ -127,17 +124,12 @@ class Loader:
                 to.flush()
 
 
-class Share(NamedTuple):
-    """What a process gets of a batch: `num` of its `num_all` images, from position `first` on."""
+class Batch(dict):
+    """The samples of a process, by key, with their share of a batch."""
 
-    first: int
-    num: int
-    num_all: int
-
-    @property
-    def weight(self) -> float:
-        """The mean over all images is the mean over all processes of weight times their means."""
-        return self.num * distributed.size() / self.num_all
+    def __init__(self, samples: dict, share: Share):
+        super().__init__(samples)
+        self.share = share
 
 
 class EpochBatches(Sampler[list[int]]):

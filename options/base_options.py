@@ -62,7 +62,7 @@ class BaseOptions:
     is_train: bool
     default_model: str
     given: set[str]
-    text: str
+    text: str = ""
     parser: OptionParser
     saved_name: str
 

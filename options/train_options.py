@@ -11,6 +11,7 @@ from typing import Any
 from options.base_options import BaseOptions, counts_layers, expand_suffix
 from options.parser import OptionParser, number, on_off_auto, whole
 from options.restore import run_folder, runs_in, saved_options
+from util import distributed
 from util.checkpoint import remove_run
 from util.errors import UserError
 from util.files import write_whole
@@ -75,6 +76,9 @@ class TrainOptions(BaseOptions):
             )
 
     def save(self, opt: argparse.Namespace) -> None:
+        """Also for programs, as train_options.json; a run that starts makes room for itself."""
+        if not distributed.is_main():
+            return
         if not opt.continue_train:
             if not opt.overwrite:  # another process may have used the name since `resolve`
                 refuse_used(opt)

@@ -42,7 +42,8 @@ from scripts.benchmarking.rows import ROWS
 from scripts.benchmarking.table import Row, heading, table
 from scripts.benchmarking.variants import ROOT, Setting
 from util import runtime
-from util.errors import first_line
+from util.errors import UserError
+from util.performance import require_compiler
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -127,11 +128,11 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile works here: it needs a C++ compiler, or Triton for a GPU."""
+    """Whether torch.compile works here; says why not."""
     try:
-        torch.compile(torch.sin)(torch.ones(8, device=device))
-    except Exception as error:  # whatever is missing
-        print(f"nothing is compiled: {first_line(error)}", file=sys.stderr)
+        require_compiler(device)
+    except UserError as error:
+        print(f"nothing is compiled: {error}", file=sys.stderr)
         return False
     return True
 

@@ -56,10 +56,10 @@ class Checkpoints:
     Args:
         folder: checkpoints_dir/name.
         networks: by name; each has a file of its own.
-        parts: by name; they are the same in all processes.
+        shared: parts by name that are the same in all processes.
         options: flags of the run, kept in the state file for the record.
         keep: how many numbered checkpoints to keep; 0: all.
-        own_parts: by name; each process has others.
+        per_process: parts by name of which each process has its own.
         averages: further networks, which a checkpoint to go on from may lack.
     """
 
@@ -67,15 +67,15 @@ class Checkpoints:
         self,
         folder: Path,
         networks: Mapping[str, nn.Module],
-        parts: Mapping[str, Stateful],
+        shared: Mapping[str, Stateful],
         options: Mapping[str, Any],
         *,
         keep: int = 0,
-        own_parts: Mapping[str, Stateful] | None = None,
+        per_process: Mapping[str, Stateful] | None = None,
         averages: Mapping[str, nn.Module] | None = None,
     ):
         self.folder, self.networks, self.averages = folder, networks, averages or {}
-        self.parts, self.own_parts = parts, own_parts or {}
+        self.shared, self.per_process = shared, per_process or {}
         self.options, self.keep = dict(options), keep
         self._saved_s = time.monotonic()
 
@@ -87,7 +87,7 @@ class Checkpoints:
         """
         # `latest` last: a run that is cut in between goes on from before, and makes the rest again.
         first, *others = sorted(labels, key=lambda label: label == "latest")
-        own = {name: part.state_dict() for name, part in self.own_parts.items()}
+        own = {name: part.state_dict() for name, part in self.per_process.items()}
         processes = distributed.gather(own)
         self._saved_s = time.monotonic()
         if not distributed.is_main():
@@ -102,7 +102,7 @@ class Checkpoints:
         except (OSError, RuntimeError) as error:  # torch.save turns a full disk into the latter
             raise UserError(
                 f"{self.folder}: checkpoint {first} cannot be written: {root_of(error)}; "
-                f"make room or mend the rights; {self.last_good()}"
+                f"make room or mend the rights; {last_good(self.folder)}"
             ) from error
 
     def is_due(self, every_minutes: float) -> bool:
@@ -119,7 +119,7 @@ class Checkpoints:
                 weights = {key: value.detach().cpu() for key, value in net.state_dict().items()}
                 write_flushed(weights, temporary_path(paths[name]))
                 digests[name] = digest_of(temporary_path(paths[name]))
-            state = {name: part.state_dict() for name, part in self.parts.items()}
+            state = {name: part.state_dict() for name, part in self.shared.items()}
             state |= {"format": FORMAT, "options": self.options, "digests": digests}
             state["processes"] = processes
             write_flushed(state, temporary_path(state_path(self.folder, label)))
@@ -134,14 +134,6 @@ class Checkpoints:
         for name in names:
             link(weights_path(self.folder, first, name), weights_path(self.folder, label, name))
         link(state_path(self.folder, first), state_path(self.folder, label))
-
-    def last_good(self) -> str:
-        """Which checkpoint is there to go on from, in words."""
-        files = sorted(self.folder.glob("*_state.pth"), key=os.path.getmtime)
-        if not files:
-            return "no checkpoint was saved yet"
-        label = files[-1].name.removesuffix("_state.pth")
-        return f"the last good checkpoint is {label}, --continue_train goes on from it"
 
     def resume(self, label: str, load_networks: Callable[[str], None]) -> str | None:
         """Put networks and parts in the state of a checkpoint; returns a line that says which.
@@ -166,10 +158,10 @@ class Checkpoints:
             return None
         load_networks(label)
         try:
-            for name, part in self.parts.items():
+            for name, part in self.shared.items():
                 part.load_state_dict(state[name])
             processes = state["processes"]
-            for name, part in self.own_parts.items():
+            for name, part in self.per_process.items():
                 self._load_own(part, [process[name] for process in processes])
         except WRONG_CONTENT as error:
             raise UserError(
@@ -240,6 +232,15 @@ class Checkpoints:
             for file in self.folder.glob(f"{number}_net_*.pth"):
                 file.unlink()
             state_path(self.folder, number).unlink(missing_ok=True)
+
+
+def last_good(folder: Path) -> str:
+    """Which checkpoint of a run there is to go on from, in words."""
+    files = sorted(folder.glob("*_state.pth"), key=os.path.getmtime)
+    if not files:
+        return "no checkpoint was saved yet"
+    label = files[-1].name.removesuffix("_state.pth")
+    return f"the last good checkpoint is {label}, --continue_train goes on from it"
 
 
 def newest(checkpoint: tuple[str, dict[str, Any]]) -> tuple[int, int]:

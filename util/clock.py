@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 
 from util import distributed
+from util.distributed import Share
 
 
-class Loader(Protocol):
-    """Batches of one epoch; its length is the number of images.
+class Batch(Protocol):
+    """A batch that brings its share of all images of a step."""
 
-    Attributes:
-        step_images: images of the batch that it gave last, over all processes.
-    """
+    @property
+    def share(self) -> Share: ...
 
-    step_images: int
+
+AnyBatch = TypeVar("AnyBatch", bound=Batch, covariant=True)
+
+
+class Loader(Protocol[AnyBatch]):
+    """Batches of one epoch; its length is the number of images."""
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[dict]: ...
+    def __iter__(self) -> Iterator[AnyBatch]: ...
 
 
 class Clock:
@@ -35,7 +40,6 @@ class Clock:
         epoch: the current epoch, from 1.
         epoch_images: images seen in this epoch.
         total_images: images seen in this run.
-        step_images: images of the current step.
         epoch_done: whether this step is the last of its epoch.
         waited_s: seconds that this process has waited for data.
     """
@@ -43,7 +47,7 @@ class Clock:
     def __init__(self, first_epoch: int, last_epoch: int, images_per_epoch: int):
         self.last_epoch, self.images_per_epoch = last_epoch, images_per_epoch
         self.start_at(first_epoch)
-        self.step_images, self.epoch_done, self.waited_s = 0, False, 0.0
+        self.epoch_done, self.waited_s = False, 0.0
         self._pace = Pace()
 
     def start_at(self, epoch: int) -> None:
@@ -61,17 +65,17 @@ class Clock:
         """Go to the beginning of the next epoch."""
         self.epoch, self.epoch_images = self.epoch + 1, 0
 
-    def iterations(self, loader: Loader) -> Iterator[dict]:
+    def iterations(self, loader: Loader[AnyBatch]) -> Iterator[AnyBatch]:
         """Each batch of an epoch, counted before its step, with the wait for it measured."""
         started = time.perf_counter()
         for batch in loader:
             waited_s = time.perf_counter() - started
-            self.step_images = loader.step_images
+            num_images = batch.share.num_all
             self.waited_s += waited_s
-            self._pace.add(self.step_images, waited_s)
+            self._pace.add(num_images, waited_s)
             self._previous_total = self.total_images
-            self.total_images += self.step_images
-            self.epoch_images += self.step_images
+            self.total_images += num_images
+            self.epoch_images += num_images
             self.epoch_done = self.epoch_images >= len(loader)
             yield batch
             started = time.perf_counter()

@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -61,6 +61,19 @@ def engines() -> str:
     """
     nccl = torch.cuda.is_available() and dist.is_nccl_available()
     return "cpu:gloo,cuda:nccl" if nccl else "gloo"
+
+
+class Share(NamedTuple):
+    """What a process gets of a batch: `num` of its `num_all` images, from position `first` on."""
+
+    first: int
+    num: int
+    num_all: int
+
+    @property
+    def weight(self) -> float:
+        """The mean over all images is the mean over all processes of weight times their means."""
+        return self.num * size() / self.num_all
 
 
 def rank() -> int:

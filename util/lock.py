@@ -7,6 +7,7 @@ import os
 import socket
 from pathlib import Path
 
+from util import distributed
 from util.errors import UserError
 from util.files import writing
 
@@ -16,12 +17,14 @@ HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)  # what systems say of a lock
 class RunLock:
     """Holds folder/.lock until it is left or the process ends, however it ends.
 
-    Raises UserError where another process holds it. Some network disks have no locks: a line says
-    so, and the run goes on without.
+    Of the processes of a run the main one does so. Raises UserError where another process holds it.
+    Some network disks have no locks: a line says so, and the run goes on without.
     """
 
     def __init__(self, folder: Path):
         self.path = folder / ".lock"
+        if not distributed.is_main():
+            return
         with writing(self.path):
             folder.mkdir(parents=True, exist_ok=True)
             self.file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - it holds the lock
@@ -50,7 +53,8 @@ class RunLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
+        if distributed.is_main():
+            self.file.close()
 
 
 if os.name == "nt":

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from util.deterministic import replace_reflection_padding
 from util.errors import UserError, first_line
 from util.recompute import keeps_statistics, recompute
-from util.step.update import Update, Updates
 from util.winograd import use_winograd
 
 
@@ -27,12 +27,15 @@ def prepare(
     optimizers: Sequence[torch.optim.Optimizer],
     opt: argparse.Namespace,
     device: torch.device,
-) -> Updates:
+) -> list[torch.amp.GradScaler | None]:
     """Apply --precision, --channels_last, --compile, and in training the rest.
 
     Args:
         networks: by name, on `device`, with their weights.
         optimizers: of the model; none in testing.
+
+    Returns:
+        for each optimizer the scaler of its weights' gradients (--precision fp16), or None.
     """
     dtype = resolve_precision(opt.precision, device)
     if dtype is torch.float16 and optimizers and opt.gan_mode == "wgangp":
@@ -42,16 +45,15 @@ def prepare(
         )
     if opt.compile:
         require_compiler(device)
-    scalers: dict[int, torch.amp.GradScaler | None] = {}  # by identity of parameters
-    updates = []
-    for optimizer in optimizers:
-        scaler = create_scaler(device) if dtype is torch.float16 else None
-        updates.append(Update(optimizer, opt.grad_accum, scaler))
+    scalers = [create_scaler(device) if dtype is torch.float16 else None for _ in optimizers]
+    scaler_of: dict[int, torch.amp.GradScaler | None] = {}  # by identity of weights
+    for optimizer, scaler in zip(optimizers, scalers, strict=True):
+        fuse(optimizer, device)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        scalers.update(dict.fromkeys(map(id, parameters), scaler))
-        if scaler is None:  # which leaves out whole steps, as hooks of optimizers expect it
-            fuse(optimizer, device)
+        scaler_of.update(dict.fromkeys(map(id, parameters), scaler))
     for name, net in networks.items():
+        if optimizers and opt.deterministic and device.type == "cuda":
+            replace_reflection_padding(net)
         norm_without_view(net)
         compiles = opt.compile
         if compiles and optimizers and opt.gan_mode == "wgangp" and name.startswith("D"):
@@ -73,8 +75,8 @@ def prepare(
             net.forward = torch.compile(net.forward, dynamic=False)  # type: ignore[method-assign]
         if dtype is not torch.float32:
             # After compiling: autocast keeps cast weights from call to call only if it is outside.
-            run_in(net, dtype, device, scalers.get(id(next(net.parameters(), None))))
-    return Updates(updates, networks.values())
+            run_in(net, dtype, device, scaler_of.get(id(next(net.parameters(), None))))
+    return scalers
 
 
 def require_compiler(device: torch.device) -> None:

@@ -36,6 +36,7 @@ class Results:
         folder: results/NAME/PHASE_EPOCH.
         measure: labels of a result and of its target, for L1, PSNR and SSIM; None: no metrics.
         beside: whether `add` returns before its results are written.
+        num_threads: that write and measure.
         aspect_ratio: width over height by which pictures are stretched.
         also: receives the same pictures and metrics.
         page: further arguments of ResultsPage.
@@ -47,6 +48,7 @@ class Results:
         *,
         measure: tuple[str, str] | None,
         beside: bool = True,
+        num_threads: int = THREADS,
         aspect_ratio: float = 1.0,
         also: WandbResults | None = None,
         **page: Any,
@@ -55,7 +57,7 @@ class Results:
         self.also, self.most_unfinished = also, WAITING if beside else 0
         self.metrics: list[dict[str, float]] = []
         self._names = UniqueNames()
-        self._threads = ThreadPoolExecutor(THREADS, "results")
+        self._threads = ThreadPoolExecutor(num_threads, "results")
         self._unfinished: deque[Unfinished] = deque()
         with self._errors_told():
             mkdirs(folder / "images")

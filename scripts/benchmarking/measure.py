@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.benchmarking.variants import ROOT, VARIANTS, Setting
+from scripts.benchmarking.variants import ROOT, VARIANTS, Setting, is_fast
 from util import heap
 from util.errors import UserError
 
@@ -25,7 +25,7 @@ def in_turns(measure: Callable[[str], float], turns: int) -> Samples:
     samples: Samples = {variant: [] for variant in VARIANTS}
     for _ in range(turns):
         for variant in VARIANTS:
-            heap.keep_freed_memory(variant != "plain")
+            heap.keep_freed_memory(is_fast(variant))
             samples[variant].append(measure(variant))
     return samples
 

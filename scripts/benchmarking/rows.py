@@ -17,7 +17,6 @@ import models
 import train
 from models.base_model import BaseModel
 from options.train_options import TrainOptions
-from options.train_options import plain as plain_values
 from scripts.benchmarking.measure import (
     Samples,
     in_turns,
@@ -32,16 +31,16 @@ from scripts.benchmarking.variants import (
     Setting,
     build,
     common_line,
-    create_loggers,
+    is_fast,
+    loggers_of,
     program,
     training_line,
 )
-from util import heap, performance, runtime
+from util import heap, performance
 from util.checkpoint import Checkpoints
-from util.clock import Clock, RunningMean
+from util.clock import Clock
+from util.interrupt import Interrupt
 from util.loggers.base import Losses
-from util.step.ema import Averages
-from util.step.finite import FiniteGuard
 
 WARM_UP = 2  # steps: the second finds all memory allocated and all graphs compiled
 MEMORY_STEPS = 3
@@ -114,20 +113,15 @@ def time_loop(setting: Setting, name: str, images: int) -> list[Row]:
     size = min(images, setting.num_pictures)
     often = f"--print_freq {images} --update_html_freq {images} --max_dataset_size {size}"
     built = {v: build(setting, v, name, "loop", often) for v in VARIANTS}
-    datasets = {variant: data.create_dataset(built[variant].opt) for variant in VARIANTS}
 
     def images_per_s(variant: str) -> float:
-        opt, text, model, updates = built[variant]
-        dataset = datasets[variant]
-        clock = Clock(1, -(-images // len(dataset)), len(dataset))
-        log = create_loggers(variant, opt, text, clock, model)
-        unsaved = Unsaved(model.save_dir, model.networks(), {}, {})
-        guard = FiniteGuard(model.networks().values(), model.optimizers, 0, unsaved.last_good)
-        averages = Averages(model.networks(), model.optimizers, 0)
-        rest = clock, RunningMean(), guard, unsaved, log
-        arguments = opt, dataset, model, updates, averages, *rest
-        elapsed_s = seconds(lambda: train.train(*arguments), setting.device)
-        return clock.last_epoch * len(dataset) / elapsed_s
+        run = built[variant]
+        clock = Clock(1, -(-images // len(run.dataset)), len(run.dataset))
+        unsaved = Unsaved(run.model.save_dir, {}, {}, {})
+        run = run._replace(clock=clock, checkpoints=unsaved)
+        with loggers_of(variant, run, clock) as log:
+            elapsed_s = seconds(lambda: train.train(run, log, Interrupt()), setting.device)
+        return clock.last_epoch * len(run.dataset) / elapsed_s
 
     for variant in VARIANTS:
         images_per_s(variant)
@@ -217,15 +211,9 @@ def checkpoint(setting: Setting) -> list[Row]:
     batch = random_batch(setting)
     savers = {}
     for variant in VARIANTS:
-        opt, _, model, _ = build(setting, variant, "pix2pix", "checkpoint")
-        take_step(model, batch)  # Adam's state is there from the first step on
-        parts = {
-            "clock": Clock(1, 1, 1),
-            "model": model,
-            "random": runtime.RandomState(model.device),
-        }
-        values = plain_values(opt)
-        savers[variant] = Checkpoints(model.save_dir, model.networks(), parts, values)
+        run = build(setting, variant, "pix2pix", "checkpoint")
+        take_step(run.model, batch)  # Adam's state is there from the first step on
+        savers[variant] = run.checkpoints
 
     def save_s(variant: str) -> float:
         return seconds(lambda: savers[variant].save("latest"), setting.device)
@@ -248,7 +236,7 @@ def memory(setting: Setting) -> list[Row]:
 
 def peak_of_steps(setting: Setting, variant: str) -> float:
     """For a process of its own, which has used no memory before."""
-    heap.keep_freed_memory(variant != "plain")
+    heap.keep_freed_memory(is_fast(variant))
     with contextlib.redirect_stdout(io.StringIO()):
         model = build(setting, variant, "cycle_gan", "memory").model
     batch = random_batch(setting)
@@ -266,16 +254,12 @@ def logging(setting: Setting) -> list[Row]:
     batch = random_batch(setting)
     built = {v: build(setting, v, "pix2pix", "logging") for v in VARIANTS}
     clock = Clock(1, 1, 1)  # of a run of one image, at whose end all is logged
-    clock.total_images = clock.epoch_images = clock.step_images = 1
+    clock.total_images = clock.epoch_images = 1
     clock.epoch_done = True
-    logs = {
-        variant: create_loggers(variant, opt, text, clock, model)
-        for variant, (opt, text, model, _) in built.items()
-    }
+    logs = {variant: loggers_of(variant, run, clock) for variant, run in built.items()}
 
     def share(variant: str) -> float:
-        opt, _, model, _ = built[variant]
-        log = logs[variant]
+        opt, model, log = built[variant].opt, built[variant].model, logs[variant]
 
         def tell_losses() -> None:
             log.losses(Losses.now(clock, model.get_current_losses(), model.learning_rate))
@@ -295,7 +279,7 @@ def logging(setting: Setting) -> list[Row]:
         share(variant)
     samples = in_turns(share, setting.steps)
     for log in logs.values():
-        log.close("done")
+        log.close()
     return [Row("pix2pix, waiting for logs, share of a step", "%", samples)]
 
 

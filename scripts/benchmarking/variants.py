@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import runpy
+import importlib
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,13 +11,11 @@ import torch
 
 import data
 import models
-from models.base_model import BaseModel
+import train
 from options.train_options import TrainOptions
-from util import heap, loggers, performance, results, runtime
+from util import runtime
 from util.clock import Clock
-from util.loggers.background import BackgroundLogger
-from util.loggers.base import Logger
-from util.step.update import Updates
+from util.loggers import Loggers, create_loggers
 
 ROOT = Path(__file__).resolve().parents[2]  # of the project; programs run there
 VARIANTS = ("plain", "default", "best")
@@ -60,15 +54,6 @@ class Setting(NamedTuple):
     compiles: bool
 
 
-class Built(NamedTuple):
-    """What train.py makes of a command line, ready to take a step."""
-
-    opt: argparse.Namespace
-    text: str
-    model: BaseModel
-    updates: Updates
-
-
 def common_line(setting: Setting, variant: str, model: str) -> list[str]:
     """Flags that train.py and test.py both take."""
     flags = f"--model {model} --seed 1 --device {setting.device} --crop_size {setting.size_px}"
@@ -93,26 +78,26 @@ def training_line(
     return [*common_line(setting, variant, model), *flags.split(), *more.split()]
 
 
-def build(setting: Setting, variant: str, name: str, row: str, more: str = "") -> Built:
-    """A model as train.py makes it, with a folder for its run."""
+def is_fast(variant: str) -> bool:
+    """Whether it has the speed features that no flag switches off."""
+    return variant != "plain"
+
+
+def build(setting: Setting, variant: str, name: str, row: str, more: str = "") -> train.Run:
+    """A training as train.py makes it, with a folder."""
     options = TrainOptions(models.registry, data.registry)
     opt = options.parse(training_line(setting, variant, name, row, more))
     runtime.seed_everything(opt.seed)
-    with features_of(variant):
-        model = models.create_model(opt)
-        model.setup(opt)
-        updates = performance.prepare(model.networks(), model.optimizers, opt, model.device)
+    run = train.build(opt, fast=is_fast(variant))
     options.save(opt)
-    return Built(opt, options.text, model, updates)
+    return run
 
 
-def create_loggers(
-    variant: str, opt: argparse.Namespace, text: str, clock: Clock, model: BaseModel
-) -> loggers.Loggers:
-    with features_of(variant):
-        return loggers.create_loggers(
-            opt, text, clock, captions=model.captions, compare=model.compare
-        )
+def loggers_of(variant: str, run: train.Run, clock: Clock) -> Loggers:
+    """Those of train.py."""
+    model = run.model
+    words = {"captions": model.captions, "compare": model.compare}
+    return create_loggers(run.opt, "", clock, **words, waits=not is_fast(variant))
 
 
 def program(file: str, variant: str, flags: list[str]) -> list[str]:
@@ -124,52 +109,5 @@ def program(file: str, variant: str, flags: list[str]) -> list[str]:
 def run_plain() -> None:
     """Run the program that sys.argv[1] names as `plain`; for a process of its own."""
     sys.argv = sys.argv[1:]
-    if sys.argv[0] == "train.py":
-        import torch._dynamo  # noqa: F401 - PyTorch's optimizers do so, unless kept from it
-
-    with features_of("plain"):
-        runpy.run_path(sys.argv[0], run_name="__main__")
-
-
-@contextlib.contextmanager
-def features_of(variant: str) -> Iterator[None]:
-    """Inside, for `plain`, what is made or run lacks the features that have no flag."""
-    create_model = models.create_model
-
-    def create_unbatched(opt: argparse.Namespace) -> BaseModel:
-        model = create_model(opt)
-        model.joins_inputs = False
-        return model
-
-    replacements = [
-        (performance, "prepare", lambda *_: Updates([], [])),
-        (models, "create_model", create_unbatched),
-        (loggers, "BackgroundLogger", WaitedFor),
-        (results, "ThreadPoolExecutor", AtOnce),
-        (heap, "keep_freed_memory", lambda: None),
-    ]
-    with contextlib.ExitStack() as undo:
-        for module, name, replacement in replacements if variant == "plain" else []:
-            undo.callback(setattr, module, name, getattr(module, name))
-            setattr(module, name, replacement)
-        yield
-
-
-class WaitedFor(BackgroundLogger):
-    """A logger whose every call is waited for, as if it had no thread of its own."""
-
-    def _put(self, call: Callable[[Logger], None]) -> None:
-        super()._put(call)
-        self._calls.join()
-
-
-class AtOnce(Executor):
-    """Does what it is given before it goes on, as if there were no threads."""
-
-    def __init__(self, *_: object):
-        pass
-
-    def submit(self, call: Callable, *arguments: object) -> Future:
-        done: Future = Future()
-        done.set_result(call(*arguments))
-        return done
+    program = importlib.import_module(Path(sys.argv[0]).stem)
+    sys.exit(runtime.run(lambda: program.main(fast=False)))

@@ -11,39 +11,76 @@ import pytest
 import torch
 from torch import nn
 
+from util.distributed import Share
 from util.errors import UserError
 from util.image_pool import ImagePool
+from util.step import Steps
+from util.step.ema import EMA
 from util.step.finite import READ_EVERY, FiniteGuard, all_finite
 
 NAN, INF = math.nan, math.inf
 
 
-class Training:
-    """Steps of a network of one weight, whose loss is `factor` times that weight."""
+WHOLE = Share(0, 1, 1)
 
-    def __init__(self, tolerated: int = 0):
+
+class Training:
+    """Steps of a network of one weight, whose loss is `factor` times that weight.
+
+    What Steps needs of a model. `folder` has a checkpoint 7.
+    """
+
+    generator_loss = torch.tensor(0.0)
+
+    def __init__(self, folder: Path, tolerated: int = 0):
+        (folder / "7_state.pth").touch()
+        self.save_dir = folder
         self.net = nn.Linear(1, 1, bias=False)
         nn.init.ones_(self.net.weight)
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=0.1)
-        self.guard = FiniteGuard(
-            [self.net], [self.optimizer], tolerated, lambda: "the last good checkpoint is 7"
-        )
-        self.steps = 0
+        self.optimizers = [torch.optim.Adam(self.net.parameters(), lr=0.1)]
+        self.num_steps, self.told = 0, {}
+        ema = EMA({}, [], 0.0)
+        self.steps = Steps(self, ema, [None], tolerated=tolerated)
+        self.guard = self.steps.guard
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"G": self.net}
+
+    def losses(self) -> dict[str, torch.Tensor]:
+        return self.told
+
+    def memories(self) -> dict[str, object]:
+        return {}
+
+    def get_image_paths(self) -> list[str]:
+        return [f"photos/{self.num_steps}.png"]
 
     def step(self, factor: float = 1.0, loss: float | None = None) -> None:
         """One step; `loss` is told to the guard instead of the real one."""
-        self.steps += 1
-        self.guard.begin([f"photos/{self.steps}.png"])
-        self.optimizer.zero_grad()
-        real = (self.net.weight * factor).sum()
-        real.backward()
-        self.optimizer.step()
-        told = real if loss is None else torch.tensor(loss)
-        self.guard.end({"G_GAN": torch.tensor(0.5), "G_L1": told})
+        self.num_steps += 1
+        with self.steps.step(WHOLE):
+            (optimizer,) = self.optimizers
+            optimizer.zero_grad()
+            real = (self.net.weight * factor).sum()
+            real.backward()
+            optimizer.step()
+            told = real if loss is None else torch.tensor(loss)
+            self.told = {"G_GAN": torch.tensor(0.5), "G_L1": told}
 
     @property
     def weight(self) -> float:
         return self.net.weight.item()
+
+
+@pytest.fixture
+def training(tmp_path) -> Training:
+    return Training(tmp_path)
+
+
+@pytest.fixture
+def tolerant(tmp_path) -> Callable[[int], Training]:
+    """A training that leaves out so many steps."""
+    return lambda tolerated: Training(tmp_path, tolerated)
 
 
 def stopped(act: Callable[[], None]) -> str:
@@ -55,8 +92,7 @@ def stopped(act: Callable[[], None]) -> str:
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
-def test_a_loss_that_is_not_finite_names_losses_images_and_checkpoint(value):
-    training = Training()
+def test_a_loss_that_is_not_finite_names_losses_images_and_checkpoint(value, training):
     training.step()
     message = stopped(lambda: training.step(loss=value))
     for part in ("G_GAN 0.5", f"G_L1 {value:g}", "photos/2.png", "checkpoint is 7"):
@@ -65,9 +101,8 @@ def test_a_loss_that_is_not_finite_names_losses_images_and_checkpoint(value):
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
-def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(value):
+def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(value, training):
     """Where the loss of that step was sound, the weight shows it before a save."""
-    training = Training()
     training.step()
     training.guard.check_weights()
     training.step(factor=value, loss=1.0)
@@ -76,17 +111,17 @@ def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(value):
     assert "checkpoint is 7" in message
 
 
-def test_a_statistic_that_is_not_finite_never_reaches_a_checkpoint():
+def test_a_statistic_that_is_not_finite_never_reaches_a_checkpoint(tmp_path):
     """Batch norm's running averages are part of a checkpoint, and test.py --eval uses them."""
     net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
-    guard = FiniteGuard([net], [], 0, lambda: "none")
+    guard = FiniteGuard([net], 0, tmp_path)
     guard.check_weights()
     net[1].running_var.fill_(INF)
     stopped(guard.check_weights)
 
 
-def test_sound_steps_change_nothing():
-    guarded, bare = Training(), Training()
+def test_sound_steps_change_nothing(tolerant):
+    guarded, bare = tolerant(1), tolerant(0)
     bare.guard.check_weights = bare.guard.check_losses = lambda: None
     for training in (guarded, bare):
         for _ in range(3 * READ_EVERY):
@@ -95,8 +130,8 @@ def test_sound_steps_change_nothing():
     assert guarded.weight == bare.weight
 
 
-def test_steps_are_left_out_up_to_the_number():
-    training = Training(tolerated=2)
+def test_steps_are_left_out_up_to_the_number(tolerant):
+    training = tolerant(2)
     training.step()
     weight = training.weight
     training.step(factor=NAN)
@@ -111,8 +146,8 @@ def test_steps_are_left_out_up_to_the_number():
     assert math.isfinite(training.weight)
 
 
-def test_a_step_that_was_left_out_leaves_the_optimizer_alone():
-    training, other = Training(tolerated=1), Training(tolerated=1)
+def test_a_step_that_was_left_out_leaves_the_optimizer_alone(tolerant):
+    training, other = tolerant(1), tolerant(1)
     training.step()
     training.step(factor=NAN)
     training.step()
@@ -121,48 +156,50 @@ def test_a_step_that_was_left_out_leaves_the_optimizer_alone():
     assert training.weight == other.weight
 
 
-def test_gradients_that_are_large_but_finite_pass():
-    training = Training(tolerated=1)
+def test_gradients_that_are_large_but_finite_pass(tolerant):
+    training = tolerant(1)
     training.step(factor=1e30)
     assert training.guard.skipped == 0
 
 
-def test_a_step_of_two_optimizers_counts_once():
+def test_a_step_of_two_optimizers_counts_once(tolerant):
     """As pix2pix and CycleGAN have: one bad picture spoils generator and discriminator alike."""
-    nets = [nn.Linear(1, 1), nn.Linear(1, 1)]
-    optimizers = [torch.optim.Adam(net.parameters()) for net in nets]
-    guard = FiniteGuard(nets, optimizers, 1, lambda: "none")
-    guard.begin(["photos/1.png"])
-    for net, optimizer in zip(nets, optimizers, strict=True):
-        (net.weight * NAN).sum().backward()
-        optimizer.step()
-    guard.end({"G": torch.tensor(NAN)})
-    guard.check_weights()
+    training = tolerant(1)
+    training.optimizers.append(torch.optim.Adam(nn.Linear(1, 1).parameters()))
+    steps = Steps(training, EMA({}, [], 0.0), [None, None], tolerated=1)
+    with steps.step(WHOLE):
+        for optimizer in training.optimizers:
+            (optimizer.param_groups[0]["params"][0] * NAN).sum().backward()
+            optimizer.step()
+        training.told = {"G": torch.tensor(NAN)}
+    steps.guard.check_weights()
 
 
-def test_a_step_that_was_left_out_leaves_no_trace_in_statistics_and_pools():
+def test_a_step_that_was_left_out_leaves_no_trace_in_statistics_and_pools(tolerant):
     """The forward pass has seen its numbers already."""
-    net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    training = tolerant(1)
+    training.net = net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    training.optimizers = [optimizer] = [torch.optim.Adam(net.parameters())]
     pool, sound = ImagePool(2), torch.ones(1, 1, 4, 4)
-    optimizer = torch.optim.Adam(net.parameters())
-    guard = FiniteGuard([net], [optimizer], 1, lambda: "none", [pool])
+    training.memories = lambda: {"pool": pool}
+    steps = Steps(training, EMA({}, [], 0.0), [None], tolerated=1)
     for picture in (sound, sound * INF):
         before = {key: value.clone() for key, value in net.state_dict().items()}
-        guard.begin(["photos/1.png"])
-        optimizer.zero_grad()
-        result = net(picture)
-        pool.query(result)
-        result.sum().backward()
-        optimizer.step()
-        guard.end({"G": result.sum()})
-    guard.check_weights()
+        with steps.step(WHOLE):
+            optimizer.zero_grad()
+            result = net(picture)
+            pool.query(result)
+            result.sum().backward()
+            optimizer.step()
+            training.told = {"G": result.sum()}
+    steps.guard.check_weights()
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     assert len(pool.images) == 1
     assert pool.images[0].isfinite().all()
 
 
-def test_the_number_of_steps_left_out_is_remembered():
-    first, again = Training(tolerated=2), Training(tolerated=2)
+def test_the_number_of_steps_left_out_is_remembered(tolerant):
+    first, again = tolerant(2), tolerant(2)
     first.step(factor=NAN)
     again.guard.load_state_dict(first.guard.state_dict())
     again.step(factor=NAN)
@@ -222,8 +259,7 @@ def test_skip_nonfinite_gives_up_after_the_number(flags, tmp_path, run_here):
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
 
-def test_a_model_without_losses_is_watched_by_its_weights():
-    training = Training()
+def test_a_model_without_losses_is_watched_by_its_weights(training):
     for images in (["photos/1.png"], ["photos/2.png"]):
         training.guard.begin(images)
         training.guard.end({})

@@ -2,11 +2,7 @@
 
 import copy
 import shutil
-import socket
-import subprocess
-import sys
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 import torch
@@ -27,26 +23,11 @@ from util.performance import (
     run_in,
 )
 from util.recompute import recompute
-from util.step.ema import Averages
-from util.step.update import Update
+from util.step import Steps
+from util.step.ema import EMA
 from util.winograd import LEAST_CHANNELS
 
 CPU = torch.device("cpu")
-PROCESS = """
-import sys, torch
-from util.step.update import Update
-
-port, rank = sys.argv[1:]
-url = f"tcp://127.0.0.1:{port}"
-torch.distributed.init_process_group("gloo", init_method=url, rank=int(rank), world_size=2)
-seldom, never, often = (torch.nn.Parameter(torch.zeros(())) for _ in range(3))
-update = Update(torch.optim.SGD([seldom, never, often], lr=1.0))
-(often + seldom * 8 if rank == "0" else often * 2).backward()
-update.optimizer.step()
-assert never.grad is None
-print([seldom.item(), never.item(), often.item()])
-torch.distributed.destroy_process_group()
-"""
 
 
 def build(pictures, model_name, *flags, prepared, dtype=torch.float32):
@@ -62,7 +43,9 @@ def build(pictures, model_name, *flags, prepared, dtype=torch.float32):
     dataset, model = data.create_dataset(opt), models.create_model(opt)
     model.setup(opt)
     if prepared:
-        prepare(model.networks(), model.optimizers, opt, model.device)
+        scalers = prepare(model.networks(), model.optimizers, opt, model.device)
+        ema = EMA(model.networks(), model.optimizers, 0.0)
+        Steps(model, ema, scalers, num_batches=opt.grad_accum)  # works by the optimizers' hooks
         model.joins_inputs = True  # as on GPUs
     else:
         model.joins_inputs = False  # one call per input, as the paper writes it
@@ -187,24 +170,6 @@ def test_small_gradients_survive_fp16():
     assert float(net.weight.grad) == pytest.approx(4e-9 * 2**16, rel=0.01)
 
 
-def test_an_overflow_in_fp16_leaves_out_the_update_and_lowers_the_scale():
-    weight = torch.nn.Parameter(torch.ones(2))
-    optimizer = torch.optim.SGD([weight], lr=1.0)
-    scaler = torch.amp.GradScaler("cpu")
-    update = Update(optimizer, scaler=scaler)
-    scaler.scale(weight.sum()).backward()
-    weight.grad[0] = torch.inf
-    optimizer.step()
-    assert weight.tolist() == [1, 1] and scaler.get_scale() == 2.0**15
-    optimizer.zero_grad()
-    scaler.scale(weight.sum()).backward()
-    optimizer.step()
-    assert weight.tolist() == [0, 0]
-    restored = Update(torch.optim.SGD([weight], lr=1.0), scaler=torch.amp.GradScaler("cpu"))
-    restored.load_state_dict(update.state_dict())
-    assert restored.scaler.get_scale() == 2.0**15
-
-
 def test_fp16_with_wgangp_is_refused(pictures, monkeypatch):
     monkeypatch.setattr("util.performance.cpu_has", lambda *_: True)
     flags = ("--precision", "fp16", "--gan_mode", "wgangp")
@@ -226,60 +191,6 @@ def test_accumulated_gradients_are_those_of_a_larger_batch(pictures):
     )
     means = (small[0::2] + small[1::2]) / 2
     torch.testing.assert_close(means, large, rtol=1e-6, atol=1e-9)
-
-
-def test_half_an_accumulation_is_part_of_a_checkpoint():
-    def updated(cut: bool) -> float:
-        weight = torch.nn.Parameter(torch.zeros(()))
-        update = Update(torch.optim.SGD([weight], lr=1.0), num_batches=2)
-        weight.grad = torch.tensor(1.0)
-        update.optimizer.step()
-        assert weight == 0
-        if cut:
-            state = update.state_dict()
-            update = Update(torch.optim.SGD([weight], lr=1.0), num_batches=2)
-            update.load_state_dict(state)
-        weight.grad = torch.tensor(4.0)
-        update.optimizer.step()
-        return weight.item()
-
-    assert updated(cut=True) == updated(cut=False) == -2.5
-
-
-@pytest.mark.parametrize("cut", [True, False])
-@pytest.mark.parametrize("used", ["first", "last"])
-def test_a_weight_of_one_batch_alone_counts_as_zero_in_the_other(used, cut):
-    """Weights of one shape, since sums of other weights would fit them too."""
-    often, seldom, never = (torch.nn.Parameter(torch.zeros(())) for _ in range(3))
-
-    def new() -> Update:
-        return Update(torch.optim.SGD([seldom, never, often], lr=1.0), num_batches=2)
-
-    update = new()
-    for batch in ("first", "last"):
-        if cut and batch == "last":
-            state = update.state_dict()
-            update = new()
-            update.load_state_dict(state)
-        update.optimizer.zero_grad()
-        (often * 2 + seldom * 8 if batch == used else often * 2).backward()
-        update.optimizer.step()
-    assert (often.item(), seldom.item(), never.item()) == (-2, -4, 0)
-    assert never.grad is None
-
-
-def test_processes_may_use_different_weights():
-    """A weight that one of two does not use has half the gradient of the other there."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", PROCESS, str(port)]
-    root = Path(__file__).resolve().parents[2]
-    processes = [
-        subprocess.Popen([*command, rank], cwd=root, stdout=subprocess.PIPE, text=True)
-        for rank in "01"
-    ]
-    assert [p.communicate(timeout=60)[0].strip() for p in processes] == ["[-4.0, 0.0, -1.5]"] * 2
 
 
 @pytest.mark.parametrize("flags", [("--norm", "batch", "--no_dropout", "off"), ()])
@@ -314,33 +225,6 @@ def test_recomputing_keeps_less_and_the_same_statistics(netG, share):
         assert torch.equal(a, b)
     for a, b in zip(plain.parameters(), lean.parameters(), strict=True):
         assert torch.equal(a.grad, b.grad)
-
-
-def test_averages_follow_a_generator_of_two_optimizers_and_one_without_weights():
-    net = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
-    optimizers = [torch.optim.SGD(layer.parameters(), lr=0.5) for layer in net]
-    averages = Averages({"G": net, "G_fixed": torch.nn.Identity()}, optimizers, 0.75)
-    for optimizer, updates in zip(optimizers, (0, 1), strict=True):  # one of each step
-        net(torch.ones(1, 1)).sum().backward()
-        optimizer.step()
-        assert averages.state_dict() == {"G": updates, "G_fixed": 0}
-
-
-def test_averages_follow_the_formula_and_leave_the_rest_alone():
-    net = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1, bias=False), torch.nn.BatchNorm2d(1))
-    other = torch.nn.Conv2d(1, 1, 1)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
-    averages = Averages({"G": net, "D": other}, [optimizer], 0.75)
-    assert list(averages.networks) == ["G_ema"]
-    expected = None
-    for _ in range(3):
-        net(torch.randn(1, 1, 2, 2)).square().sum().backward()
-        optimizer.step()
-        now = net[0].weight.detach().clone()
-        expected = now if expected is None else 0.75 * expected + 0.25 * now
-    torch.testing.assert_close(averages.networks["G_ema"][0].weight, expected)
-    assert torch.equal(averages.networks["G_ema"][1].running_mean, net[1].running_mean)
-    assert not Averages({"G": net}, [optimizer], 0.0).networks
 
 
 @needs_compiler

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import torch
 
-from util import runtime
+from util import distributed, runtime
+from util.checkpoint import last_good
 from util.clock import Clock
+from util.command import resume_command
 from util.errors import first_line
+from util.interrupt import Stopped
 from util.loggers.background import BackgroundLogger
-from util.loggers.base import Logger, Losses
+from util.loggers.base import Logger, Losses, Outcome
 from util.loggers.console import ConsoleLogger
 from util.loggers.files import FileLogger
 from util.loggers.page import PageLogger, page_is_due
@@ -27,10 +30,19 @@ SILENCE_S = 1.0  # after which the end of a run says what it waits for
 
 
 class Loggers:
-    """Passes what happens on to each logger; one that fails is dropped with a warning."""
+    """Passes what happens on to each logger; one that fails is dropped with a warning.
 
-    def __init__(self, console: ConsoleLogger | None, others: Iterable[Logger] = ()):
-        self.console = console
+    Args:
+        outcome: what an error, or None, means for a run that ends by it.
+    """
+
+    def __init__(
+        self,
+        console: ConsoleLogger | None,
+        others: Iterable[Logger] = (),
+        outcome: Callable[[Exception | None], Outcome] = lambda error: Outcome("", ""),
+    ):
+        self.console, self.outcome = console, outcome
         self.loggers: list[Logger] = [*([console] if console else []), *others]
 
     def add(self, name: str, make: Callable[[], Logger]) -> None:
@@ -64,15 +76,22 @@ class Loggers:
         """Wait until what was told so far is on the disk, before a checkpoint that relies on it."""
         self._tell(lambda logger: logger.flush())
 
-    def close(self, message: str) -> None:
-        """End all logs; `message` says how the run ended."""
-        self._tell(lambda logger: self._close(logger, message))
+    def __enter__(self) -> Loggers:
+        return self
 
-    def _close(self, logger: Logger, message: str) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None or isinstance(error, Exception):  # a second Ctrl-C does not wait
+            self.close(error)
+
+    def close(self, error: Exception | None = None) -> None:
+        """End all logs, which tell how the run ended: well, or by an error."""
+        self._tell(lambda logger: self._close(logger, self.outcome(error)))
+
+    def _close(self, logger: Logger, outcome: Outcome) -> None:
         note = threading.Timer(SILENCE_S, self.say, [f"waiting for {logger.name} ..."])
         note.start()
         try:
-            logger.close(message)
+            logger.close(outcome)
         finally:
             note.cancel()
 
@@ -102,26 +121,38 @@ def create_loggers(
     *,
     captions: Mapping[str, str],
     compare: list[tuple[str, str]],
+    waits: bool = False,
 ) -> Loggers:
-    """The loggers that the options ask for.
+    """The loggers that the options ask for; of several processes the main one alone has some.
 
     Args:
         options_text: the options as they were printed.
         clock: where the run stands; what logs hold from beyond is dropped.
         captions, compare: see BaseModel.
+        waits: for each call of a logger, as if none had a thread of its own.
     """
+    if not distributed.is_main():
+        return Loggers(None)
     folder = Path(opt.checkpoints_dir) / opt.name
     if opt.use_wandb:
         log_in()
     total_images = clock.total_images
-    log = Loggers(ConsoleLogger(clock))
+
+    def outcome(error: Exception | None) -> Outcome:
+        if error is None:
+            return Outcome("finished", f"finished after epoch {clock.last_epoch}: {folder}")
+        if isinstance(error, Stopped):
+            return Outcome("stopped", f"stopped; to go on: {resume_command(opt)}")
+        return Outcome("stopped by an error", f"stopped by an error; {last_good(folder)}")
+
+    log = Loggers(ConsoleLogger(clock), outcome=outcome)
     log.add(FileLogger.name, lambda: FileLogger(folder, total_images))
 
     def live(name: str, make: Callable[[], Logger]) -> None:
         def due(clock: Clock) -> bool:
             return clock.due(opt.display_freq)
 
-        log.loggers.append(BackgroundLogger(name, make, due, lossless=False))
+        log.loggers.append(BackgroundLogger(name, make, due, lossless=False, waits=waits))
 
     if not opt.no_html:
         start = copy.copy(clock)
@@ -131,6 +162,7 @@ def create_loggers(
                 lambda: PageLogger(opt, options_text, folder, start, captions, compare),
                 lambda clock: page_is_due(clock, opt.update_html_freq),
                 lossless=True,
+                waits=waits,
             )
         )
     if opt.use_visdom and opt.display_id > 0:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from util.clock import Clock
-from util.loggers.base import Logger, Losses
+from util.loggers.base import Logger, Losses, Outcome
 
 WAITING = 16  # calls at most; each may hold the pictures of one step
 
@@ -24,6 +24,7 @@ class BackgroundLogger(Logger):
         make: builds the logger, on that thread.
         images_due: whether it wants the pictures of this step.
         lossless: when it is slow, wait for it (files) instead of leaving calls out (servers).
+        waits: for each call, as if there were no thread.
         patience_s: how long `close` waits for a logger that may lose calls.
 
     An error of the logger is raised by the next call here.
@@ -36,9 +37,10 @@ class BackgroundLogger(Logger):
         images_due: Callable[[Clock], bool],
         *,
         lossless: bool,
+        waits: bool = False,
         patience_s: float = 10.0,
     ):
-        self.name, self.lossless, self.patience_s = name, lossless, patience_s
+        self.name, self.lossless, self.waits, self.patience_s = name, lossless, waits, patience_s
         self._images_due = images_due
         self._calls: queue.Queue[Callable[[Logger], None] | None] = queue.Queue(WAITING)
         self._error: Exception | None = None
@@ -60,10 +62,10 @@ class BackgroundLogger(Logger):
             self._calls.join()
             self._raise()
 
-    def close(self, message: str) -> None:
+    def close(self, outcome: Outcome) -> None:
         deadline = time.monotonic() + self.patience_s
         try:
-            for call in (lambda logger: logger.close(message), None):
+            for call in (lambda logger: logger.close(outcome), None):
                 left_s = max(0.0, deadline - time.monotonic())
                 self._calls.put(call, timeout=None if self.lossless else left_s)
         except queue.Full:
@@ -79,6 +81,8 @@ class BackgroundLogger(Logger):
             self._calls.put(call)
         elif not self._calls.full():  # this thread alone fills it, so it cannot be full below
             self._calls.put_nowait(call)
+        if self.waits:
+            self._calls.join()
 
     def _raise(self) -> None:
         if self._error is not None:

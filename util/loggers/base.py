@@ -42,6 +42,19 @@ class Losses:
         )
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        kind: in few words, for pages.
+        line: the same with what follows from it, for consoles.
+    """
+
+    kind: str
+    line: str
+
+
 class Logger:
     """Hears what a run tells; a sub-class overrides what it cares for."""
 
@@ -60,5 +73,5 @@ class Logger:
     def flush(self) -> None:
         """Before a checkpoint: what was told so far must not be lost if the process dies."""
 
-    def close(self, message: str) -> None:
+    def close(self, outcome: Outcome) -> None:
         """The run is over."""

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from util.clock import Clock
-from util.loggers.base import Logger, Losses
+from util.loggers.base import Logger, Losses, Outcome
 
 REFRESH_S = 0.25
 FULL_TEXT, SHORT_TEXT = 52, 40  # columns of what is told behind a bar, with the data wait or not
@@ -89,10 +89,10 @@ class ConsoleLogger(Logger):
         tqdm.write(line)
         sys.stdout.flush()
 
-    def close(self, message: str) -> None:
+    def close(self, outcome: Outcome) -> None:
         self.run.close()
         self.epoch.close()
-        print(message, flush=True)
+        print(outcome.line, flush=True)
 
 
 def terminal_columns() -> int:

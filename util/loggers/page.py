@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 from util.clock import Clock
 from util.command import resume_command
 from util.html import TrainingPage
-from util.loggers.base import Logger, Losses
+from util.loggers.base import Logger, Losses, Outcome
 from util.util import mkdirs, save_image, tensor2im
 
 
@@ -59,9 +58,8 @@ class PageLogger(Logger):
             save_image(tensor2im(tensor), self.images_folder / files[label])
         self.page.add_pictures(epoch=clock.epoch, total_images=clock.total_images, files=files)
 
-    def close(self, message: str) -> None:
-        # What follows, where the run lies or how to go on, the page shows elsewhere.
-        self.page.end(re.split("[;:]| after epoch ", message)[0])
+    def close(self, outcome: Outcome) -> None:
+        self.page.end(outcome.kind)
 
 
 def page_is_due(clock: Clock, frequency_images: int) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from util.clock import Clock
-from util.loggers.base import Logger, Losses
+from util.loggers.base import Logger, Losses, Outcome
 from util.util import tensor2im
 
 
@@ -31,5 +31,5 @@ class TensorBoardLogger(Logger):
         for name, tensor in visuals.items():
             self.writer.add_image(name, tensor2im(tensor), clock.total_images, dataformats="HWC")
 
-    def close(self, message: str) -> None:
+    def close(self, outcome: Outcome) -> None:
         self.writer.close()

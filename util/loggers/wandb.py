@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from util.clock import Clock
-from util.loggers.base import Logger, Losses
+from util.loggers.base import Logger, Losses, Outcome
 from util.util import tensor2im
 
 
@@ -39,8 +39,8 @@ class WandbLogger(Logger):
         pictures = {name: tensor2im(tensor) for name, tensor in visuals.items()}
         self.run.log({"pictures": picture_grid(pictures)}, step=clock.total_images)
 
-    def close(self, message: str) -> None:
-        self.run.summary["outcome"] = message
+    def close(self, outcome: Outcome) -> None:
+        self.run.summary["outcome"] = outcome.line
         self.run.finish()
 
 

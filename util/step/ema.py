@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from util.checkpoint import load_weights
 
 
-class Averages:
+class EMA:
     """Exponential moving averages of the weights of generators; buffers are the newest.
 
     Those are the networks whose names begin with G; none with a decay of 0. After each update of
@@ -34,17 +33,18 @@ class Averages:
         update = get_ema_multi_avg_fn(decay)
         self.models = {n: AveragedModel(s, multi_avg_fn=update) for n, s in self.sources.items()}
         self.networks = {averaged(name): model.module for name, model in self.models.items()}
-        lasts: dict[str, torch.optim.Optimizer] = {}
+        self._last: dict[str, torch.optim.Optimizer] = {}
         for optimizer in optimizers:
             own = {id(p) for group in optimizer.param_groups for p in group["params"]}
             for name, source in self.sources.items():
                 if any(id(p) in own for p in source.parameters()):
-                    lasts[name] = optimizer
-        for name, optimizer in lasts.items():
-            optimizer.register_step_post_hook(partial(self._update, name))
+                    self._last[name] = optimizer
 
-    def _update(self, name: str, *_: object) -> None:
-        self.models[name].update_parameters(self.sources[name])
+    def update(self, optimizer: torch.optim.Optimizer) -> None:
+        """After an update by an optimizer of the model."""
+        for name, last in self._last.items():
+            if last is optimizer:
+                self.models[name].update_parameters(self.sources[name])
 
     def take_statistics(self) -> None:
         """After a step: running statistics are the newest, which processes have averaged."""

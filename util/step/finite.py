@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from util.checkpoint import last_good
 from util.errors import UserError
 from util.image_pool import ImagePool
 
@@ -22,9 +24,9 @@ class FiniteGuard:
 
     Args:
         networks: whose weights are checked.
-        optimizers: with `tolerated` above 0, their steps on gradients that are not finite are left
-            out, so many at most; that waits for the device at every step.
-        last_good: says which checkpoint is left to go on from, for the message.
+        tolerated: so many steps on gradients that are not finite are left out; above 0 that waits
+            for the device at every step.
+        save_dir: where checkpoints are, of which the message names the last.
         pools: lose the images of steps that are left out.
 
     Attributes:
@@ -34,20 +36,16 @@ class FiniteGuard:
     def __init__(
         self,
         networks: Iterable[nn.Module],
-        optimizers: Iterable[torch.optim.Optimizer],
         tolerated: int,
-        last_good: Callable[[], str],
+        save_dir: Path,
         pools: Iterable[ImagePool] = (),
     ):
         self.networks, self.pools = list(networks), list(pools)
-        self.tolerated, self.last_good = tolerated, last_good
+        self.tolerated, self.save_dir = tolerated, save_dir
         self.skipped, self.step_is_bad = 0, False
         self._images: list[Sequence[str]] = []  # of each step since the last look, and one before
         self._names: list[str] = []
         self._losses: list[torch.Tensor] = []  # (number of losses,) for each of these steps
-        if tolerated:
-            for optimizer in optimizers:
-                optimizer.register_step_pre_hook(self._drop_bad_gradients)
 
     def state_dict(self) -> dict[str, int]:
         return {"skipped": self.skipped}
@@ -94,23 +92,23 @@ class FiniteGuard:
             if floats and not all_finite(floats):
                 self._stop("a weight or statistic is not finite", self._images)
 
-    def _drop_bad_gradients(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
-        parameters = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
-        if not parameters or all_finite([p.grad for p in parameters]):
-            return
+    def accepts(self, gradients: list[torch.Tensor]) -> bool:
+        """Whether an update may take these gradients; UserError after too many bad steps."""
+        if not self.tolerated or not gradients or all_finite(gradients):
+            return True
         if not self.step_is_bad:  # a step may have several optimizers
             self.step_is_bad = True
             self.skipped += 1
         if self.skipped > self.tolerated:
             self._stop(f"a gradient is not finite, time {self.skipped}", self._images[-1:])
-        for parameter in parameters:
-            parameter.grad = None  # which optimizers pass over
+        return False
 
     def _stop(self, what: str, batches: Sequence[Sequence[str]]) -> None:
         images = ", ".join(dict.fromkeys(path for batch in batches for path in batch))
         raise UserError(
-            f"{what}, with the images {images} or the ones before; {self.last_good()}; look at the "
-            "images, lower --lr, or pass --skip_nonfinite N to leave out up to N such steps"
+            f"{what}, with the images {images} or the ones before; {last_good(self.save_dir)}; "
+            "look at the images, lower --lr, or pass --skip_nonfinite N to leave out up to N such "
+            "steps"
         )
 
 

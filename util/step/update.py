@@ -1,31 +1,28 @@
-"""What happens between a model's gradients and its optimizers' steps, put there from outside.
-
-A model calls `optimizer.step()` as ever. Here that becomes a step on the mean gradient of several
-batches (--grad_accum), of all processes (torchrun), and of scaled losses (--precision fp16).
+"""The gradients of an update: the mean of several batches (--grad_accum) and of all processes
+(torchrun), without the scale of --precision fp16.
 """
 
 from __future__ import annotations
 
-import functools
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
 
 from util import distributed
+from util.errors import UserError
+from util.step.finite import all_finite
 
 
 class Update:
-    """Replaces `optimizer.step`.
+    """What happens to the gradients of one optimizer, in the order of the methods.
 
     Args:
-        num_batches: an update takes the mean of so many gradients; the steps between do nothing.
-        scaler: undoes the scale of the gradients, and leaves out updates that overflowed.
+        num_batches: an update takes the mean of so many gradients; steps between them do nothing.
+        scaler: has scaled the gradients; an update that overflowed is left out.
 
     Attributes:
-        weight: of this process's gradient in the mean over all; 1 unless their batches differ.
+        is_done: whether the last step was an update.
     """
 
     def __init__(
@@ -35,73 +32,81 @@ class Update:
         scaler: torch.amp.GradScaler | None = None,
     ):
         self.optimizer, self.num_batches, self.scaler = optimizer, num_batches, scaler
-        self.weight = 1.0
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.is_done = False
         self._begin()
-        own_step = optimizer.step
-        # A first epoch may have no update at all; schedules that go on take that for a mistake.
-        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-
-        @functools.wraps(own_step)  # with the mark by which schedulers know it
-        def step(closure: Callable[[], Any] | None = None) -> Any:
-            if not self._gather():
-                return None
-            if scaler is None:
-                return own_step(closure) if closure else own_step()
-            optimizer.step = own_step  # type: ignore[method-assign]
-            try:
-                scaler.step(optimizer)  # calls it, unless a gradient has overflowed
-            finally:
-                optimizer.step = step  # type: ignore[method-assign]
-            scaler.update()
-            return None
-
-        optimizer.step = step  # type: ignore[method-assign]
 
     def _begin(self) -> None:
         # Of the gradients of `taken` batches, by parameter; None where none of them had one.
         self.sums: list[torch.Tensor | None] = [None] * len(self.parameters)
         self.taken = 0
 
-    def _gather(self) -> bool:
-        """Make the gradients the means over batches and processes; whether all are there.
+    def gradients(self) -> list[torch.Tensor]:
+        """Of the weights that have one."""
+        return [p.grad for p in self.parameters if p.grad is not None]
 
-        A weight that some of them do not use has a gradient of zero there.
+    def weigh(self, weight: float) -> None:
+        """Count this process's gradients so in the mean over all; 1 unless their batches differ."""
+        self.is_done = True  # unless `leave_out` is called
+        if weight != 1:
+            for gradient in self.gradients():
+                gradient.mul_(weight)
+
+    def add_up(self) -> bool:
+        """Make the gradients the means over batches, then over processes; whether all are there.
+
+        Sums are kept apart, as models clear the gradients themselves, before or after. A weight
+        that some batches or processes do not use has a gradient of zero there.
         """
-        if self.weight != 1:
-            for gradient in self._gradients():
-                gradient.mul_(self.weight)
-        if self.num_batches > 1 and not self._is_complete():
-            return False
+        if self.num_batches > 1:
+            for number, parameter in enumerate(self.parameters):
+                total = self.sums[number]
+                if parameter.grad is not None:
+                    self.sums[number] = (
+                        parameter.grad.clone() if total is None else total.add_(parameter.grad)
+                    )
+            self.taken += 1
+            if self.taken < self.num_batches:
+                return False
+            for parameter, total in zip(self.parameters, self.sums, strict=True):
+                parameter.grad = None if total is None else total.div_(self.num_batches)
+            self._begin()
         if distributed.size() > 1:
             users = distributed.add_up(*(p.grad is not None for p in self.parameters))
             for parameter, count in zip(self.parameters, users, strict=True):
                 if count and parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
-            distributed.average(self._gradients())
+            distributed.average(self.gradients())
         return True
 
-    def _gradients(self) -> list[torch.Tensor]:
-        return [p.grad for p in self.parameters if p.grad is not None]
+    def unscale(self) -> bool:
+        """Undo the scale, if there is one, and adapt it; whether no gradient has overflowed."""
+        if self.scaler is None or not self.gradients():
+            return True
+        self.scaler.unscale_(self.optimizer)
+        self.scaler.update()
+        return all_finite(self.gradients())
 
-    def _is_complete(self) -> bool:
-        """Add up; at the last batch make the gradients the means, and begin again.
+    def leave_out(self) -> None:
+        """Let the optimizer's step do nothing: it skips weights without a gradient."""
+        self.is_done = False
+        for parameter in self.parameters:
+            parameter.grad = None
 
-        Sums are kept apart, as models clear the gradients themselves, before or after.
+    def check_closure(self) -> None:
+        """For a step that computes its gradients itself, in a closure, as LBFGS does.
+
+        Raises UserError where they would need more than the optimizer's own work.
         """
-        for number, parameter in enumerate(self.parameters):
-            total = self.sums[number]
-            if parameter.grad is not None:
-                self.sums[number] = (
-                    parameter.grad.clone() if total is None else total.add_(parameter.grad)
-                )
-        self.taken += 1
-        if self.taken < self.num_batches:
-            return False
-        for parameter, total in zip(self.parameters, self.sums, strict=True):
-            parameter.grad = None if total is None else total.div_(self.num_batches)
-        self._begin()
-        return True
+        name = type(self.optimizer).__name__
+        if self.scaler is not None or distributed.size() > 1:
+            raise UserError(
+                f"the optimizer {name} computes gradients in a closure, out of reach of several "
+                "processes and of --precision fp16; start one process, and in fp32 or bf16"
+            )
+        if self.num_batches > 1 and not self.is_done:
+            print(f"--grad_accum: {name} computes gradients in a closure: each batch is an update")
+        self.is_done = True
 
     def state_dict(self) -> dict[str, Any]:
         scaler = self.scaler.state_dict() if self.scaler else {}
@@ -120,35 +125,21 @@ class Update:
 
 
 class Updates:
-    """The updates of all optimizers of a model, as a part of a checkpoint."""
+    """Those of all optimizers of a model, as a part of a checkpoint."""
 
-    def __init__(self, updates: Iterable[Update], networks: Iterable[nn.Module]):
-        self.updates, self.networks = list(updates), list(networks)
+    def __init__(self, updates: Iterable[Update]):
+        self._updates = {id(update.optimizer): update for update in updates}
 
-    def begin(self, weight: float) -> None:
-        """Before a step of the model: this process's weight in the means over all."""
-        for update in self.updates:
-            update.weight = weight
-
-    def end(self) -> None:
-        """After a step of the model: batch norms have seen different pictures in each process."""
-        distributed.average([*statistics(self.networks)])
+    def of(self, optimizer: torch.optim.Optimizer) -> Update:
+        return self._updates[id(optimizer)]
 
     def state_dict(self) -> list[dict[str, Any]]:
-        return [update.state_dict() for update in self.updates]
+        return [update.state_dict() for update in self._updates.values()]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        for update, state in zip(self.updates, states, strict=True):
+        for update, state in zip(self._updates.values(), states, strict=True):
             update.load_state_dict(state)
 
     def redistribute(self, processes: list[list[dict[str, Any]]]) -> None:
         """From another number of processes: all begin with a first batch, and the same scale."""
         self.load_state_dict([{**state, "taken": 0} for state in processes[0]])
-
-
-def statistics(networks: Iterable[nn.Module]) -> Iterable[torch.Tensor]:
-    """Running means and variances."""
-    for net in networks:
-        for name, buffer in net.named_buffers():
-            if name.endswith(("running_mean", "running_var")):
-                yield buffer

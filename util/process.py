@@ -1,0 +1,22 @@
+"""What a whole process is set to before it makes networks: seeds, PyTorch, the C library."""
+
+from __future__ import annotations
+
+import argparse
+
+from util import runtime
+from util.deterministic import be_deterministic
+from util.heap import keep_freed_memory
+from util.startup import skip_dynamo
+
+
+def begin(opt: argparse.Namespace, *, fast: bool = True) -> None:
+    """Set this process up as the options ask; `fast` also in ways that have no flag."""
+    runtime.show_tracebacks = opt.verbose
+    runtime.seed_everything(opt.seed)
+    if opt.isTrain and opt.deterministic:
+        be_deterministic()
+    if fast and not opt.compile:
+        skip_dynamo()
+    if fast and runtime.resolve_device(opt.device).type == "cpu":
+        keep_freed_memory()

@@ -1,0 +1,125 @@
+"""What surrounds a model's step, in one order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from util import distributed
+from util.clock import RunningMean
+from util.distributed import Share
+from util.image_pool import ImagePool
+from util.step.ema import EMA
+from util.step.finite import FiniteGuard
+from util.step.update import Update, Updates
+
+
+class Model(Protocol):
+    """What a step needs of a model; see BaseModel."""
+
+    optimizers: list[torch.optim.Optimizer]
+    save_dir: Path
+
+    def networks(self) -> Mapping[str, nn.Module]: ...
+
+    def losses(self) -> Mapping[str, torch.Tensor]: ...
+
+    @property
+    def generator_loss(self) -> torch.Tensor: ...
+
+    def get_image_paths(self) -> Sequence[str]: ...
+
+    def memories(self) -> Mapping[str, Any]: ...
+
+
+class Steps:
+    """Surrounds each step of a model with what is in no paper:
+
+        with steps.step(batch.share):
+            model.optimize_parameters()
+
+    A model calls `optimizer.step()` as ever. PyTorch's own hooks of that call make its gradients
+    those of the update before, and average the weights after.
+
+    Args:
+        ema: the averages of the generators' weights.
+        scalers: for each optimizer the scaler of its gradients, or None (see `prepare`).
+        num_batches: an update takes the mean gradient of so many batches (--grad_accum).
+        tolerated: so many steps on gradients that are not finite are left out (--skip_nonfinite).
+        watches_loss: whether the generators' mean loss is wanted (--lr_policy plateau).
+
+    Attributes:
+        generator_loss: that mean, since it was taken last.
+        shared: the parts of a checkpoint that are the same in all processes.
+        per_process: those of which each process has its own.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        ema: EMA,
+        scalers: Sequence[torch.amp.GradScaler | None],
+        *,
+        num_batches: int = 1,
+        tolerated: int = 0,
+        watches_loss: bool = False,
+    ):
+        self.model, self.ema, self.watches_loss = model, ema, watches_loss
+        self.networks = list(model.networks().values())
+        pools = [memory for memory in model.memories().values() if isinstance(memory, ImagePool)]
+        self.guard = FiniteGuard(self.networks, tolerated, model.save_dir, pools)
+        self.updates = Updates(
+            Update(optimizer, num_batches, scaler)
+            for optimizer, scaler in zip(model.optimizers, scalers, strict=True)
+        )
+        self.generator_loss = RunningMean()
+        self.weight = 1.0  # of this process's gradients in the mean over all
+        self.shared = {"guard": self.guard, "averages": ema}
+        self.per_process = {"generator_loss": self.generator_loss, "updates": self.updates}
+        for optimizer in model.optimizers:
+            optimizer.register_step_pre_hook(self._before_update)
+            optimizer.register_step_post_hook(self._after_update)
+
+    @contextlib.contextmanager
+    def step(self, share: Share) -> Iterator[None]:
+        """Inside, the model takes one step, on this process's share of a batch."""
+        self.weight = share.weight
+        self.guard.begin(self.model.get_image_paths())
+        yield
+        distributed.average([*statistics(self.networks)])  # of different pictures in each process
+        self.ema.take_statistics()
+        self.guard.end(self.model.losses())
+        if self.watches_loss and not self.guard.step_is_bad:
+            self.generator_loss.add(self.model.generator_loss * share.weight, share.num_all)
+
+    def _before_update(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], named: dict[str, Any]
+    ) -> None:
+        """Weigh, add up, mean over processes, unscale, check.
+
+        An update that is not to be has its gradients cleared: optimizers skip such weights.
+        """
+        update = self.updates.of(optimizer)
+        if any(callable(value) for value in (*args[1:], *named.values())):
+            update.check_closure()
+            return
+        update.weigh(self.weight)
+        if not (update.add_up() and update.unscale() and self.guard.accepts(update.gradients())):
+            update.leave_out()
+
+    def _after_update(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        if self.updates.of(optimizer).is_done:
+            self.ema.update(optimizer)
+
+
+def statistics(networks: Iterable[nn.Module]) -> Iterator[torch.Tensor]:
+    """Running means and variances."""
+    for net in networks:
+        for name, buffer in net.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                yield buffer
