@@ -16,7 +16,7 @@ from torch import nn
 from models.networks.discriminators import define_D
 from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.networks.infer import infer_discriminator, infer_generator
-from models.networks.initialize import drop_unused_instance_norm_buffers
+from models.networks.initialize import update_norm_buffers
 from models.schedules import get_scheduler
 from util.checkpoint import available, is_plain, load_weights, save_weights, weights_path
 from util.errors import UserError
@@ -274,7 +274,7 @@ class BaseModel(ABC):
             if not path.is_file():
                 missing.append(path)
                 continue
-            state = drop_unused_instance_norm_buffers(net, load_weights(path))
+            state = update_norm_buffers(net, load_weights(path))
             misfit = describe_misfit(net, state)
             if misfit and not partial:
                 misfits.append(f"{path} does not fit the network {name}: {misfit}")
