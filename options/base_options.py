@@ -123,7 +123,7 @@ class BaseOptions:
                 f"--netD pixel has no layers to choose: --n_layers_D {opt.n_layers_D} is not used"
             )
         if opt.suffix:
-            opt.name = self.saved_name or f"{opt.name}_{expand_suffix(opt)}"
+            opt.name = self.saved_name or suffixed_name(opt)
         self.choose_device(opt)
 
     def choose_device(self, opt: argparse.Namespace) -> None:
@@ -237,6 +237,11 @@ class BaseOptions:
 def counts_layers(opt: argparse.Namespace, given: set[str]) -> bool:
     """Whether --netD basic is to be n_layers, because another number of layers is given."""
     return opt.netD == "basic" and "n_layers_D" in given and opt.n_layers_D != 3
+
+
+def suffixed_name(opt: argparse.Namespace) -> str:
+    """--name with --suffix after one underscore, which the suffix may bring along."""
+    return f"{opt.name}_{expand_suffix(opt).removeprefix('_')}"
 
 
 def expand_suffix(opt: argparse.Namespace) -> str:

@@ -486,10 +486,19 @@ def test_load_size_of_test_equals_crop_size():
         ("{model}_{netG}_size{load_size}", "run_pix2pix_unet_256_size286"),
         ("lr{lr:.0e}", "run_lr2e-04"),
         ("{{x}}", "run_{x}"),
+        ("_test", "run_test"),
+        ("_{ngf}_", "run_64_"),
+        ("__test", "run__test"),
     ],
 )
 def test_suffix(suffix, name):
     assert parse_train("--model", "pix2pix", "--name", "run", "--suffix", suffix).name == name
+
+
+def test_a_suffix_with_an_underscore_names_the_same_run_when_it_goes_on(tmp_path):
+    (tmp_path / "checkpoints" / "trained").rename(tmp_path / "checkpoints" / "misc_test")
+    opt = parse_train("--name", "misc", "--suffix", "_test", "--continue_train")
+    assert (opt.name, opt.continue_train) == ("misc_test", True)
 
 
 @pytest.mark.parametrize("line", ["--netD n_layers --n_layers_D 4", "--n_layers_D 4"])
