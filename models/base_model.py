@@ -20,6 +20,7 @@ from models.networks.initialize import update_norm_buffers
 from models.schedules import get_scheduler
 from util.checkpoint import available, is_plain, load_weights, save_weights, weights_path
 from util.errors import UserError
+from util.files import writing
 from util.runtime import resolve_device
 
 
@@ -247,7 +248,9 @@ class BaseModel(ABC):
         }
 
     def save_networks(self, label: str | int) -> None:
-        """Write each network to LABEL_net_NAME.pth, a bare state_dict."""
+        """Write each network to LABEL_net_NAME.pth, a bare state_dict, in the run's folder."""
+        with writing(self.save_dir):
+            self.save_dir.mkdir(parents=True, exist_ok=True)
         for name, net in self.networks().items():
             save_weights(net, self.weights_path(label, name))
 

@@ -41,14 +41,15 @@ from options.restore import (
 from util import distributed
 from util.errors import UserError
 from util.files import write_whole, writing
-from util.registry import Registry
+from util.registry import Registry, registry_of
 
 
 class BaseOptions:
     """Builds the parser, lets the chosen model and dataset add their flags, parses and checks.
 
     Args:
-        models, datasets: the registries that --model and --dataset_mode choose from.
+        models, datasets: the registries that --model and --dataset_mode choose from; by default
+            those of the program.
 
     `parse()` returns the options as a namespace that nothing changes afterwards: what is printed
     is what is used. Besides the flags it holds `isTrain`, and `size_multiple` and `size_minimum`:
@@ -66,8 +67,9 @@ class BaseOptions:
     parser: OptionParser
     saved_name: str
 
-    def __init__(self, models: Registry, datasets: Registry):
-        self.models, self.datasets = models, datasets
+    def __init__(self, models: Registry | None = None, datasets: Registry | None = None):
+        self.models = models or registry_of("models")
+        self.datasets = datasets or registry_of("data")
 
     def add_flags(self, parser: OptionParser) -> None:
         """The flags of this level; sub-classes call super and add theirs."""

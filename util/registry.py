@@ -10,6 +10,14 @@ from util.errors import UserError, did_you_mean, first_line
 from util.torchvision_compat import is_mismatch, repair_torchvision
 
 
+def registry_of(package: str) -> Registry:
+    """The registry of a package of plug-ins, "models" or "data".
+
+    Looked up by name, since what chooses from plug-ins knows none of the packages that hold them.
+    """
+    return importlib.import_module(package).registry
+
+
 class Registry:
     """The classes that a flag chooses by name, one file each; dropping in a file is enough.
 

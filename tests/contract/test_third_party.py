@@ -287,6 +287,58 @@ def test_an_unchanged_model_and_dataset_train_resume_and_test(checkout):
     assert names == {f"{i}_{label}.png" for i in (0, 1) for label in ("real_A", "fake_B", "real_B")}
 
 
+# As people write them beside train.py: the program's parts, put together by hand.
+TRAINING_SCRIPT = """
+from data import create_dataset
+from models import create_model
+from options.train_options import TrainOptions
+
+if __name__ == '__main__':
+    opt = TrainOptions().parse()
+    opt.num_threads = 0
+    dataset = create_dataset(opt)
+    model = create_model(opt)
+    model.setup(opt)
+    for i, data in enumerate(dataset):
+        model.set_input(data)
+        model.optimize_parameters()
+        print(i, model.get_current_losses())
+    model.save_networks('latest')
+    model.save_networks(1)
+"""
+
+TESTING_SCRIPT = """
+from data import create_dataset
+from models import create_model
+from options.test_options import TestOptions
+
+if __name__ == '__main__':
+    opt = TestOptions().parse()
+    opt.num_threads = 0
+    model = create_model(opt)
+    model.setup(opt)
+    for data in create_dataset(opt):
+        model.set_input(data)
+        model.test()
+        print(model.get_image_paths(), model.get_current_visuals()['fake_B'].shape)
+"""
+
+
+def test_scripts_of_their_own(checkout):
+    (checkout / "my_train.py").write_text(TRAINING_SCRIPT)
+    (checkout / "my_test.py").write_text(TESTING_SCRIPT)
+    line = (*SIZE, "--name", "scripted", "--model", "two_step")
+    trained = run(checkout, "my_train.py", *line, "--ndf", "4")
+    assert trained.returncode == 0, trained.stderr
+    assert "2 OrderedDict" in trained.stdout and "'G_pix'" in trained.stdout
+    files = {file.name for file in (checkout / "checkpoints" / "scripted").glob("*.pth")}
+    assert files == {f"{label}_net_{net}.pth" for label in ("latest", 1) for net in "GD"}
+
+    tested = run(checkout, "my_test.py", *line)
+    assert tested.returncode == 0, tested.stderr
+    assert tested.stdout.count("torch.Size([1, 3, 128, 128])") == 2
+
+
 def test_networks_from_parts_and_a_folder_of_pictures(checkout):
     line = ("--dataroot", "pictures", "--ngf", "4", "--load_size", "36", "--crop_size", "32")
     line += ("--name", "parts", "--model", "parts", "--num_threads", "0")
