@@ -22,6 +22,7 @@ from util.checkpoint import available, is_plain, load_weights, save_weights, wei
 from util.errors import UserError
 from util.files import writing
 from util.runtime import resolve_device
+from util.util import to_batch
 
 
 class BaseModel(ABC):
@@ -32,7 +33,8 @@ class BaseModel(ABC):
 
         model_names    "G" -> netG: a network; saved and loaded
         loss_names     "G_GAN" -> loss_G_GAN: a scalar; printed and logged
-        visual_names   "fake_B" -> fake_B: pictures (N, C, H, W) in [-1, 1]; shown and saved
+        visual_names   "fake_B" -> fake_B: pictures (N, C, H, W) in [-1, 1], or of the first of a
+                       batch an array (H, W, C) in 0..255; shown and saved
         optimizers     in training; each gets a learning-rate schedule
 
     and gives `set_input`, `forward` and `optimize_parameters`.
@@ -42,7 +44,8 @@ class BaseModel(ABC):
         compare: pairs of visual names for the before/after slider of pages.
         takes: keys of a batch that `set_input` needs; empty: not checked beforehand.
         space: the colour space of its pictures, which must be that of the dataset.
-        measure: the visual name of a result and of the target it should equal, for metrics.
+        measure: the visual name of a result and of the target it should equal, for metrics; left
+            out where a sub-class shows others.
     """
 
     captions: ClassVar[dict[str, str]] = {}
@@ -169,7 +172,8 @@ class BaseModel(ABC):
 
     def get_current_visuals(self) -> OrderedDict[str, torch.Tensor]:
         """The pictures to show, (N, C, H, W) in [-1, 1], in the order of `visual_names`."""
-        return OrderedDict((n, self._declared("visual_names", n)) for n in self.visual_names)
+        visuals = {name: self._declared("visual_names", name) for name in self.visual_names}
+        return OrderedDict((name, to_batch(pictures)) for name, pictures in visuals.items())
 
     def get_current_losses(self) -> OrderedDict[str, float]:
         """The losses of the last step, in the order of `loss_names`; waits for the device."""
