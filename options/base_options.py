@@ -89,6 +89,8 @@ class BaseOptions:
         self.saved_name = ""
         saved, source = self.earlier_options(argv) or ({}, None)
         self.parser, model, dataset, replaced = self._build_parser(argv, saved)
+        # A plug-in may set defaults for names that are no flags; those it says anew at each start.
+        saved = {name: saved[name] for name in self.parser.dests() if name in saved}
         opt, self.given = self.parser.parse(argv)
         for action, plugin in replaced:
             check_replaced(opt, self.parser, action, plugin)
