@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from tqdm import tqdm
 
 from util import distributed
-from util.errors import ReportedElsewhere, UserError, first_line
+from util.errors import MissingOption, ReportedElsewhere, UserError, first_line
 from util.interrupt import leave_signals_to_main
 from util.runtime import isolated_randomness
 
@@ -230,6 +230,8 @@ class SeededDataset(Dataset):
                 sample = self._sample((index + i) % len(self))
                 if not isinstance(sample, SampleError):
                     return {**sample, "skipped": message}
+                if not sample.is_bad:
+                    return sample
                 message = message or sample.message
             return SampleError(f"no picture is left: {message}", is_bad=False)
 
@@ -237,7 +239,7 @@ class SeededDataset(Dataset):
         try:
             return self.dataset[index]
         except UserError as error:
-            return SampleError(str(error))
+            return SampleError(str(error), is_bad=not isinstance(error, MissingOption))
         except Image.DecompressionBombError as error:  # of a dataset that calls Pillow itself
             return SampleError(f"{error}; raise --max_megapixels if you trust the file")
 

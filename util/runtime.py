@@ -21,7 +21,7 @@ from util.startup import end_imports
 show_tracebacks = False  # set by --verbose
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str | torch.device) -> torch.device:
     """The device a --device value stands for: auto takes CUDA, then MPS, then the CPU.
 
     Raises UserError where the wanted device is not there.

@@ -17,6 +17,7 @@ from torch.utils import data as torch_data
 import data
 import models
 from data.loader import Loader
+from options.parser import Options
 from options.train_options import TrainOptions
 from util.errors import UserError
 
@@ -44,6 +45,19 @@ class Failing(torch_data.Dataset):
         if index == 2:
             raise UserError("photos/p2.png: cannot be read as a picture; repair or remove it")
         return {"A": torch.zeros(3, 4, 4)}
+
+
+class Wanting(torch_data.Dataset):
+    """Reads an option that no flag sets."""
+
+    reads = 0
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> dict:
+        self.reads += 1
+        return {"A": torch.full((3, 4, 4), Options(ngf=4).lambda_blur)}
 
 
 class Sized(torch_data.Dataset):
@@ -200,6 +214,19 @@ def test_a_users_error_keeps_its_one_line(num_workers):
     message = str(caught.value)
     del caught  # and with it, now and not in some later garbage collection, the workers
     assert message == "photos/p2.png: cannot be read as a picture; repair or remove it"
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_missing_option_is_no_bad_picture(num_workers, skip_bad):
+    dataset = Wanting()
+    with pytest.raises(UserError) as caught:
+        list(loader(dataset, num_workers, skip_bad=skip_bad, advice="; skip them"))
+    message = str(caught.value)
+    del caught
+    assert message.startswith(f"{__file__} reads opt.lambda_blur, which is no flag")
+    assert message.endswith("parser.add_argument('--lambda_blur', ...)")
+    assert num_workers or dataset.reads == 2  # of the first batch, each once
 
 
 @pytest.mark.parametrize("odd", ["A", "B"])
