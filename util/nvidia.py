@@ -131,12 +131,13 @@ def find_nvidia_smi() -> str | None:
 
 def best_build(found: list[Card]) -> str:
     """The build that most of the cards can use, of several the newest; '' where none can."""
+    best = max(BUILDS, key=lambda build: served(build, found))
+    return best if served(best, found) else ""
 
-    def served(build: str) -> int:
-        return sum(card.runs(build) for card in found)
 
-    best = max(BUILDS, key=served)
-    return best if served(best) else ""
+def served(build: str, found: list[Card]) -> int:
+    """How many of the cards can use a build of the table, or '', one for processors only."""
+    return sum(card.runs(build) for card in found) if build else 0
 
 
 def build_of(cuda: str | None) -> str:
@@ -144,14 +145,18 @@ def build_of(cuda: str | None) -> str:
     return f"cu{cuda.replace('.', '')}" if cuda else ""
 
 
-def install_words(build: str, requirements: Path = REQUIREMENTS) -> list[str]:
-    """What `pip install` needs for a build of the torch and torchvision that the file pins.
-
-    The version ends in the build's name, so that no other index can give another build.
-    """
+def pinned(requirements: Path = REQUIREMENTS) -> list[str]:
+    """The lines of a requirements file for torch and torchvision: torch==2.13.0, ..."""
     text = requirements.read_text(encoding="utf-8")
-    pins = re.findall(r"^(?:torch|torchvision)==[^\s+;#]+", text, re.M)
-    return [*(f"{pin}+{build}" for pin in pins), "--index-url", f"{INDEX}/{build}"]
+    return re.findall(r"^(?:torch|torchvision)==[^\s+;#]+", text, re.M)
+
+
+def install_words(build: str) -> list[str]:
+    """What `pip install` needs for a build of the torch and torchvision that are pinned.
+
+    The versions end in the build's name, so that no other index can give another build.
+    """
+    return [*(f"{pin}+{build}" for pin in pinned()), "--index-url", f"{INDEX}/{build}"]
 
 
 def install_command(build: str, python: str = sys.executable) -> str:
