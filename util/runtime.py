@@ -64,7 +64,7 @@ def warn_of_unused_card(device: str) -> str:
     """Print a line where --device auto leaves an NVIDIA card unused; returns it, or ''."""
     why = unused_card() if device == "auto" else ""
     if why:
-        why = f"WARNING: the NVIDIA card is not used, which takes many times longer: {why}"
+        why = f"WARNING: the NVIDIA card is not used, so this takes many times longer: {why}"
         print(f"\n{why}\n", flush=True)
     return why
 
