@@ -45,6 +45,7 @@ def main() -> None:
         for net in model.networks().values():
             normalize_each_alone(net)
     prepare(model.networks(), [], opt, model.device)
+    runtime.warn_of_unused_card(opt.device)
     if opt.dry_run:
         return
     options.save(opt)

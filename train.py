@@ -65,6 +65,7 @@ def main() -> None:
     if opt.deterministic and model.device.type == "cuda":
         for net in networks.values():
             replace_reflection_padding(net)
+    warning = runtime.warn_of_unused_card(opt.device)
     averages = Averages(networks, model.optimizers, opt.ema)
     updates = prepare(networks, model.optimizers, opt, model.device)
     if opt.dry_run:
@@ -110,7 +111,12 @@ def main() -> None:
         if distributed.is_main():
             options.save(opt)
             log = create_loggers(
-                opt, options.text, clock, captions=model.captions, compare=model.compare
+                opt,
+                options.text,
+                clock,
+                captions=model.captions,
+                compare=model.compare,
+                warning=warning,
             )
         else:
             log = Loggers(None, [])

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import random
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from util import distributed
+from util import distributed, nvidia
 from util.errors import ReportedElsewhere, UserError, first_line
 from util.interrupt import Stopped
 from util.startup import end_imports
@@ -36,15 +37,36 @@ def resolve_device(name: str | torch.device) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
+            why = unused_card() or "install the CUDA build of PyTorch and the driver"
             raise UserError(
-                f"--device {name}: PyTorch {torch.__version__} sees no CUDA GPU; install the CUDA "
-                "build of PyTorch and the driver, or pass --device cpu"
+                f"--device {name}: PyTorch {torch.__version__} sees no CUDA GPU: {why}; or pass "
+                "--device cpu"
             )
         if (device.index or 0) >= count:
             raise UserError(f"--device {name}: there are {count} GPUs, cuda:0 to cuda:{count - 1}")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("--device mps: this machine or PyTorch build has no MPS; pass --device cpu")
     return device
+
+
+def unused_card() -> str:
+    """Why PyTorch cannot use an NVIDIA card that is there, and what mends it; else ''.
+
+    A CUDA_VISIBLE_DEVICES that names none (empty, -1, Slurm's NoDevFiles) is somebody's wish.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    if torch.cuda.is_available() or not re.match(r"\s*(\d|GPU-|MIG-)", visible):
+        return ""
+    return nvidia.why_unused(torch.version.cuda)
+
+
+def warn_of_unused_card(device: str) -> str:
+    """Print a line where --device auto leaves an NVIDIA card unused; returns it, or ''."""
+    why = unused_card() if device == "auto" else ""
+    if why:
+        why = f"WARNING: the NVIDIA card is not used, so this takes many times longer: {why}"
+        print(f"\n{why}\n", flush=True)
+    return why
 
 
 def seed_everything(seed: int) -> None:

@@ -102,6 +102,7 @@ def create_loggers(
     *,
     captions: Mapping[str, str],
     compare: list[tuple[str, str]],
+    warning: str = "",
 ) -> Loggers:
     """The loggers that the options ask for.
 
@@ -109,6 +110,7 @@ def create_loggers(
         options_text: the options as they were printed.
         clock: where the run stands; what logs hold from beyond is dropped.
         captions, compare: see BaseModel.
+        warning: what the training page shows above all.
     """
     folder = Path(opt.checkpoints_dir) / opt.name
     if opt.use_wandb:
@@ -128,7 +130,7 @@ def create_loggers(
         log.loggers.append(
             BackgroundLogger(
                 PageLogger.name,
-                lambda: PageLogger(opt, options_text, folder, start, captions, compare),
+                lambda: PageLogger(opt, options_text, folder, start, captions, compare, warning),
                 lambda clock: page_is_due(clock, opt.update_html_freq),
                 lossless=True,
             )
