@@ -237,6 +237,15 @@ class FolderDataset(BaseDataset):
         return len(self.images)
 """
 
+FAULTY_DATASET = """
+from data.aligned_dataset import AlignedDataset
+
+class FaultyDataset(AlignedDataset):
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        return sample if index < 1 else {"A": sample["mask"]}
+"""
+
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
@@ -250,6 +259,7 @@ def checkout(tmp_path_factory):
     (root / "data" / "listed_dataset.py").write_text(DATASET)
     (root / "models" / "parts_model.py").write_text(PARTS_MODEL)
     (root / "data" / "folder_dataset.py").write_text(FOLDER_DATASET)
+    (root / "data" / "faulty_dataset.py").write_text(FAULTY_DATASET)
     for phase, count in (("train", 3), ("test", 2)):
         (root / "pictures" / phase).mkdir(parents=True)
         for i in range(count):
@@ -300,6 +310,23 @@ def test_networks_from_parts_and_a_folder_of_pictures(checkout):
     assert tested.returncode == 0, tested.stderr
     names = {file.name for file in (checkout / "results/parts/test_latest/images").iterdir()}
     assert names == {f"{i}_{label}.png" for i in (0, 1) for label in ("real", "fake", "plain")}
+
+
+@pytest.mark.parametrize(
+    "flags", ["--num_threads 0", "--num_threads 2", "--num_threads 2 --verbose"]
+)
+def test_an_error_in_their_dataset_is_told_and_costs_no_step(flags, checkout):
+    line = "--dataroot pictures --name faulty --model pix2pix --dataset_mode faulty --ngf 4 --ndf 4"
+    line += " --netG resnet_6blocks --load_size 32 --crop_size 32 --serial_batches --overwrite"
+    done = run(checkout, "train.py", *line.split(), *flags.split())
+    *before, last = done.stderr.splitlines()
+    assert (done.returncode, last) == (
+        2,
+        "train.py: error: FaultyDataset, sample 1: KeyError: 'mask'",
+    )
+    assert ('{"A": sample["mask"]}' in "\n".join(before)) == ("--verbose" in flags) == bool(before)
+    assert "saved latest (1 image)" in done.stdout
+    assert (checkout / "checkpoints/faulty/latest_net_G.pth").is_file()
 
 
 def test_their_flags_and_defaults_are_in_help(checkout):
