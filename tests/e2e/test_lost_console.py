@@ -111,6 +111,34 @@ def test_help_through_head_is_quiet(script, start):
     assert (process.stderr.read(), process.wait(60)) == ("", 0)
 
 
+TALKATIVE = """
+import torch
+from data.loader import Loader
+
+class Talkative(torch.utils.data.Dataset):
+    def __len__(self):
+        return 2
+    def __getitem__(self, index):
+        print(index, flush=True)
+        return {"A": torch.zeros(1)}
+
+if __name__ == "__main__":
+    batches = Loader(Talkative(), batch_size=1, shuffle=False, num_workers=1, seed=1)
+    batches._batches.multiprocessing_context = "spawn"
+    assert len(list(batches)) == 2
+"""
+
+
+def test_a_dataset_that_prints_in_a_process_of_its_own(tmp_path):
+    """Also in one that is not forked, as on Windows, where it has only the file from its parent."""
+    (tmp_path / "talk.py").write_text(TALKATIVE)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, str(tmp_path / "talk.py")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, env=environment, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr.decode()
+
+
 @pytest.mark.parametrize("hang_up, ends", [(signal.SIG_IGN, 0), (signal.SIG_DFL, 129)])
 def test_a_terminal_that_closes(hang_up, ends, tmp_path, pictures, log, monkeypatch):
     """The run is stopped as by Ctrl-C, or under nohup goes on without."""
