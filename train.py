@@ -148,7 +148,7 @@ def train(
     checkpoints: Checkpoints,
     log: Loggers,
 ) -> None:
-    """All epochs that are left. Raises Stopped after Ctrl-C or SIGTERM, with `latest` saved."""
+    """All epochs that are left. Raises Stopped after a signal, with `latest` saved."""
 
     def save(*labels: str) -> None:
         guard.check_weights()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import random
 import re
@@ -18,6 +17,7 @@ from util import distributed, nvidia
 from util.errors import ReportedElsewhere, UserError, first_line
 from util.interrupt import Stopped
 from util.startup import end_imports
+from util.streams import make_streams_last
 
 show_tracebacks = False  # set by --verbose
 
@@ -131,24 +131,29 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def out_of_memory(reason: str) -> str:
+    """The line that says so, and what helps."""
+    return (
+        f"out of memory ({reason}); what helps, in this order: --batch_size 1, --precision auto, "
+        "--grad_checkpoint, a smaller --crop_size, a smaller --ngf and --ndf, fewer --num_threads"
+    )
+
+
 def run(main: Callable[[], None]) -> int:
     """Run a command and return its exit status.
 
     A UserError, or an OSError such as a full disk, ends in one line on stderr and status 2, after
-    a traceback only where `show_tracebacks` is set; Ctrl-C ends in status 130.
+    a traceback only where `show_tracebacks` is set; Ctrl-C ends in status 130. That what is printed
+    has nowhere to go does not end it.
     """
     program = os.path.basename(sys.argv[0])
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a folder's name may be more than it can show
-        sys.stdout.reconfigure(errors="backslashreplace")
+    make_streams_last()
     try:
         end_imports()
         with distributed.joined():
             main()
     except ReportedElsewhere:
         return 2
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except (UserError, OSError) as error:
         if show_tracebacks:
             traceback.print_exc()
@@ -160,12 +165,7 @@ def run(main: Callable[[], None]) -> int:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        print(
-            f"{program}: error: out of memory ({first_line(error)}); what helps, in this order: "
-            "--batch_size 1, --precision auto, --grad_checkpoint, a smaller --crop_size, a smaller "
-            "--ngf and --ndf, fewer --num_threads",
-            file=sys.stderr,
-        )
+        print(f"{program}: error: {out_of_memory(first_line(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\n{program}: stopped by Ctrl-C", file=sys.stderr)

@@ -237,6 +237,15 @@ class FolderDataset(BaseDataset):
         return len(self.images)
 """
 
+FAULTY_DATASET = """
+from data.aligned_dataset import AlignedDataset
+
+class FaultyDataset(AlignedDataset):
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        return sample if index < 1 else {"A": sample["mask"]}
+"""
+
 
 # In the style of 2019: a list of GPUs decides, values without a flag are set as defaults, and the
 # dataset gives numpy arrays.
@@ -381,6 +390,7 @@ DROPPED_IN = {
     "data/listed_dataset.py": DATASET,
     "models/parts_model.py": PARTS_MODEL,
     "data/folder_dataset.py": FOLDER_DATASET,
+    "data/faulty_dataset.py": FAULTY_DATASET,
     "models/of_2019_model.py": OF_2019_MODEL,
     "data/arrays_dataset.py": ARRAYS_DATASET,
     "models/of_2025_model.py": OF_2025_MODEL,
@@ -582,6 +592,23 @@ def test_networks_from_parts_and_a_folder_of_pictures(checkout):
     assert tested.returncode == 0, tested.stderr
     names = {file.name for file in (checkout / "results/parts/test_latest/images").iterdir()}
     assert names == {f"{i}_{label}.png" for i in (0, 1) for label in ("real", "fake", "plain")}
+
+
+@pytest.mark.parametrize(
+    "flags", ["--num_threads 0", "--num_threads 2", "--num_threads 2 --verbose"]
+)
+def test_an_error_in_their_dataset_is_told_and_costs_no_step(flags, checkout):
+    line = "--dataroot pictures --name faulty --model pix2pix --dataset_mode faulty --ngf 4 --ndf 4"
+    line += " --netG resnet_6blocks --load_size 32 --crop_size 32 --serial_batches --overwrite"
+    done = run(checkout, "train.py", *line.split(), *flags.split())
+    *before, last = done.stderr.splitlines()
+    assert (done.returncode, last) == (
+        2,
+        "train.py: error: FaultyDataset, sample 1: KeyError: 'mask'",
+    )
+    assert ('{"A": sample["mask"]}' in "\n".join(before)) == ("--verbose" in flags) == bool(before)
+    assert "saved latest (1 image)" in done.stdout
+    assert (checkout / "checkpoints/faulty/latest_net_G.pth").is_file()
 
 
 def test_their_flags_and_defaults_are_in_help(checkout):

@@ -27,10 +27,12 @@ SILENCE_S = 1.0  # after which the end of a run says what it waits for
 
 
 class Loggers:
-    """Passes what happens on to each logger; one that fails is dropped with a warning."""
+    """Passes what happens on to each logger; one that fails is dropped with a warning.
+
+    Lines for people are the first one's: the console, or after it loss_log.txt.
+    """
 
     def __init__(self, console: ConsoleLogger | None, others: Iterable[Logger] = ()):
-        self.console = console
         self.loggers: list[Logger] = [*([console] if console else []), *others]
 
     def add(self, name: str, make: Callable[[], Logger]) -> None:
@@ -52,13 +54,12 @@ class Loggers:
         self._tell(lambda logger: logger.images(clock, visuals), lambda x: x.images_due(clock))
 
     def step(self, clock: Clock) -> None:
-        if self.console:
-            self.console.step(clock)
+        self._tell(lambda logger: logger.step(clock))
 
     def say(self, line: str) -> None:
         """Print a line without breaking the progress bar."""
-        if self.console:
-            self.console.say(line)
+        first = self.loggers[:1]
+        self._tell(lambda logger: logger.say(line), lambda x: x in first)
 
     def flush(self) -> None:
         """Wait until what was told so far is on the disk, before a checkpoint that relies on it."""
@@ -83,10 +84,9 @@ class Loggers:
             try:
                 call(logger)
             except Exception as error:  # whatever a disk, a server or a package may do to a logger
-                if logger is self.console:
-                    raise
-                self.loggers.remove(logger)
-                self._warn(logger.name, error)
+                if logger in self.loggers:  # not yet dropped by a warning of another
+                    self.loggers.remove(logger)
+                    self._warn(logger.name, error)
 
     def _warn(self, name: str, error: Exception) -> None:
         if runtime.show_tracebacks:
