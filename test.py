@@ -44,6 +44,7 @@ def main(*, fast: bool = True) -> None:
             normalize_each_alone(net)
     if fast:
         prepare(model.networks(), [], opt, model.device)
+    runtime.warn_of_unused_card(opt.device)
     if opt.dry_run:
         return
     options.save(opt)

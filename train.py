@@ -40,6 +40,7 @@ def main(*, fast: bool = True) -> None:
     opt, given = distributed.from_main(lambda: (options.parse(arguments()), options.given))
     begin(opt, fast=fast)
     run = build(opt, fast=fast)
+    warning = runtime.warn_of_unused_card(opt.device)
     if opt.dry_run:
         return
     with RunLock(run.model.save_dir):
@@ -56,11 +57,16 @@ def main(*, fast: bool = True) -> None:
             next(iter(run.dataset))  # a picture that cannot be read must not cost the old run
         options.save(opt)
         model = run.model
-        words = {"captions": model.captions, "compare": model.compare}
-        with (
-            Interrupt() as interrupt,
-            create_loggers(opt, options.text, run.clock, **words, waits=not fast) as log,
-        ):
+        log = create_loggers(
+            opt,
+            options.text,
+            run.clock,
+            captions=model.captions,
+            compare=model.compare,
+            warning=warning,
+            waits=not fast,
+        )
+        with Interrupt() as interrupt, log:
             train(run, log, interrupt)
 
 
@@ -163,7 +169,7 @@ def resume(run: Run, epoch: int) -> None:
 
 
 def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
-    """All epochs that are left. Raises Stopped after Ctrl-C or SIGTERM, with `latest` saved."""
+    """All epochs that are left. Raises Stopped after a signal, with `latest` saved."""
     opt, dataset, model, steps, clock, checkpoints = run
 
     def save(*labels: str) -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import atexit
 import math
+import multiprocessing
+import os
+import re
+import shutil
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -18,9 +23,23 @@ from tqdm import tqdm
 
 from util import distributed
 from util.distributed import Share
-from util.errors import ReportedElsewhere, UserError, first_line
+from util.errors import MissingOption, ReportedElsewhere, UserError, first_line
 from util.interrupt import leave_signals_to_main
-from util.runtime import isolated_randomness
+from util.runtime import is_out_of_memory, isolated_randomness, out_of_memory
+from util.streams import make_streams_last
+
+SHM = "/dev/shm"  # through which Linux hands over what loading processes give
+MORE_SHM = "a container gets more with --shm-size 8g or --ipc=host"
+SHM_FULL = (
+    f"{SHM}, through which loading processes hand over pictures, is full; {MORE_SHM}, and "
+    "--num_threads 0 needs none"
+)
+# What PyTorch says of that; a process that has been promised more than there is dies of BUS_ERROR.
+SHM_ERROR = re.compile("unable to (allocate shared memory|write to file </torch_)")
+BUS_ERROR = -getattr(signal, "SIGBUS", math.nan)  # the exit code; Windows has none
+PREFETCH = 2  # batches that each loading process makes ahead
+HELD = 2  # batches that are with the main process: of this step, and the next when it has come
+LARGEST_USUAL_SAMPLE = 64 << 20  # bytes; where so large ones have room, none is looked at
 
 
 class Loader:
@@ -56,23 +75,31 @@ class Loader:
         self.dataset, self.advice = dataset, advice
         self.skipped: set[str] = set()
         self.num_images = int(min(max_images, len(dataset)))
-        # In shared memory, because the worker processes outlive an epoch.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        closing = torch.zeros((), dtype=torch.bool).share_memory_()
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        closing = torch.zeros((), dtype=torch.bool)
         atexit.register(closing.fill_, True)
         self._batches_of = EpochBatches(
             self.num_images, batch_size, shuffle, seed, self._epoch, equal_shares
         )
+        samples = SeededDataset(dataset, seed, self._epoch, skip_bad)
         num_workers = min(num_workers, len(self._batches_of))
+        if num_workers and os.path.isdir(SHM):
+            images = min(batch_size, self.num_images)
+            free = shutil.disk_usage(SHM).free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+            num_workers = workers_with_room(num_workers, samples, images, free)
+        if num_workers:  # which outlive an epoch
+            self._epoch.share_memory_()
+            closing.share_memory_()
         # PyTorch advises against more workers than cores; --num_threads is the user's to choose.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         self._batches = DataLoader(
-            SeededDataset(dataset, seed, self._epoch, skip_bad),
+            samples,
             batch_sampler=self._batches_of,
             num_workers=num_workers,
+            prefetch_factor=PREFETCH if num_workers else None,
             persistent_workers=num_workers > 0,
             collate_fn=collate,
-            worker_init_fn=partial(leave_signals_to_main, closing),
+            worker_init_fn=partial(begin_worker, closing),
             pin_memory=pin_memory,
             generator=torch.Generator().manual_seed(seed),  # leaves the global source alone
         )
@@ -91,27 +118,33 @@ class Loader:
             if distributed.highest(int(failed)) and not failed:
                 raise DataErrorElsewhere
             if isinstance(batch, SampleError):
-                raise DataError(f"{batch.message}{self.advice if batch.is_bad else ''}")
+                raise DataError(f"{batch.message}{self.advice if batch.is_bad else ''}") from (
+                    LoadingTraceback(batch.details) if batch.details else None
+                )
             self._report(batch.pop("skipped", []))
             yield Batch(batch, share)
 
     def _fetch(self) -> Iterator[Any]:
         """Each batch, or as the last one the error that ended them."""
+        processes: list[Any] = []
         try:
             batches = iter(self._batches)
+            processes = multiprocessing.active_children()
             if hasattr(signal, "SIGCHLD"):
                 # PyTorch would raise the death of a worker in the middle of a step; without its
                 # handler it is noticed here, at the next batch.
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             yield from batches
         except (RuntimeError, ConnectionError, EOFError) as error:
-            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
                 raise
-            yield SampleError(
+            message = (
                 f"a process that loads pictures has died ({first_line(error)}); if memory ran out, "
-                "lower --num_threads",
-                is_bad=False,
+                "lower --num_threads"
             )
+            if any(process.exitcode == BUS_ERROR for process in processes):
+                message = SHM_FULL
+            yield SampleError(message, is_bad=False)
 
     def _report(self, messages: list[str]) -> None:
         """Say once of each bad picture that another was taken for it."""
@@ -169,7 +202,8 @@ class EpochBatches(Sampler[list[int]]):
         for first in range(self.start, self.end, self.batch_size * size):
             num_all = min(self.batch_size * size, self.end - first)
             least, more = divmod(num_all, size)
-            yield Share(first + rank * least + min(rank, more), least + (rank < more), num_all)
+            num = least + (rank < more)
+            yield Share(first + rank * least + min(rank, more), num, num_all, num * size / num_all)
 
     def __iter__(self) -> Iterator[list[int]]:
         order = list(range(self.num_samples))
@@ -189,15 +223,40 @@ class DataErrorElsewhere(DataError, ReportedElsewhere):
     """Another process could not have a sample."""
 
 
+class LoadingTraceback(Exception):
+    """Stands for the cause of a DataError: its text is the traceback, from whichever process."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
 class SampleError:
-    """Carries a UserError's message out of a worker, where an exception would lose its form.
+    """Carries an error out of a worker, where an exception would lose its form.
 
     Attributes:
         is_bad: whether one could do without the samples that it speaks of.
+        details: traceback of the exception that it was.
     """
 
-    def __init__(self, message: str, is_bad: bool = True):
-        self.message, self.is_bad = message, is_bad
+    def __init__(self, message: str, is_bad: bool = True, details: str = ""):
+        self.message, self.is_bad, self.details = message, is_bad, details
+
+    @staticmethod
+    def of(error: BaseException, place: str) -> SampleError:
+        """What an exception comes to, if it was raised at this place."""
+        details, is_bad = traceback.format_exc(), True
+        if isinstance(error, UserError):
+            message, is_bad = str(error), not isinstance(error, MissingOption)
+        elif isinstance(error, Image.DecompressionBombError):  # of a dataset that calls Pillow
+            message = f"{error}; raise --max_megapixels if you trust the file"
+        else:
+            message = f"{place}: {type(error).__name__}: {first_line(error)}"
+            is_bad = isinstance(error, OSError)  # as of Pillow; all else is a bug, which stays
+            if SHM_ERROR.search(str(error)):
+                message = SHM_FULL
+            elif is_out_of_memory(error):
+                message = out_of_memory(message)
+        return SampleError(message, is_bad, details)
 
 
 class SeededDataset(Dataset):
@@ -222,16 +281,19 @@ class SeededDataset(Dataset):
                 sample = self._sample((index + i) % len(self))
                 if not isinstance(sample, SampleError):
                     return {**sample, "skipped": message}
+                if not sample.is_bad:
+                    return sample
                 message = message or sample.message
             return SampleError(f"no picture is left: {message}", is_bad=False)
 
     def _sample(self, index: int) -> Any:
         try:
-            return self.dataset[index]
-        except UserError as error:
-            return SampleError(str(error))
-        except Image.DecompressionBombError as error:  # of a dataset that calls Pillow itself
-            return SampleError(f"{error}; raise --max_megapixels if you trust the file")
+            sample = self.dataset[index]
+            if not isinstance(sample, dict):
+                raise TypeError(f"a sample must be a dict, but this is a {type(sample).__name__}")
+            return sample
+        except (Exception, SystemExit) as error:  # whatever someone's own dataset may raise
+            return SampleError.of(error, f"{type(self.dataset).__name__}, sample {index}")
 
 
 def collate(samples: list[Any]) -> Any:
@@ -239,7 +301,16 @@ def collate(samples: list[Any]) -> Any:
     errors = [sample for sample in samples if isinstance(sample, SampleError)]
     if errors:
         messages = dict.fromkeys(error.message for error in errors)
-        return SampleError("; ".join(messages), all(error.is_bad for error in errors))
+        details = "\n".join(dict.fromkeys(error.details for error in errors))
+        return SampleError("; ".join(messages), all(error.is_bad for error in errors), details)
+    try:
+        return different_sizes(samples) or default_collate(samples)
+    except Exception as error:
+        return SampleError.of(error, "samples of one batch")
+
+
+def different_sizes(samples: list[dict]) -> SampleError | None:
+    """The error of pictures that cannot form a batch because of their sizes, if they are such."""
     for key, value in samples[0].items():
         shapes = {tuple(s[key].shape) for s in samples} if isinstance(value, torch.Tensor) else ()
         if len(shapes) > 1:
@@ -249,4 +320,33 @@ def collate(samples: list[Any]) -> Any:
                 "resize_and_crop",
                 is_bad=False,
             )
-    return default_collate(samples)
+    return None
+
+
+def begin_worker(closing: torch.Tensor, _: int) -> None:
+    """What a loading process does first."""
+    leave_signals_to_main(closing)
+    make_streams_last()  # where it was not forked from one that has done so
+
+
+def workers_with_room(wanted: int, samples: Dataset, batch_size: int, free: int) -> int:
+    """How many of the wanted loading processes can hand over batches through `free` bytes.
+
+    A line says so where they are fewer. A sample is only looked at where that may be so.
+    """
+    num_batches = PREFETCH * wanted + HELD
+    if free >= num_batches * batch_size * LARGEST_USUAL_SAMPLE:
+        return wanted
+    batch = collate([samples[0]])
+    if isinstance(batch, SampleError):  # told when its turn comes
+        return wanted
+    tensors = [value for value in batch.values() if isinstance(value, torch.Tensor)]
+    batch_bytes = batch_size * sum(tensor.nbytes for tensor in tensors)
+    if free >= num_batches * batch_bytes:
+        return wanted
+    possible = max(0, (free // batch_bytes - HELD) // PREFETCH)
+    print(
+        f"loading processes: {possible} instead of {wanted}, since {SHM} has {free / 2**20:.0f} "
+        f"MiB left and a batch takes {batch_bytes / 2**20:.0f}; {MORE_SHM}"
+    )
+    return possible

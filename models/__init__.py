@@ -6,15 +6,22 @@ See base_model.py for what such a class gives, and pix2pix_model.py for a short 
 from __future__ import annotations
 
 import argparse
+import copy
 
 from models.base_model import BaseModel
 from util.registry import Registry
+from util.runtime import resolve_device
 
 registry = Registry("models", "model", BaseModel, "--model")
 
 
 def create_model(opt: argparse.Namespace) -> BaseModel:
-    """The model that --model names, built but without weights loaded (see BaseModel.setup)."""
-    model = registry.find(opt.model)(opt)
+    """The model that --model names, built but without weights loaded (see BaseModel.setup).
+
+    In its own `opt` the device is a torch.device, as the well-known program's models expect it.
+    """
+    own = copy.copy(opt)  # the run's is saved, and names the device as it was typed
+    own.device = resolve_device(opt.device)
+    model = registry.find(opt.model)(own)
     print(f"model [{opt.model}] on {model.device}")
     return model

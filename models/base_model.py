@@ -16,11 +16,13 @@ from torch import nn
 from models.networks.discriminators import define_D
 from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.networks.infer import infer_discriminator, infer_generator
-from models.networks.initialize import drop_unused_instance_norm_buffers
+from models.networks.initialize import update_norm_buffers
 from models.schedules import get_scheduler
 from util.checkpoint import available, is_plain, load_weights, save_weights, weights_path
 from util.errors import UserError
+from util.files import writing
 from util.runtime import resolve_device
+from util.util import to_batch
 
 
 class BaseModel(ABC):
@@ -31,7 +33,8 @@ class BaseModel(ABC):
 
         model_names    "G" -> netG: a network; saved and loaded
         loss_names     "G_GAN" -> loss_G_GAN: a scalar; printed and logged
-        visual_names   "fake_B" -> fake_B: pictures (N, C, H, W) in [-1, 1]; shown and saved
+        visual_names   "fake_B" -> fake_B: pictures (N, C, H, W) in [-1, 1], or of the first of a
+                       batch an array (H, W, C) in 0..255; shown and saved
         optimizers     in training; each gets a learning-rate schedule
 
     and gives `set_input`, `forward` and `optimize_parameters`.
@@ -41,7 +44,8 @@ class BaseModel(ABC):
         compare: pairs of visual names for the before/after slider of pages.
         takes: keys of a batch that `set_input` needs; empty: not checked beforehand.
         space: the colour space of its pictures, which must be that of the dataset.
-        measure: the visual name of a result and of the target it should equal, for metrics.
+        measure: the visual name of a result and of the target it should equal, for metrics; left
+            out where a sub-class shows others.
     """
 
     captions: ClassVar[dict[str, str]] = {}
@@ -168,7 +172,8 @@ class BaseModel(ABC):
 
     def get_current_visuals(self) -> OrderedDict[str, torch.Tensor]:
         """The pictures to show, (N, C, H, W) in [-1, 1], in the order of `visual_names`."""
-        return OrderedDict((n, self._declared("visual_names", n)) for n in self.visual_names)
+        visuals = {name: self._declared("visual_names", name) for name in self.visual_names}
+        return OrderedDict((name, to_batch(pictures)) for name, pictures in visuals.items())
 
     def get_current_losses(self) -> OrderedDict[str, float]:
         """The losses of the last step, in the order of `loss_names`; waits for the device."""
@@ -250,7 +255,9 @@ class BaseModel(ABC):
         }
 
     def save_networks(self, label: str | int) -> None:
-        """Write each network to LABEL_net_NAME.pth, a bare state_dict."""
+        """Write each network to LABEL_net_NAME.pth, a bare state_dict, in the run's folder."""
+        with writing(self.save_dir):
+            self.save_dir.mkdir(parents=True, exist_ok=True)
         for name, net in self.networks().items():
             save_weights(net, self.weights_path(label, name))
 
@@ -277,7 +284,7 @@ class BaseModel(ABC):
             if not path.is_file():
                 missing.append(path)
                 continue
-            state = drop_unused_instance_norm_buffers(net, load_weights(path))
+            state = update_norm_buffers(net, load_weights(path))
             misfit = describe_misfit(net, state)
             if misfit and not partial:
                 misfits.append(f"{path} does not fit the network {name}: {misfit}")

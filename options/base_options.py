@@ -41,14 +41,15 @@ from options.restore import (
 from util import distributed
 from util.errors import UserError
 from util.files import write_whole, writing
-from util.registry import Registry
+from util.registry import Registry, registry_of
 
 
 class BaseOptions:
     """Builds the parser, lets the chosen model and dataset add their flags, parses and checks.
 
     Args:
-        models, datasets: the registries that --model and --dataset_mode choose from.
+        models, datasets: the registries that --model and --dataset_mode choose from; by default
+            those of the program.
 
     `parse()` returns the options as a namespace that nothing changes afterwards: what is printed
     is what is used. Besides the flags it holds `isTrain`, and `size_multiple` and `size_minimum`:
@@ -66,8 +67,9 @@ class BaseOptions:
     parser: OptionParser
     saved_name: str
 
-    def __init__(self, models: Registry, datasets: Registry):
-        self.models, self.datasets = models, datasets
+    def __init__(self, models: Registry | None = None, datasets: Registry | None = None):
+        self.models = models or registry_of("models")
+        self.datasets = datasets or registry_of("data")
 
     def add_flags(self, parser: OptionParser) -> None:
         """The flags of this level; sub-classes call super and add theirs."""
@@ -87,6 +89,8 @@ class BaseOptions:
         self.saved_name = ""
         saved, source = self.earlier_options(argv) or ({}, None)
         self.parser, model, dataset, replaced = self._build_parser(argv, saved)
+        # A plug-in may set defaults for names that are no flags; those it says anew at each start.
+        saved = {name: saved[name] for name in self.parser.dests() if name in saved}
         opt, self.given = self.parser.parse(argv)
         for action, plugin in replaced:
             check_replaced(opt, self.parser, action, plugin)
@@ -123,7 +127,7 @@ class BaseOptions:
                 f"--netD pixel has no layers to choose: --n_layers_D {opt.n_layers_D} is not used"
             )
         if opt.suffix:
-            opt.name = self.saved_name or f"{opt.name}_{expand_suffix(opt)}"
+            opt.name = self.saved_name or suffixed_name(opt)
         self.choose_device(opt)
 
     def choose_device(self, opt: argparse.Namespace) -> None:
@@ -237,6 +241,11 @@ class BaseOptions:
 def counts_layers(opt: argparse.Namespace, given: set[str]) -> bool:
     """Whether --netD basic is to be n_layers, because another number of layers is given."""
     return opt.netD == "basic" and "n_layers_D" in given and opt.n_layers_D != 3
+
+
+def suffixed_name(opt: argparse.Namespace) -> str:
+    """--name with --suffix after one underscore, which the suffix may bring along."""
+    return f"{opt.name}_{expand_suffix(opt).removeprefix('_')}"
 
 
 def expand_suffix(opt: argparse.Namespace) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
+import sys
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
-from util.errors import UserError, did_you_mean
+from util.errors import MissingOption, UserError, did_you_mean
 
 ON, OFF = ("true", "on", "yes", "1"), ("false", "off", "no", "0")
 
@@ -63,7 +65,7 @@ class OptionParser(argparse.ArgumentParser):
 
     def parse(self, argv: list[str]) -> tuple[argparse.Namespace, set[str]]:
         """The options and the names of those that stood on the command line."""
-        opt, unknown = self.parse_known_args(argv)
+        opt, unknown = self.parse_known_args(argv, Options())
         if unknown:
             word = unknown[0].split("=")[0]
             flags = [s for a in self._actions for s in a.option_strings]
@@ -82,7 +84,7 @@ class OptionParser(argparse.ArgumentParser):
         opt, _ = self.parse_known_args(
             argv, argparse.Namespace(**dict.fromkeys(self.dests(), untouched))
         )
-        return {dest for dest, value in vars(opt).items() if value is not untouched}
+        return {dest for dest in self.dests() if getattr(opt, dest, untouched) is not untouched}
 
     def checked(self, dest: str, value: Any, source: object) -> Any:
         """A saved value of an option, as it would be had it been typed; UserError if it is none."""
@@ -111,6 +113,21 @@ class OptionParser(argparse.ArgumentParser):
                 action,
                 f"{value!r} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}",
             )
+
+
+class Options(argparse.Namespace):
+    """Options by name. One that no flag sets is explained, since other people's files read theirs.
+
+    Raises MissingOption, an AttributeError, for those.
+    """
+
+    def __getattr__(self, name: str) -> NoReturn:  # called for what is not there
+        file = sys._getframe(1).f_code.co_filename
+        raise MissingOption(
+            f"{file} reads opt.{name}, which is no flag of {os.path.basename(sys.argv[0])}: it "
+            "comes from the options of the file's own repository; add it there in "
+            f"modify_commandline_options, as in parser.add_argument('--{name}', ...)"
+        )
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

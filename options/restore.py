@@ -22,12 +22,12 @@ Check = Callable[[str, Any, object], Any]
 
 GENERATOR = ("netG", "norm", "ngf", "no_dropout", "input_nc", "output_nc", "direction", "ema")
 DISCRIMINATOR = ("netD", "ndf", "n_layers_D", "spectral_norm")
-# Flags that say how to start, not what to train, and what is computed from others.
+# Flags that say how to start, not what to train.
 PER_START = frozenset(
     (
         *("name", "checkpoints_dir", "suffix", "continue_train", "overwrite", "epoch", "load_iter"),
         *("epoch_count", "load_pretrain", "load_pretrain_partial", "dry_run", "verbose", "device"),
-        *("gpu_ids", "isTrain", "size_multiple", "size_minimum"),
+        "gpu_ids",
     )
 )
 

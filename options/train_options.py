@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from options.base_options import BaseOptions, counts_layers, expand_suffix
+from options.base_options import BaseOptions, counts_layers, suffixed_name
 from options.parser import OptionParser, number, on_off_auto, whole
 from options.restore import run_folder, runs_in, saved_options
 from util import distributed
@@ -35,7 +35,7 @@ class TrainOptions(BaseOptions):
         if counts_layers(opt, parser.given(argv)):
             opt.netD = "n_layers"
         if opt.suffix:
-            opt.name = f"{opt.name}_{expand_suffix(opt)}"
+            opt.name = suffixed_name(opt)
         found = saved_options(run_folder(opt)) if opt.continue_train else None
         self.saved_name = opt.name if found else ""
         return found

@@ -15,17 +15,26 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-if sys.version_info < (3, 10):  # noqa: UP036 - this line is for the Pythons it excludes
+if not (3, 10) <= sys.version_info[:2] <= (3, 14):  # those that PyTorch 2.13 has wheels for
     sys.stderr.write(
-        f"Python 3.10 or newer is needed, and {sys.executable} is Python "
-        f"{sys.version_info[0]}.{sys.version_info[1]}: "
-        "run the same command with a newer one, for instance python3.11\n"
+        f"Python 3.10 to 3.14 is needed, and {sys.executable} is Python "
+        f"{sys.version_info[0]}.{sys.version_info[1]}: install Python 3.13 from "
+        "https://www.python.org/downloads and run the same command with it (python3.13, on Windows "
+        "py -3.13)\n"
     )
     sys.exit(2)
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from util import nvidia
 from util.errors import UserError
 
+# Prints "2.13.0 12.6" of the PyTorch that is installed, or "2.13.0 None" of one for processors
+# only, without the seconds that it takes to import it.
+PRINT_BUILD = (
+    "import importlib.util, pathlib, runpy; init = importlib.util.find_spec('torch').origin; "
+    "torch = runpy.run_path(str(pathlib.Path(init).with_name('version.py'))); "
+    "print(torch['__version__'].partition('+')[0], torch['cuda'])"
+)
 BUILD_CONSTRAINTS = Path(__file__).resolve().with_name("build_constraints.txt")
 
 
@@ -34,7 +43,8 @@ def ensure(root: Path, requirements: list[str]) -> Path:
 
     Makes .venv where it is missing, broken or of another Python version than the running one, and
     installs what is not there yet. A file that was installed once, by itself or through a file
-    that includes it, is not looked at again until it changes.
+    that includes it, is not looked at again until it changes. Where there is an NVIDIA card that
+    the PyTorch in .venv cannot use, one that can is taken from PyTorch's own index.
 
     Errors: UserError where .venv cannot be made or pip fails; running again repairs it.
     """
@@ -45,17 +55,27 @@ def ensure(root: Path, requirements: list[str]) -> Path:
     wanted = {"python": version, **_digests(root, requirements)}
 
     installed = _read_stamp(stamp)
-    if wanted.items() <= installed.items() and version == _output(
+    complete = wanted.items() <= installed.items() and version == _output(
         [python, "-I", "-c", "import sys; print('{}.{}'.format(*sys.version_info))"]
-    ):
-        return python
-
+    )
     start_s = time.monotonic()
-    if f"(python {version})" not in _output([python, "-I", "-m", "pip", "--version"]):
+    if not complete and f"(python {version})" not in _output(
+        [python, "-I", "-m", "pip", "--version"]
+    ):
         _create(venv, version)
         installed = {}
+    pins = nvidia.pinned(root / "requirements.txt")
+    build = _build_for_cards(python, pins) if pins else ""
+    if complete and not build:
+        return python
+
     stamp.unlink(missing_ok=True)  # from here to the last line, .venv is not to be trusted
-    _install(python, [root / name for name in requirements], venv / "install.log")
+    if build:
+        _install_build(python, build, venv / "install_pytorch.log")
+    if not complete:
+        files = [root / name for name in requirements]
+        words = [word for file in files for word in ("-r", str(file))]
+        _install(python, words, " and ".join(file.name for file in files), venv / "install.log")
     stamp.with_suffix(".tmp").write_text(json.dumps({**installed, **wanted}, indent=2))
     stamp.with_suffix(".tmp").replace(stamp)
     print(f"Environment ready after {time.monotonic() - start_s:.0f} s.", flush=True)
@@ -109,16 +129,58 @@ def _create(venv: Path, version: str) -> None:
         raise UserError(f"{sys.executable} cannot make {venv}: {reason}; delete it and try again")
 
 
-def _install(python: Path, files: list[Path], log: Path) -> None:
+def _build_for_cards(python: Path, pins: list[str]) -> str:
+    """The build of PyTorch to install for the NVIDIA cards of this machine.
+
+    '' where there is no card, or where the pinned version is there in a build that can use it, or
+    where pip's ordinary choice will be one.
+    """
+    try:
+        cards = nvidia.cards()
+    except nvidia.DriverError as error:
+        print(f"No NVIDIA card is used: {error}; then run this again", flush=True)
+        return ""
+    if not cards:
+        return ""
+    best = nvidia.best_build(cards)
+    if not best:
+        print(f"No NVIDIA card is used: {cards[0].shortcoming()}", flush=True)
+        return ""
+    installed, _, cuda = _output([python, "-I", "-c", PRINT_BUILD]).partition(" ")
+    build = nvidia.ORDINARY  # what pip would put in the place of nothing, or of another version
+    if f"torch=={installed}" in pins:
+        build = nvidia.build_of(None if cuda == "None" else cuda)
+    chosen_by_hand = build and build not in nvidia.BUILDS
+    if chosen_by_hand or nvidia.served(build, cards) == nvidia.served(best, cards):
+        return ""
+    names = " and ".join(f"{card.name} with driver {card.driver}" for card in cards)
+    print(f"Found {names}, which wants the PyTorch of {nvidia.INDEX}/{best}", flush=True)
+    return best
+
+
+def _install_build(python: Path, build: str, log: Path) -> None:
+    """Install this build of PyTorch, or say what becomes of it where its index is out of reach."""
+    words = ["--retries", "1", *nvidia.install_words(build)]
+    try:
+        _install(python, words, f"PyTorch {build}", log)
+    except UserError as error:
+        print(
+            f"{error}. Until then PyTorch computes on the processor, many times slower than on the "
+            f"card. By hand: {nvidia.install_command(build, str(python))}",
+            flush=True,
+        )
+
+
+def _install(python: Path, words: list[str], names: str, log: Path) -> None:
+    """Run `pip install` with these words, showing how it gets on; `names` says what they mean."""
     command = [str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    command += [word for file in files for word in ("-r", str(file))]
+    command += words
     environment = {**os.environ, "PYTHONUTF8": "1"}
     for name in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"):  # older pips read only the first
         # As a URI, since pip splits these variables at spaces, which the path may contain.
         theirs = os.environ.get(name, "")
         environment[name] = f"{theirs} {BUILD_CONSTRAINTS.as_uri()}".strip()
 
-    names = " and ".join(file.name for file in files)
     print(f"Installing {names} (the first time takes minutes; log: {log})", flush=True)
     # On a terminal one line that is written over twice a second, elsewhere a line now and then.
     width = shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() else 0

@@ -165,6 +165,26 @@ def run_here(
     return run
 
 
+@pytest.fixture
+def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`nvidia_smi(answer, status)`: from then on a program of this name is first on the PATH.
+
+    With `hangs` it never ends; with `file` it lies there instead.
+    """
+
+    def write(answer: str = "", status: int = 0, hangs: bool = False, file: Path | None = None):
+        program = file or tmp_path / "driver" / "nvidia-smi"
+        program.parent.mkdir(parents=True, exist_ok=True)
+        (program.parent / "answer").write_text(answer)
+        end = "exec sleep 60" if hangs else f"exit {status}"
+        program.write_text(f'#!/bin/sh\n/bin/cat "{program.parent}/answer"\n{end}\n')
+        program.chmod(0o755)
+        if file is None and str(program.parent) not in os.environ["PATH"]:
+            monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory):
     """A selenium driver of a headless Chromium: `browser.get(page.as_uri())`.

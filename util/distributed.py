@@ -64,16 +64,15 @@ def engines() -> str:
 
 
 class Share(NamedTuple):
-    """What a process gets of a batch: `num` of its `num_all` images, from position `first` on."""
+    """What a process gets of a batch: `num` of its `num_all` images, from position `first` on.
+
+    The mean over all images is the mean over all processes of `weight` times their own means.
+    """
 
     first: int
     num: int
     num_all: int
-
-    @property
-    def weight(self) -> float:
-        """The mean over all images is the mean over all processes of weight times their means."""
-        return self.num * size() / self.num_all
+    weight: float
 
 
 def rank() -> int:

@@ -17,6 +17,10 @@ class ReportedElsewhere(UserError):
     """An error that another process of this run reports."""
 
 
+class MissingOption(UserError, AttributeError):
+    """An option was read that no flag sets; hasattr() and getattr() take it as they should."""
+
+
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """' (did you mean X?)' for the candidate closest in spelling, or '' where none is near."""
     near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)

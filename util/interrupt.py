@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop after the current step."""
+"""Signals as a request to stop after the current step."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from types import FrameType
 
 import torch
 
+# Ctrl-C; a scheduler's end; the terminal is closed; a scheduler's warnings (Slurm's --signal);
+# Ctrl-Break on Windows. Each system has some.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGBREAK")
+SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+
 
 class Interrupt:
-    """While entered, the first Ctrl-C or SIGTERM is only noted; a second Ctrl-C stops at once.
+    """While entered, the first of SIGNALS is only noted; a second Ctrl-C stops at once.
 
     Attributes:
         received: the signal's number, or None.
@@ -20,10 +25,9 @@ class Interrupt:
         self.received: int | None = None
 
     def __enter__(self) -> Interrupt:
-        # An ignored one, as Ctrl-C of a job in the background, stays ignored.
-        signals = [
-            s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN
-        ]
+        # An ignored one, as Ctrl-C of a job in the background or SIGHUP under nohup, stays ignored;
+        # None is a handler that is not Python's.
+        signals = [s for s in SIGNALS if signal.getsignal(s) not in (signal.SIG_IGN, None)]
         self._before = {number: signal.signal(number, self._note) for number in signals}
         return self
 
@@ -34,7 +38,7 @@ class Interrupt:
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.received is None:
             self.received = number
-        elif number == signal.SIGINT:  # SIGTERM may come often, and means no hurry
+        elif number == signal.SIGINT:  # the others may come often, and mean no hurry
             raise KeyboardInterrupt
 
 
@@ -45,8 +49,8 @@ class Stopped(Exception):
         self.status = 128 + signal_number
 
 
-def leave_signals_to_main(closing: torch.Tensor, _: int) -> None:
-    """For worker processes: Ctrl-C and SIGTERM, which a scheduler sends to all processes, are the
+def leave_signals_to_main(closing: torch.Tensor) -> None:
+    """For worker processes: SIGNALS, which a terminal or scheduler sends to all processes, are the
     main process's to answer. Once `closing` is set, SIGTERM ends the worker as usual.
     """
 
@@ -54,5 +58,6 @@ def leave_signals_to_main(closing: torch.Tensor, _: int) -> None:
         if closing:
             os._exit(0)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, on_sigterm)

@@ -10,6 +10,14 @@ from util.errors import UserError, did_you_mean, first_line
 from util.torchvision_compat import is_mismatch, repair_torchvision
 
 
+def registry_of(package: str) -> Registry:
+    """The registry of a package of plug-ins, "models" or "data".
+
+    Looked up by name, since what chooses from plug-ins knows none of the packages that hold them.
+    """
+    return importlib.import_module(package).registry
+
+
 class Registry:
     """The classes that a flag chooses by name, one file each; dropping in a file is enough.
 
@@ -46,6 +54,7 @@ class Registry:
         wanted = f"{name.replace('_', '')}{self.kind}".lower()
         for key, value in vars(module).items():
             if key.lower() == wanted and isinstance(value, type) and issubclass(value, self.base):
+                refuse_interface_of_2018(value, f"{self.flag} {name}: {module.__file__}", self.base)
                 return value
         raise UserError(
             f"{self.flag} {name}: {module.__file__} must define a class named {wanted} (in any "
@@ -60,3 +69,17 @@ class Registry:
                 raise
             repair_torchvision()
             return importlib.import_module(module_name)
+
+
+def refuse_interface_of_2018(plugin: type, place: str, base: type) -> None:
+    """Refuse a class that is set up by `initialize` and not by `__init__`.
+
+    `place` begins the message.
+    """
+    setup = next(c for c in plugin.__mro__ if {"initialize", "__init__"} & vars(c).keys())
+    if "__init__" not in vars(setup):
+        raise UserError(
+            f"{place} is written for the interface of 2018; rename its `initialize` to `__init__`, "
+            f"and what that calls, {base.__name__}.initialize(self, opt), to "
+            f"{base.__name__}.__init__(self, opt)"
+        )

@@ -21,7 +21,7 @@ from util.errors import UserError, first_line
 from util.html import ResultsPage
 from util.loggers.wandb import WandbResults
 from util.metrics import image_metrics
-from util.util import mkdirs, save_image, to_array, to_bytes
+from util.util import counted, mkdirs, save_image, to_array, to_bytes
 
 THREADS = min(4, os.cpu_count() or 1)
 WAITING = 4 * THREADS  # results that may be unfinished; each holds the pictures of one input
@@ -34,7 +34,8 @@ class Results:
 
     Args:
         folder: results/NAME/PHASE_EPOCH.
-        measure: labels of a result and of its target, for L1, PSNR and SSIM; None: no metrics.
+        measure: labels of a result and of its target, for L1, PSNR and SSIM; no metrics with None,
+            nor for inputs that have no such pictures.
         beside: whether `add` returns before its results are written.
         num_threads: that write and measure.
         aspect_ratio: width over height by which pictures are stretched.
@@ -66,9 +67,16 @@ class Results:
     def add(self, visuals: Mapping[str, torch.Tensor], paths: Mapping[str, Sequence[str]]) -> None:
         """Take a batch: label to (N, C, H, W) in [-1, 1], and label to its N source files.
 
-        Raises UserError where this or an earlier result could not be written.
+        Raises UserError where this or an earlier result could not be written, or where there are
+        fewer pictures of a label than inputs.
         """
         pixels = {label: to_bytes(tensor) for label, tensor in visuals.items()}
+        for label, of_batch in pixels.items():
+            if len(of_batch) < len(paths[label]):
+                few, inputs = counted(len(of_batch), "picture"), counted(len(paths[label]), "input")
+                raise UserError(
+                    f"the model makes {few} of {label} for {inputs}; pass --batch_size 1"
+                )
         label, sources = next(iter(paths.items()))
         for i, source in enumerate(sources):
             files = {la: f"{self._names.of(paths[la][i], la)}_{la}.png" for la in pixels}
@@ -83,7 +91,8 @@ class Results:
     ) -> tuple[Future | None, list[Future]]:
         """Have the pictures of one input, (H, W, 3) uint8, measured and written."""
         measured = None
-        if self.measure is not None:  # first, since it takes longer than a file
+        if self.measure and all(label in pictures for label in self.measure):
+            # First, since it takes longer than a file.
             measured = self._threads.submit(image_metrics, *(pictures[la] for la in self.measure))
         folder, ratio = self.folder / "images", self.aspect_ratio
         return measured, [

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import random
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from util import distributed
+from util import distributed, nvidia
 from util.errors import ReportedElsewhere, UserError, first_line
 from util.interrupt import Stopped
 from util.startup import end_imports
+from util.streams import make_streams_last
 
 show_tracebacks = False  # set by --verbose
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str | torch.device) -> torch.device:
     """The device a --device value stands for: auto takes CUDA, then MPS, then the CPU.
 
     Raises UserError where the wanted device is not there.
@@ -36,15 +37,36 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
+            why = unused_card() or "install the CUDA build of PyTorch and the driver"
             raise UserError(
-                f"--device {name}: PyTorch {torch.__version__} sees no CUDA GPU; install the CUDA "
-                "build of PyTorch and the driver, or pass --device cpu"
+                f"--device {name}: PyTorch {torch.__version__} sees no CUDA GPU: {why}; or pass "
+                "--device cpu"
             )
         if (device.index or 0) >= count:
             raise UserError(f"--device {name}: there are {count} GPUs, cuda:0 to cuda:{count - 1}")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("--device mps: this machine or PyTorch build has no MPS; pass --device cpu")
     return device
+
+
+def unused_card() -> str:
+    """Why PyTorch cannot use an NVIDIA card that is there, and what mends it; else ''.
+
+    A CUDA_VISIBLE_DEVICES that names none (empty, -1, Slurm's NoDevFiles) is somebody's wish.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    if torch.cuda.is_available() or not re.match(r"\s*(\d|GPU-|MIG-)", visible):
+        return ""
+    return nvidia.why_unused(torch.version.cuda)
+
+
+def warn_of_unused_card(device: str) -> str:
+    """Print a line where --device auto leaves an NVIDIA card unused; returns it, or ''."""
+    why = unused_card() if device == "auto" else ""
+    if why:
+        why = f"WARNING: the NVIDIA card is not used, so this takes many times longer: {why}"
+        print(f"\n{why}\n", flush=True)
+    return why
 
 
 def seed_everything(seed: int) -> None:
@@ -109,24 +131,29 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def out_of_memory(reason: str) -> str:
+    """The line that says so, and what helps."""
+    return (
+        f"out of memory ({reason}); what helps, in this order: --batch_size 1, --precision auto, "
+        "--grad_checkpoint, a smaller --crop_size, a smaller --ngf and --ndf, fewer --num_threads"
+    )
+
+
 def run(main: Callable[[], None]) -> int:
     """Run a command and return its exit status.
 
     A UserError, or an OSError such as a full disk, ends in one line on stderr and status 2, after
-    a traceback only where `show_tracebacks` is set; Ctrl-C ends in status 130.
+    a traceback only where `show_tracebacks` is set; Ctrl-C ends in status 130. That what is printed
+    has nowhere to go does not end it.
     """
     program = os.path.basename(sys.argv[0])
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a folder's name may be more than it can show
-        sys.stdout.reconfigure(errors="backslashreplace")
+    make_streams_last()
     try:
         end_imports()
         with distributed.joined():
             main()
     except ReportedElsewhere:
         return 2
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except (UserError, OSError) as error:
         if show_tracebacks:
             traceback.print_exc()
@@ -138,12 +165,7 @@ def run(main: Callable[[], None]) -> int:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        print(
-            f"{program}: error: out of memory ({first_line(error)}); what helps, in this order: "
-            "--batch_size 1, --precision auto, --grad_checkpoint, a smaller --crop_size, a smaller "
-            "--ngf and --ndf, fewer --num_threads",
-            file=sys.stderr,
-        )
+        print(f"{program}: error: {out_of_memory(first_line(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\n{program}: stopped by Ctrl-C", file=sys.stderr)

@@ -29,6 +29,19 @@ def to_bytes(images: torch.Tensor) -> torch.Tensor:
     return pixels.round_().clamp_(0, 255).to(torch.uint8)
 
 
+def to_batch(pictures: torch.Tensor | np.ndarray) -> torch.Tensor:
+    """(N, C, H, W) in [-1, 1] of an array (H, W), (H, W, C) or (N, H, W, C) in 0..255.
+
+    That is how models written for the well-known program show what they have converted themselves;
+    a tensor passes through.
+    """
+    if isinstance(pictures, torch.Tensor):
+        return pictures
+    pixels = np.atleast_3d(pictures)  # (H, W) becomes (H, W, 1)
+    batch = pixels if pixels.ndim == 4 else pixels[None]
+    return torch.tensor(batch.transpose(0, 3, 1, 2) / 127.5 - 1)
+
+
 def to_array(pixels: torch.Tensor) -> np.ndarray:
     """(H, W, 3) from (C, H, W) with C 1 (grey) or 3, on any device."""
     pixels = pixels.expand(3, -1, -1) if len(pixels) == 1 else pixels

@@ -18,10 +18,10 @@ from .generators import (
     define_G,
 )
 from .initialize import (
-    drop_unused_instance_norm_buffers,
     get_norm_layer,
     init_net,
     init_weights,
+    update_norm_buffers,
 )
 
 __all__ = [
@@ -37,9 +37,9 @@ __all__ = [
     "cal_gradient_penalty",
     "define_D",
     "define_G",
-    "drop_unused_instance_norm_buffers",
     "get_norm_layer",
     "get_scheduler",
     "init_net",
     "init_weights",
+    "update_norm_buffers",
 ]

@@ -130,14 +130,19 @@ def init_net(
     return net.to(f"cuda:{gpu_ids[0]}") if gpu_ids else net
 
 
-def drop_unused_instance_norm_buffers(net: nn.Module, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """A copy of state_dict without statistics for those instance norms of net that keep none.
+def update_norm_buffers(net: nn.Module, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """A copy of state_dict with the buffers that the norms of net have in PyTorch today.
 
-    Files from before PyTorch 0.4 hold such means and variances; load_state_dict refuses them.
+    Files from before 0.4 hold means and variances of instance norms that keep none, and
+    load_state_dict refuses them. Files from before 0.4.1 do not say how many batches a norm with
+    running statistics has seen; it goes on from its present count, as under load_state_dict.
     """
     kept = copy.copy(state_dict)  # unlike a new dict, keeps the _metadata that torch.save wrote
     for prefix, layer in net.named_modules():
-        if isinstance(layer, nn.InstanceNorm2d) and not layer.track_running_stats:
+        tracks = getattr(layer, "track_running_stats", None)  # None: no norm of PyTorch's
+        if isinstance(layer, nn.InstanceNorm2d) and not tracks:
             for buffer in ("running_mean", "running_var", "num_batches_tracked"):
                 kept.pop(f"{prefix}.{buffer}", None)
+        elif tracks and f"{prefix}.running_mean" in kept:
+            kept.setdefault(f"{prefix}.num_batches_tracked", layer.num_batches_tracked)
     return kept

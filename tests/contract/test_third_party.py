@@ -237,19 +237,177 @@ class FolderDataset(BaseDataset):
         return len(self.images)
 """
 
+FAULTY_DATASET = """
+from data.aligned_dataset import AlignedDataset
+
+class FaultyDataset(AlignedDataset):
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        return sample if index < 1 else {"A": sample["mask"]}
+"""
+
+
+# In the style of 2019: a list of GPUs decides, values without a flag are set as defaults, and the
+# dataset gives numpy arrays.
+OF_2019_MODEL = """
+import torch
+from .base_model import BaseModel
+from . import networks
+
+
+class Of2019Model(BaseModel):
+    def name(self):
+        return 'Of2019Model'
+
+    @staticmethod
+    def modify_commandline_options(parser, is_train=True):
+        parser.set_defaults(dataset_mode='arrays', norm='batch', netG='resnet_6blocks')
+        parser.set_defaults(rounds=2, stages=[1, 2])
+        return parser
+
+    def __init__(self, opt):
+        BaseModel.__init__(self, opt)
+        self.loss_names = ['G']
+        self.visual_names = ['real', 'fake']
+        self.model_names = ['G']
+        self.netG = networks.define_G(opt.input_nc, opt.output_nc, opt.ngf, opt.netG, opt.norm,
+                                      not opt.no_dropout, opt.init_type, opt.init_gain,
+                                      self.gpu_ids)
+        self.Tensor = torch.cuda.FloatTensor if self.gpu_ids else torch.FloatTensor
+        if self.isTrain:
+            self.optimizer_G = torch.optim.Adam(self.netG.parameters(), lr=opt.lr)
+            self.optimizers.append(self.optimizer_G)
+
+    def set_input(self, input):
+        self.real = input['A'].type(self.Tensor)
+        if len(self.gpu_ids) > 0:
+            self.real = self.real.cuda(self.gpu_ids[0], non_blocking=True)
+        self.image_paths = input['A_paths']
+
+    def forward(self):
+        self.fake = self.netG(self.real)
+
+    def optimize_parameters(self):
+        for _ in range(self.opt.rounds * len(self.opt.stages)):
+            self.forward()
+            self.optimizer_G.zero_grad()
+            self.loss_G = torch.mean((self.fake - self.real) ** 2)
+            self.loss_G.backward()
+            self.optimizer_G.step()
+"""
+
+ARRAYS_DATASET = """
+import os
+import numpy as np
+from PIL import Image
+from data.base_dataset import BaseDataset
+
+
+class ArraysDataset(BaseDataset):
+    def __init__(self, opt):
+        BaseDataset.__init__(self, opt)
+        folder = os.path.join(opt.dataroot, opt.phase)
+        self.paths = sorted(os.path.join(folder, name) for name in os.listdir(folder))
+        self.size = (opt.crop_size, opt.crop_size)
+
+    def __getitem__(self, index):
+        picture = Image.open(self.paths[index]).convert('RGB').resize(self.size)
+        array = np.array(picture, dtype=np.float64).transpose(2, 0, 1) / 127.5 - 1
+        return {'A': array, 'A_paths': self.paths[index]}
+
+    def __len__(self):
+        return len(self.paths)
+"""
+
+# In the style of 2025: the device comes with the options. Its pictures are made for the screen, the
+# first of a batch as an array (H, W, 3) in 0..255, and another one is grey.
+OF_2025_MODEL = """
+import numpy as np
+import torch
+from .base_model import BaseModel
+from . import networks
+
+
+class Of2025Model(BaseModel):
+    @staticmethod
+    def modify_commandline_options(parser, is_train=True):
+        parser.set_defaults(dataset_mode='aligned', netG='resnet_6blocks')
+        return parser
+
+    def __init__(self, opt):
+        BaseModel.__init__(self, opt)
+        self.loss_names = ['G']
+        self.visual_names = ['real_A', 'shown', 'edges']
+        self.model_names = ['G']
+        self.device = opt.device
+        self.netG = networks.define_G(opt.input_nc, opt.output_nc, opt.ngf, opt.netG, opt.norm,
+                                      not opt.no_dropout, opt.init_type, opt.init_gain)
+        if self.isTrain:
+            self.weight = torch.ones(1, device=self.device)
+            self.optimizer_G = torch.optim.Adam(self.netG.parameters(), lr=opt.lr)
+            self.optimizers.append(self.optimizer_G)
+
+    def set_input(self, input):
+        self.real_A = input['A'].to(self.opt.device)
+        self.real_B = input['B'].to(self.device)
+        self.image_paths = input['A_paths']
+
+    def forward(self):
+        assert self.opt.device.type in ('cpu', 'cuda', 'mps')
+        self.fake_B = self.netG(self.real_A)
+
+    def optimize_parameters(self):
+        self.forward()
+        self.optimizer_G.zero_grad()
+        self.loss_G = self.weight * (self.fake_B - self.real_B).abs().mean()
+        self.loss_G.backward()
+        self.optimizer_G.step()
+
+    def compute_visuals(self):
+        picture = self.fake_B[0].detach().cpu().numpy().transpose(1, 2, 0)
+        self.shown = np.zeros_like(picture, dtype=np.float64)
+        self.shown[:, 1:] = 200.0
+        self.edges = np.full(picture.shape[:2], 77, dtype=np.uint8)
+"""
+
+# A model of the program with other pictures: what it would compare and measure is not among them.
+BLEND_MODEL = """
+from .pix2pix_model import Pix2PixModel
+
+
+class BlendModel(Pix2PixModel):
+    def __init__(self, opt):
+        Pix2PixModel.__init__(self, opt)
+        self.visual_names = ['real_A', 'blend']
+
+    def forward(self):
+        Pix2PixModel.forward(self)
+        self.blend = 0.5 * (self.real_A + self.fake_B)
+"""
+
+DROPPED_IN = {
+    "models/two_step_model.py": MODEL,
+    "data/listed_dataset.py": DATASET,
+    "models/parts_model.py": PARTS_MODEL,
+    "data/folder_dataset.py": FOLDER_DATASET,
+    "data/faulty_dataset.py": FAULTY_DATASET,
+    "models/of_2019_model.py": OF_2019_MODEL,
+    "data/arrays_dataset.py": ARRAYS_DATASET,
+    "models/of_2025_model.py": OF_2025_MODEL,
+    "models/blend_model.py": BLEND_MODEL,
+}
+
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A copy of the program with the two files dropped in, and a folder of pictures."""
+    """A copy of the program with the files above dropped in, and a folder of pictures."""
     root = tmp_path_factory.mktemp("third_party")
     for folder in ("data", "models", "options", "util"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for script in ("train.py", "test.py"):
         shutil.copy(ROOT / script, root / script)
-    (root / "models" / "two_step_model.py").write_text(MODEL)
-    (root / "data" / "listed_dataset.py").write_text(DATASET)
-    (root / "models" / "parts_model.py").write_text(PARTS_MODEL)
-    (root / "data" / "folder_dataset.py").write_text(FOLDER_DATASET)
+    for file, text in DROPPED_IN.items():
+        (root / file).write_text(text)
     for phase, count in (("train", 3), ("test", 2)):
         (root / "pictures" / phase).mkdir(parents=True)
         for i in range(count):
@@ -287,6 +445,140 @@ def test_an_unchanged_model_and_dataset_train_resume_and_test(checkout):
     assert names == {f"{i}_{label}.png" for i in (0, 1) for label in ("real_A", "fake_B", "real_B")}
 
 
+# Runs programs one after another in one process, until one fails: importing takes longer than they.
+ONE_BY_ONE = """
+import runpy, sys
+
+for line in sys.stdin.read().splitlines():
+    sys.argv = line.split()
+    try:
+        runpy.run_path(sys.argv[0], run_name='__main__')
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
+
+
+def run_all(checkout, *lines):
+    """All of these command lines, which must end well."""
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_BY_ONE],
+        input="\n".join(lines),
+        cwd=checkout,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+SMALL = "--dataroot pictures --ngf 2 --load_size 36 --crop_size 32 --num_threads 0 --device cpu"
+
+
+def train_resume_and_test(checkout, model, training=""):
+    """One epoch, a second one, and results, which are returned; also all that was printed."""
+    line = f"{SMALL} --name {model} --model {model}"
+    done = run_all(
+        checkout,
+        f"train.py {line} --ndf 2 --n_epochs 1 --n_epochs_decay 0 {training}",
+        f"train.py --name {model} --continue_train --n_epochs 2",
+        f"test.py {line}",
+    )
+    assert "resumed from checkpoint latest" in done.stdout
+    assert (checkout / "checkpoints" / model / "2_net_G.pth").is_file()
+    assert "switched off" not in done.stdout
+    images = checkout / "results" / model / "test_latest" / "images"
+    results = {file.stem: np.asarray(Image.open(file)) for file in images.iterdir()}
+    return results, done.stdout
+
+
+def test_a_model_of_2019_with_a_dataset_of_arrays(checkout):
+    results, told = train_resume_and_test(checkout, "of_2019")
+    assert results.keys() == {f"{i}_{label}" for i in (0, 1) for label in ("real", "fake")}
+    assert "rounds: 2\n" in told and "stages: [1, 2]\n" in told
+    assert "rounds 2 ->" not in told and "stages [1, 2] ->" not in told
+
+
+def test_a_model_of_2025_with_pictures_as_arrays(checkout):
+    seen = "--use_tensorboard --display_freq 1 --update_html_freq 1"
+    results, _ = train_resume_and_test(checkout, "of_2025", training=seen)
+    labels = ("real_A", "shown", "edges")
+    assert results.keys() == {f"{i}_{label}" for i in (0, 1) for label in labels}
+    shown = np.full((32, 32, 3), 200)
+    shown[:, 0] = 0
+    for i in (0, 1):
+        assert np.array_equal(results[f"{i}_shown"], shown)
+        assert (results[f"{i}_edges"] == 77).all()
+    pages = checkout / "checkpoints" / "of_2025" / "web" / "images"
+    assert np.array_equal(np.asarray(Image.open(pages / "epoch002_shown.png")), shown)
+    saved = (checkout / "checkpoints" / "of_2025" / "train_options.json").read_text()
+    assert '"device": "auto"' in saved  # of the second start, as a text
+
+
+def test_a_subclass_that_shows_other_pictures(checkout):
+    results, told = train_resume_and_test(checkout, "blend", training="--netG resnet_6blocks")
+    assert results.keys() == {f"{i}_{label}" for i in (0, 1) for label in ("real_A", "blend")}
+    assert "mean L1" not in told
+
+
+def test_an_option_of_their_own_program_is_told(checkout):
+    text = OF_2025_MODEL.replace("Of2025", "Wanting").replace("'G']", "'G', opt.extra_loss]")
+    (checkout / "models" / "wanting_model.py").write_text(text)
+    done = run(checkout, "train.py", *SMALL.split(), "--name", "wanting", "--model", "wanting")
+    assert done.returncode == 2
+    assert done.stderr.startswith("train.py: error: ") and done.stderr.count("\n") == 1
+    assert "wanting_model.py reads opt.extra_loss, which is no flag of train.py" in done.stderr
+
+
+# As people write them beside train.py: the program's parts, put together by hand.
+TRAINING_SCRIPT = """
+from data import create_dataset
+from models import create_model
+from options.train_options import TrainOptions
+
+if __name__ == '__main__':
+    opt = TrainOptions().parse()
+    opt.num_threads = 0
+    dataset = create_dataset(opt)
+    model = create_model(opt)
+    model.setup(opt)
+    for i, data in enumerate(dataset):
+        model.set_input(data)
+        model.optimize_parameters()
+        print(i, model.get_current_losses())
+    model.save_networks('latest')
+    model.save_networks(1)
+"""
+
+TESTING_SCRIPT = """
+from data import create_dataset
+from models import create_model
+from options.test_options import TestOptions
+
+if __name__ == '__main__':
+    opt = TestOptions().parse()
+    opt.num_threads = 0
+    model = create_model(opt)
+    model.setup(opt)
+    for data in create_dataset(opt):
+        model.set_input(data)
+        model.test()
+        print(model.get_image_paths(), model.get_current_visuals()['real_A'].shape)
+"""
+
+
+def test_scripts_of_their_own(checkout):
+    (checkout / "my_train.py").write_text(TRAINING_SCRIPT)
+    (checkout / "my_test.py").write_text(TESTING_SCRIPT)
+    line = f"{SMALL} --name scripted --model of_2025"
+    told = run_all(checkout, f"my_train.py {line} --ndf 2", f"my_test.py {line}").stdout
+    assert "2 OrderedDict" in told and "'G'" in told
+    assert told.count("torch.Size([1, 3, 32, 32])") == 2
+    files = {file.name for file in (checkout / "checkpoints" / "scripted").glob("*.pth")}
+    assert files == {"latest_net_G.pth", "1_net_G.pth"}
+
+
 def test_networks_from_parts_and_a_folder_of_pictures(checkout):
     line = ("--dataroot", "pictures", "--ngf", "4", "--load_size", "36", "--crop_size", "32")
     line += ("--name", "parts", "--model", "parts", "--num_threads", "0")
@@ -300,6 +592,23 @@ def test_networks_from_parts_and_a_folder_of_pictures(checkout):
     assert tested.returncode == 0, tested.stderr
     names = {file.name for file in (checkout / "results/parts/test_latest/images").iterdir()}
     assert names == {f"{i}_{label}.png" for i in (0, 1) for label in ("real", "fake", "plain")}
+
+
+@pytest.mark.parametrize(
+    "flags", ["--num_threads 0", "--num_threads 2", "--num_threads 2 --verbose"]
+)
+def test_an_error_in_their_dataset_is_told_and_costs_no_step(flags, checkout):
+    line = "--dataroot pictures --name faulty --model pix2pix --dataset_mode faulty --ngf 4 --ndf 4"
+    line += " --netG resnet_6blocks --load_size 32 --crop_size 32 --serial_batches --overwrite"
+    done = run(checkout, "train.py", *line.split(), *flags.split())
+    *before, last = done.stderr.splitlines()
+    assert (done.returncode, last) == (
+        2,
+        "train.py: error: FaultyDataset, sample 1: KeyError: 'mask'",
+    )
+    assert ('{"A": sample["mask"]}' in "\n".join(before)) == ("--verbose" in flags) == bool(before)
+    assert "saved latest (1 image)" in done.stdout
+    assert (checkout / "checkpoints/faulty/latest_net_G.pth").is_file()
 
 
 def test_their_flags_and_defaults_are_in_help(checkout):

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -208,6 +209,23 @@ def test_a_machine_with_a_gpu_has_an_engine_for_numbers_of_the_cpu(trainer, pict
     flags = f"{PIX2PIX} --dataroot {pictures.two_folders(2)} --n_epochs 1 --n_epochs_decay 0"
     run(trainer, tmp_path, flags, 2, gpu=True)
     assert_equal_on_all_ranks(tmp_path, 2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_a_warning_to_one_process_stops_all(trainer, pictures, tmp_path):
+    """As Slurm sends it; not the main process has it."""
+    flags = f"{PIX2PIX} --dataroot {pictures.two_folders(4)} --n_epochs 999"
+    processes = start(trainer, tmp_path, flags, 2)
+    while "iters: 2" not in told(tmp_path) and processes[1].is_alive():
+        time.sleep(0.01)
+    os.kill(processes[1].pid, signal.SIGUSR1)
+    for process in processes:
+        process.join(60)
+        process.kill()
+        process.join()
+    assert {process.exitcode for process in processes} == {128 + signal.SIGUSR1}, told(tmp_path)
+    assert told(tmp_path).count("to go on: ") == 1
+    assert weights(tmp_path)
 
 
 def test_mistakes_are_told_once(trainer, pictures, tmp_path):

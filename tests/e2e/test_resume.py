@@ -276,10 +276,11 @@ def test_logs_are_appended_to(started, tmp_path):
 
 
 @posix_only
-@pytest.mark.parametrize("number, ends", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_saves_and_says_how_to_resume(number, ends, tmp_path, dataroots, trainer):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
+def test_a_stopped_run_saves_and_says_how_to_resume(name, tmp_path, dataroots, trainer):
+    number = getattr(signal, name)
     flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --num_threads 2 --save_latest_freq 999"
-    trainer.run(tmp_path, flags, "epoch: 1, iters: 3", number, ends)
+    trainer.run(tmp_path, flags, "epoch: 1, iters: 3", number, ends=128 + number)
     assert "python train.py --name run --continue_train" in told(tmp_path)
     assert (tmp_path / "err.txt").read_text() == ""
     assert clock(tmp_path) == {"epoch": 1, "epoch_images": 3, "total_images": 3}

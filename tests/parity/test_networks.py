@@ -371,7 +371,7 @@ def test_old_files_with_instance_norm_statistics_load(define, args, from_file, t
     other = define(*args)
     with pytest.raises(RuntimeError):
         other.load_state_dict(old)
-    other.load_state_dict(networks.drop_unused_instance_norm_buffers(other, old))
+    other.load_state_dict(networks.update_norm_buffers(other, old))
     assert len(old) == size_before  # the caller's own is not touched
     for key, value in net.state_dict().items():
         assert torch.equal(other.state_dict()[key], value)
@@ -380,11 +380,11 @@ def test_old_files_with_instance_norm_statistics_load(define, args, from_file, t
 def test_buffers_in_use_are_not_dropped():
     net = define_D(3, 2, "basic", 3, "batch")
     state = net.state_dict()
-    kept = networks.drop_unused_instance_norm_buffers(net, state)
+    kept = networks.update_norm_buffers(net, state)
     assert kept.keys() == state.keys()
     tracking = nn.Sequential(nn.InstanceNorm2d(2, track_running_stats=True))
     state = tracking.state_dict()
-    kept = networks.drop_unused_instance_norm_buffers(tracking, state)
+    kept = networks.update_norm_buffers(tracking, state)
     assert kept.keys() == state.keys()
     assert kept._metadata == state._metadata
 

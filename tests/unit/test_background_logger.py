@@ -12,9 +12,10 @@ import torch
 from util.clock import Clock
 from util.loggers import Loggers
 from util.loggers.background import WAITING, BackgroundLogger
-from util.loggers.base import Logger, Losses
+from util.loggers.base import Logger, Losses, Outcome
 from util.loggers.console import ConsoleLogger
 
+DONE = Outcome("finished", "finished after epoch 3")
 LONG_S = 20.0  # nothing here takes so long unless it hangs
 
 
@@ -46,8 +47,8 @@ class Sink(Logger):
     def images(self, clock: Clock, visuals: dict[str, torch.Tensor]) -> None:
         self.note((clock.total_images, {name: float(t.mean()) for name, t in visuals.items()}))
 
-    def close(self, message: str) -> None:
-        self.note(message)
+    def close(self, outcome: Outcome) -> None:
+        self.note(outcome)
 
 
 @pytest.fixture
@@ -93,9 +94,9 @@ def test_calls_arrive_in_order_on_another_thread(lossless, sink) -> None:
         clock.total_images = count
         logger.losses(losses(count))
         logger.images(clock, {"fake_B": torch.full((1, 3, 2, 2), float(count))})
-    logger.close("finished")
+    logger.close(DONE)
     expected = [part for n in range(1, 5) for part in (n, (n, {"fake_B": float(n)}))]
-    assert sink.told == [*expected, "finished"]
+    assert sink.told == [*expected, DONE]
     assert threading.current_thread() not in sink.threads
     assert len(sink.threads) == 1
 
@@ -135,9 +136,9 @@ def test_a_slow_server_loses_calls_and_never_holds_up_training(sink) -> None:
     quickly(lambda: [logger.losses(losses(count)) for count in range(1000)])
     quickly(logger.flush)
     sink.gate.set()
-    logger.close("finished")
+    logger.close(DONE)
     # The one it was at, and those waiting: more pictures would fill the memory.
-    assert sink.told == [0, *[(0, {"fake_B": 0.0})] * WAITING, "finished"]
+    assert sink.told == [0, *[(0, {"fake_B": 0.0})] * WAITING, DONE]
 
 
 def test_files_get_everything_however_slow(sink) -> None:
@@ -156,8 +157,8 @@ def test_files_get_everything_however_slow(sink) -> None:
     assert not done.wait(0.2)
     sink.gate.set()
     assert done.wait(LONG_S)
-    logger.close("finished")
-    assert sink.told == [*range(100), "finished"]
+    logger.close(DONE)
+    assert sink.told == [*range(100), DONE]
 
 
 def test_flush_waits_for_files(sink) -> None:
@@ -174,8 +175,8 @@ def test_close_waits_for_files_as_long_as_it_takes(sink) -> None:
     sink.gate.clear()
     logger.losses(losses(1))
     threading.Timer(0.5, sink.gate.set).start()
-    logger.close("finished")
-    assert sink.told == [1, "finished"]
+    logger.close(DONE)
+    assert sink.told == [1, DONE]
 
 
 @pytest.mark.parametrize("waiting", [0, 1, WAITING, 1000])
@@ -188,7 +189,7 @@ def test_close_of_a_server_that_hangs_takes_its_patience_at_most(waiting, sink) 
         logger.losses(losses(count))
     started = time.perf_counter()
     with pytest.raises(TimeoutError, match=r"within 0\.3 s"):
-        logger.close("finished")
+        logger.close(DONE)
     assert 0.25 < time.perf_counter() - started < 0.6
 
 
@@ -202,7 +203,7 @@ def test_close_of_a_server_that_crawls_takes_its_patience_at_most(sink) -> None:
     logger.losses(losses(-1))
     started = time.perf_counter()
     with pytest.raises(TimeoutError, match=r"within 0\.5 s"):
-        logger.close("finished")
+        logger.close(DONE)
     assert time.perf_counter() - started < 0.7
     sink.delay_s = 0.0
 
@@ -213,16 +214,17 @@ def test_close_waits_for_a_server_that_is_merely_slow(sink) -> None:
     for count in range(3):
         logger.losses(losses(count))
     threading.Timer(0.2, sink.gate.set).start()
-    logger.close("finished")
-    assert sink.told == [0, 1, 2, "finished"]
+    logger.close(DONE)
+    assert sink.told == [0, 1, 2, DONE]
 
 
 def test_the_end_says_what_it_waits_for(sink, capfd) -> None:
     sink.delay_s = 1.3
-    log = Loggers(ConsoleLogger(Clock(1, 1, 10)), [Sink(), start(lambda: sink, lossless=False)])
-    log.close("finished")
+    others = [Sink(), start(lambda: sink, lossless=False)]
+    log = Loggers(ConsoleLogger(Clock(1, 1, 10)), others, lambda error: DONE)
+    log.close()
     lines = capfd.readouterr().out.splitlines()
-    assert lines == ["finished", "waiting for sink ..."]  # not for the other one
+    assert lines == [DONE.line, "waiting for sink ..."]  # not for the other one
 
 
 # --- Failing ones ---------------------------------------------------------------------------------
@@ -240,12 +242,12 @@ def test_an_error_shows_once_in_a_later_call(lossless, sink) -> None:
         logger.losses(losses(3))
     logger.losses(losses(4))
     logger.flush()
-    logger.close("finished")
+    logger.close(DONE)
     assert sink.told == [0]  # it is not asked again
 
 
 def test_an_error_shows_in_flush_and_in_close(sink) -> None:
-    for end in (lambda x: x.flush(), lambda x: x.close("finished")):
+    for end in (lambda x: x.flush(), lambda x: x.close(DONE)):
         sink.told.clear()
         sink.errors[0] = OSError("no space")
         logger = start(lambda: sink, lossless=True)
@@ -258,7 +260,7 @@ def test_an_error_in_its_close_shows(sink) -> None:
     sink.errors[0] = OSError("no space")
     logger = start(lambda: sink, lossless=False)
     with pytest.raises(OSError, match="no space"):
-        logger.close("finished")
+        logger.close(DONE)
 
 
 @pytest.mark.parametrize("lossless", [True, False])
@@ -268,7 +270,7 @@ def test_one_that_cannot_be_made(lossless) -> None:
 
     logger = start(make, lossless=lossless)
     with pytest.raises(ImportError, match="no such package"):
-        quickly(lambda: logger.close("finished"))
+        quickly(lambda: logger.close(DONE))
 
 
 def test_a_failed_one_never_blocks(sink) -> None:
@@ -280,7 +282,7 @@ def test_a_failed_one_never_blocks(sink) -> None:
     with pytest.raises(OSError, match="no space"):
         [logger.losses(losses(count)) for count in range(1000)]
     quickly(lambda: [logger.losses(losses(count)) for count in range(1000)])
-    quickly(lambda: logger.close("finished"))
+    quickly(lambda: logger.close(DONE))
 
 
 def test_loggers_warn_once_and_go_on(sink, capfd) -> None:
@@ -290,12 +292,13 @@ def test_loggers_warn_once_and_go_on(sink, capfd) -> None:
     log = Loggers(
         ConsoleLogger(Clock(1, 1, 10)),
         [start(lambda: bad, lossless=True), start(lambda: sink, lossless=True)],
+        lambda error: DONE,
     )
     for count in range(6):
         log.losses(losses(count))
         log.flush()
-    log.close("finished")
-    assert sink.told == [*range(6), "finished"]
+    log.close()
+    assert sink.told == [*range(6), DONE]
     out, err = capfd.readouterr()
     assert [line for line in out.splitlines() if "warning" in line] == [
         "warning: sink is switched off: ValueError: went wrong"

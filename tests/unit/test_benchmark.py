@@ -13,9 +13,10 @@ import torch
 
 from scripts import benchmark
 from scripts.benchmarking import measure, rows, table, variants
-from util import loggers, performance
+from util import performance
 from util.errors import UserError
-from util.loggers.base import Logger
+from util.loggers.background import BackgroundLogger
+from util.loggers.base import Logger, Outcome
 
 CPU = torch.device("cpu")
 
@@ -86,7 +87,6 @@ def test_plain_lacks_the_features_and_does_the_same_maths(setting):
             rows.take_step(model, batch)
         losses[variant] = model.get_current_losses()
     assert losses["plain"] == pytest.approx(losses["default"], rel=1e-3)
-    assert performance.prepare.__module__ == "util.performance"  # and is there again afterwards
 
 
 def test_plain_waits_for_its_loggers():
@@ -97,11 +97,10 @@ def test_plain_waits_for_its_loggers():
             told.wait(0.2)
             told.set()
 
-    with variants.features_of("plain"):
-        logger = loggers.BackgroundLogger("slow", Slow, lambda clock: False, lossless=True)
+    logger = BackgroundLogger("slow", Slow, lambda clock: False, lossless=True, waits=True)
     logger.losses(None)
     assert told.is_set()
-    logger.close("done")
+    logger.close(Outcome("finished", "done"))
 
 
 def test_a_floor_is_below_the_time_that_was_taken(setting):

@@ -6,11 +6,13 @@ import itertools
 import json
 import math
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from util.clock import Clock, RunningMean
+from util.distributed import Share
 
 
 class Batches:
@@ -25,8 +27,8 @@ class Batches:
     def __iter__(self):
         for start in range(0, self.num_images, self.batch_size):
             time.sleep(self.wait_s)
-            self.step_images = min(self.batch_size, self.num_images - start)
-            yield {}
+            num = min(self.batch_size, self.num_images - start)
+            yield SimpleNamespace(share=Share(start, num, num, 1.0))
 
 
 class Rest(Batches):
@@ -70,16 +72,13 @@ def test_due_by_hand():
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 16])
 def test_counts(batch_size):
-    seen = [
-        (c.epoch, c.epoch_images, c.total_images, c.step_images, c.epoch_done)
-        for c in steps(batch_size)
-    ]
+    seen = [(c.epoch, c.epoch_images, c.total_images, c.epoch_done) for c in steps(batch_size)]
     per_epoch = math.ceil(10 / batch_size)
     assert len(seen) == 3 * per_epoch
     assert [epoch for epoch, *_ in seen] == sorted([1, 2, 3] * per_epoch)
-    for epoch, epoch_images, total_images, step_images, done in seen:
+    for epoch, epoch_images, total_images, done in seen:
         assert total_images == 10 * (epoch - 1) + epoch_images
-        assert step_images == min(batch_size, 10 - (epoch_images - step_images))
+        assert epoch_images % batch_size == 0 or epoch_images == 10
         assert done == (epoch_images == 10)
     assert seen[-1][1:3] == (10, 30)
 
@@ -93,7 +92,7 @@ def test_a_run_may_begin_at_a_later_epoch():
 @pytest.mark.parametrize("cut_after", [1, 3, 4, 5, 9])
 def test_a_clock_that_is_restored_goes_on_at_the_very_image(cut_after):
     def facts(clock: Clock) -> tuple:
-        counts = clock.epoch, clock.epoch_images, clock.total_images, clock.step_images
+        counts = clock.epoch, clock.epoch_images, clock.total_images
         return *counts, clock.epoch_done, clock.due(4)
 
     def run(clock: Clock):

@@ -17,7 +17,7 @@ import torch
 
 from util.clock import Clock
 from util.loggers import console
-from util.loggers.base import Losses
+from util.loggers.base import Losses, Outcome
 from util.loggers.console import ConsoleLogger
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,17 +26,18 @@ needs_pty = pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo te
 # Trains three epochs of eight pictures, each waited for 20 ms and trained on for 30 ms.
 CHILD = """
 import time
+from types import SimpleNamespace
 from util.clock import Clock
-from util.loggers.base import Losses
+from util.distributed import Share
+from util.loggers.base import Losses, Outcome
 from util.loggers.console import ConsoleLogger
 
 class Pictures:
-    step_images = 1
     def __len__(self): return 8
     def __iter__(self):
         for _ in range(8):
             time.sleep(0.02)
-            yield {}
+            yield SimpleNamespace(share=Share(0, 1, 1, 1.0))
 
 clock = Clock(1, 3, 8)
 console = ConsoleLogger(clock)
@@ -48,7 +49,7 @@ for epoch in clock.epochs():
             console.losses(Losses.now(clock, {"G_GAN": 0.5, "G_L1": 12.0}, 2e-4))
     clock.end_epoch()
     console.say(f"End of epoch {epoch}")
-console.close("finished")
+console.close(Outcome("finished", "finished"))
 """
 LOSSES = r"\(epoch: \d, iters: \d, time: 0\.\d{3}, data: 0\.\d{3}\) , G_GAN: 0\.500, G_L1: 12\.000"
 EPOCH_BAR = (
@@ -181,7 +182,7 @@ def test_no_bars_where_there_is_no_terminal(capfd) -> None:
     logger.step(clock)
     logger.say("a line")
     logger.losses(Losses(1, 4, 4, 0.25, 0.125, 2e-4, {"G": 1.0}))
-    logger.close("the end")
+    logger.close(Outcome("", "the end"))
     out, err = capfd.readouterr()
     assert out == "a line\n(epoch: 1, iters: 4, time: 0.250, data: 0.125) , G: 1.000\nthe end\n"
     assert err == ""

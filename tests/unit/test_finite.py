@@ -21,7 +21,7 @@ from util.step.finite import READ_EVERY, FiniteGuard, all_finite
 NAN, INF = math.nan, math.inf
 
 
-WHOLE = Share(0, 1, 1)
+WHOLE = Share(0, 1, 1, 1.0)
 
 
 class Training:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
+import signal
+import sys
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils import data as torch_data
 
 import data
 import models
-from data.loader import Loader
+from data.loader import SHM_FULL, DataError, Loader, SeededDataset, workers_with_room
+from options.parser import Options
 from options.train_options import TrainOptions
 from util.errors import UserError
 
@@ -44,6 +52,60 @@ class Failing(torch_data.Dataset):
         if index == 2:
             raise UserError("photos/p2.png: cannot be read as a picture; repair or remove it")
         return {"A": torch.zeros(3, 4, 4)}
+
+
+class Wanting(torch_data.Dataset):
+    """Reads an option that no flag sets."""
+
+    reads = 0
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> dict:
+        self.reads += 1
+        return {"A": torch.full((3, 4, 4), Options(ngf=4).lambda_blur)}
+
+
+class NeedsTwo(Exception):
+    """Cannot be made of its message alone, so not by pickle either."""
+
+    def __init__(self, name: str, count: int):
+        super().__init__(f"{name} has {count}")
+
+
+def throw(error: Exception) -> None:
+    raise error
+
+
+# What someone's own dataset may do, and what is said of it.
+BUGS = {
+    "Buggy, sample 2: NeedsTwo: masks has 7": lambda: throw(NeedsTwo("masks", 7)),
+    "Buggy, sample 2: ZeroDivisionError: division by zero": lambda: 1 / 0,
+    "Buggy, sample 2: KeyError: 'mask'": lambda: {}["mask"],
+    "Buggy, sample 2: SystemExit: no masks": lambda: sys.exit("no masks"),
+    "Buggy, sample 2: TypeError: a sample must be a dict, but this is a tuple": lambda: (1, 2),
+    "out of memory (Buggy, sample 2: MemoryError": lambda: throw(MemoryError()),
+    SHM_FULL: lambda: throw(RuntimeError("unable to allocate shared memory(shm) for file </t>")),
+    "samples of one batch: TypeError: default_collate: batch must": lambda: {"A": object()},
+}
+
+
+def bug(message: str) -> Any:
+    return BUGS[message]()
+
+
+class Buggy(torch_data.Dataset):
+    """Its third sample comes from a call that fails."""
+
+    def __init__(self, call: Callable[[], Any]):
+        self.call = call
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Any:
+        return self.call() if index == 2 else {"A": torch.zeros(3, 4, 4)}
 
 
 class Sized(torch_data.Dataset):
@@ -153,9 +215,7 @@ def shares(monkeypatch, size: int, equal_shares: bool, start=0, number=1, **chan
         monkeypatch.setattr("data.loader.distributed", processes)
         batches = loader(Noise(), equal_shares=equal_shares, **changes)
         batches.set_epoch(number, start)
-        given.append(
-            [(batch["A"][:, 0].tolist(), batches.step_images, batches.weight) for batch in batches]
-        )
+        given.append([(b["A"][:, 0].tolist(), b.share.num_all, b.share.weight) for b in batches])
         in_all = sum(step_images for _, step_images, _ in given[-1])
         assert len(batches) == start + in_all and len(batches._batches_of) == len(given[-1])
     return given
@@ -200,6 +260,89 @@ def test_a_users_error_keeps_its_one_line(num_workers):
     message = str(caught.value)
     del caught  # and with it, now and not in some later garbage collection, the workers
     assert message == "photos/p2.png: cannot be read as a picture; repair or remove it"
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_missing_option_is_no_bad_picture(num_workers, skip_bad):
+    dataset = Wanting()
+    with pytest.raises(UserError) as caught:
+        list(loader(dataset, num_workers, skip_bad=skip_bad, advice="; skip them"))
+    message = str(caught.value)
+    del caught
+    assert message.startswith(f"{__file__} reads opt.lambda_blur, which is no flag")
+    assert message.endswith("parser.add_argument('--lambda_blur', ...)")
+    assert num_workers or dataset.reads == 2  # of the first batch, each once
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("skip_bad", [False, True])
+@pytest.mark.parametrize("message", BUGS)
+def test_a_bug_in_a_dataset_keeps_its_text(message, skip_bad, num_workers):
+    """It is no bad picture, so none stands in for it; its traceback is the cause."""
+    batches = loader(
+        Buggy(partial(bug, message)),
+        num_workers,
+        batch_size=1,
+        shuffle=False,
+        skip_bad=skip_bad,
+        advice="; skip it",
+    )
+    given = iter(batches)
+    assert len([next(given), next(given)]) == 2
+    with pytest.raises(DataError) as caught:
+        next(given)
+    told, cause = str(caught.value), str(caught.value.__cause__)
+    del caught, given
+    assert told.startswith(message)
+    assert "skip it" not in told
+    assert "Traceback (most recent call last)" in cause
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_file_that_another_library_cannot_read_is_a_bad_picture(num_workers):
+    broken = Buggy(partial(Image.open, __file__))
+    with pytest.raises(DataError, match=r"^Buggy, sample 2: UnidentifiedImageError: .*; skip it$"):
+        list(loader(broken, num_workers, advice="; skip it"))
+    assert len(list(loader(broken, num_workers, batch_size=1, skip_bad=True))) == 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize(
+    "name, message", [("SIGKILL", "has died"), ("SIGBUS", "--shm-size .*--ipc=host")]
+)
+def test_a_process_that_is_killed(name, message):
+    """The second is what writing to shared memory that is full ends in."""
+    with pytest.raises(DataError, match=f"{message}.*--num_threads"):
+        list(loader(Buggy(partial(signal.raise_signal, signal.Signals[name])), 1))
+
+
+@pytest.mark.parametrize(
+    "free, workers",
+    [(10 * 192, 4), (10 * 192 - 1, 3), (6 * 192, 2), (4 * 192 - 1, 0), (192, 0), (0, 0)],
+)
+def test_workers_for_whose_batches_there_is_room(free, workers, capsys):
+    """Two samples of 96 bytes are a batch; two batches are with the main process."""
+    told = ""
+    if workers < 4:
+        told = f"loading processes: {workers} instead of 4, since /dev/shm has 0 MiB left"
+    assert workers_with_room(4, Pair(), 2, free) == workers
+    assert capsys.readouterr().out.startswith(told)
+
+
+class Pair(torch_data.Dataset):
+    def __getitem__(self, index: int) -> dict:
+        return {"A": torch.zeros(3, 2, 2), "B": np.zeros((3, 2, 2), np.float32), "A_paths": "x"}
+
+
+class Unreadable(torch_data.Dataset):
+    def __getitem__(self, index: int) -> dict:
+        raise UserError("photos/p0.png: cannot be read as a picture")
+
+
+def test_a_sample_that_cannot_be_read_is_told_in_its_time():
+    samples = SeededDataset(Unreadable(), seed=1, epoch=torch.tensor(1), skip_bad=False)
+    assert workers_with_room(4, samples, batch_size=1, free=0) == 4
 
 
 @pytest.mark.parametrize("odd", ["A", "B"])

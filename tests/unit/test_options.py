@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
+import pickle
 import sys
 
 import pytest
@@ -137,6 +139,31 @@ def refused(parse, *flags: str, **keywords) -> str:
         parse(*flags, **keywords)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def test_defaults_without_a_flag_are_not_taken_for_given():
+    parser = OptionParser()
+    parser.add_argument("--ngf")
+    parser.set_defaults(rounds=2)
+    opt, given = parser.parse(["--ngf", "4"])
+    assert (opt.rounds, given) == (2, {"ngf"})
+
+
+def test_an_option_that_is_no_flag_is_explained(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["somewhere/train.py"])
+    opt = parse_train()
+    with pytest.raises(UserError) as caught:
+        opt.lambda_style  # noqa: B018
+    assert str(caught.value) == (
+        f"{__file__} reads opt.lambda_style, which is no flag of train.py: it comes from the "
+        "options of the file's own repository; add it there in modify_commandline_options, as in "
+        "parser.add_argument('--lambda_style', ...)"
+    )
+    assert not hasattr(opt, "lambda_style")
+    assert getattr(opt, "lambda_style", 3) == 3
+    for copied in (copy.copy(opt), copy.deepcopy(opt), pickle.loads(pickle.dumps(opt))):
+        assert copied == opt
+        assert not hasattr(copied, "lambda_style")
 
 
 # --- Flags and defaults ---------------------------------------------------------------------------
@@ -486,10 +513,19 @@ def test_load_size_of_test_equals_crop_size():
         ("{model}_{netG}_size{load_size}", "run_pix2pix_unet_256_size286"),
         ("lr{lr:.0e}", "run_lr2e-04"),
         ("{{x}}", "run_{x}"),
+        ("_test", "run_test"),
+        ("_{ngf}_", "run_64_"),
+        ("__test", "run__test"),
     ],
 )
 def test_suffix(suffix, name):
     assert parse_train("--model", "pix2pix", "--name", "run", "--suffix", suffix).name == name
+
+
+def test_a_suffix_with_an_underscore_names_the_same_run_when_it_goes_on(tmp_path):
+    (tmp_path / "checkpoints" / "trained").rename(tmp_path / "checkpoints" / "misc_test")
+    opt = parse_train("--name", "misc", "--suffix", "_test", "--continue_train")
+    assert (opt.name, opt.continue_train) == ("misc_test", True)
 
 
 @pytest.mark.parametrize("line", ["--netD n_layers --n_layers_D 4", "--n_layers_D 4"])

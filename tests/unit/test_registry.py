@@ -74,6 +74,28 @@ def test_the_class_among_others_is_taken(plugins):
     assert plugins(foo_model=text).find("foo").__name__ == "FooModel"
 
 
+OLD = "class {}(Base):\n    def initialize(self, opt): pass\n"
+
+
+@pytest.mark.parametrize(
+    "text, is_old",
+    [
+        (OLD.format("FooModel"), True),
+        (OLD.format("Own") + CLASS.format("FooModel").replace("Base", "Own"), True),
+        (OLD.format("FooModel") + "    def __init__(self, opt): pass", False),
+        (OLD.format("Own") + "class FooModel(Own):\n    def __init__(self, opt): pass", False),
+        ("class Own(Base):\n    def __init__(self): pass\n" + OLD.format("FooModel"), True),
+    ],
+)
+def test_the_interface_of_2018_is_told(text, is_old, plugins):
+    registry = plugins(foo_model=text)
+    if not is_old:
+        assert registry.find("foo").__name__ == "FooModel"
+        return
+    with pytest.raises(UserError, match=r"--model foo: .*foo_model\.py.* 2018.*__init__"):
+        registry.find("foo")
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "class Foo(Base): pass", "class FooModel: pass", "FooModel = 3", "def FooModel(): pass"],

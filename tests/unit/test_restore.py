@@ -444,6 +444,25 @@ def test_a_generator_alone_can_be_trained_on(work, capsys):
     assert "latest_net_G.pth" in refused(start, work, f"{line} --load_pretrain_partial")
 
 
+@pytest.mark.parametrize("line", ["", "--name new --load_pretrain checkpoints/run"])
+def test_batch_norms_of_files_that_do_not_count_batches(line, work):
+    """As PyTorch wrote them before 0.4.1; it still takes them."""
+    old = work.run("--model pix2pix")
+    for file in (work.checkpoints / "run").glob("*_net_*.pth"):
+        state = torch.load(file)
+        torch.save({k: v for k, v in state.items() if "num_batches_tracked" not in k}, file)
+    if line:
+        model = start(work, line)
+    else:
+        model = models.create_model(work.again("continue", "--name run"))
+        model.load_networks("latest")
+    assert "D.model.3.num_batches_tracked" in weights(model)
+    assert not differing(model, old)
+
+    opt = work.test("--model pix2pix --name run")
+    assert_loads(opt, old, "")
+
+
 @pytest.mark.parametrize("trained, other", [("pix2pix", "cycle_gan"), ("cycle_gan", "pix2pix")])
 def test_weights_without_options_and_another_model(trained, other, work):
     work.run(f"--model {trained}", record="weights")

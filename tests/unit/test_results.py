@@ -11,7 +11,7 @@ from PIL import Image
 
 from util.errors import UserError
 from util.results import Results, UniqueNames
-from util.util import save_image, tensor2im
+from util.util import save_image, tensor2im, to_batch
 
 PAGE = {"title": "run", "winsize_px": 64, "captions": {}, "compare": [], "options": ""}
 
@@ -75,6 +75,18 @@ def test_grey_becomes_rgb_and_half_precision_is_fine():
     assert (grey == 128).all()
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_arrays_are_pictures_of_0_to_255(dtype):
+    rgb = np.arange(48, dtype=dtype).reshape(4, 4, 3) * 5
+    batch = to_batch(rgb[:, ::-1])  # a view, as flips make it
+    assert batch.shape == (1, 3, 4, 4)
+    assert np.array_equal(tensor2im(batch), rgb[:, ::-1])
+    assert np.array_equal(tensor2im(to_batch(rgb[..., 0]))[..., 2], rgb[..., 0])  # grey
+    assert len(to_batch(np.stack([rgb, rgb]))) == 2
+    tensor = torch.rand(2, 3, 4, 4)
+    assert to_batch(tensor) is tensor
+
+
 @pytest.mark.parametrize(
     "ratio, size", [(1.0, (60, 40)), (1.5, (90, 40)), (0.5, (60, 80)), (2.0, (120, 40))]
 )
@@ -110,6 +122,19 @@ def test_a_batch_is_written_picture_by_picture(tmp_path):
     assert np.asarray(Image.open(images / "y_1_fake_B.png")).min() == 255
     assert np.asarray(Image.open(images / "2_fake_B.png")).max() == 0
     assert (tmp_path / "out" / "test_latest" / "index.html").is_file()
+
+
+def test_a_picture_of_the_first_input_alone(tmp_path):
+    results = Results(tmp_path, measure=None, **PAGE)
+    pictures = {"real": torch.zeros(2, 3, 8, 8), "shown": torch.zeros(1, 3, 8, 8)}
+    with pytest.raises(UserError, match=r"1 picture of shown for 2 inputs.*--batch_size 1"):
+        results.add(pictures, {label: ["1.png", "2.png"] for label in pictures})
+
+
+def test_what_is_not_among_the_pictures_is_not_measured(tmp_path):
+    results = Results(tmp_path, measure=("fake_B", "elsewhere"), **PAGE)
+    results.add(visuals(0), paths("1.png"))
+    assert results.close() == {}
 
 
 def test_the_page_names_every_result(tmp_path):

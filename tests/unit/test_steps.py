@@ -15,7 +15,7 @@ from util.errors import UserError
 from util.step import Steps
 from util.step.ema import EMA
 
-WHOLE = Share(0, 1, 1)
+WHOLE = Share(0, 1, 1, 1.0)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -123,7 +123,7 @@ def test_gradients_count_by_the_share_of_the_batch():
     weight = torch.nn.Parameter(torch.zeros(()))
     optimizer = sgd(weight)
     steps = steps_of(Model(optimizer), watches_loss=True)
-    with steps.step(Share(0, 2, 3)):
+    with steps.step(Share(0, 2, 3, 2 / 3)):
         (weight * 3).backward()
         optimizer.step()
     assert weight.item() == pytest.approx(-2)  # 3 times 2/3

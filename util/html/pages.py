@@ -40,6 +40,7 @@ class TrainingPage:
         options: the resolved options, any number of lines.
         resume_hint: the command that goes on with the run.
         last_epoch: of the whole run.
+        warning: shown above all; empty: none.
 
     Every method raises OSError where the disk does.
     """
@@ -55,6 +56,7 @@ class TrainingPage:
         options: str,
         resume_hint: str,
         last_epoch: int,
+        warning: str = "",
     ) -> None:
         self._data = _Data(folder / "data")
         about = tags.details(
@@ -75,6 +77,8 @@ class TrainingPage:
             tags.section(curves, id="curves"),
             tags.section(tags.h2("Earlier"), _rows("Show older"), id="earlier", hidden=True),
         ]
+        if warning:
+            sections.insert(0, tags.p(warning, id="warning"))
         settings = {"captions": captions, "compare": compare, "epochs": last_epoch}
         _write_index(folder, title, winsize_px, settings, about, sections)
 

@@ -32,6 +32,8 @@ SILENCE_S = 1.0  # after which the end of a run says what it waits for
 class Loggers:
     """Passes what happens on to each logger; one that fails is dropped with a warning.
 
+    Lines for people are the first one's: the console, or after it loss_log.txt.
+
     Args:
         outcome: what an error, or None, means for a run that ends by it.
     """
@@ -42,7 +44,7 @@ class Loggers:
         others: Iterable[Logger] = (),
         outcome: Callable[[Exception | None], Outcome] = lambda error: Outcome("", ""),
     ):
-        self.console, self.outcome = console, outcome
+        self.outcome = outcome
         self.loggers: list[Logger] = [*([console] if console else []), *others]
 
     def add(self, name: str, make: Callable[[], Logger]) -> None:
@@ -64,13 +66,12 @@ class Loggers:
         self._tell(lambda logger: logger.images(clock, visuals), lambda x: x.images_due(clock))
 
     def step(self, clock: Clock) -> None:
-        if self.console:
-            self.console.step(clock)
+        self._tell(lambda logger: logger.step(clock))
 
     def say(self, line: str) -> None:
         """Print a line without breaking the progress bar."""
-        if self.console:
-            self.console.say(line)
+        first = self.loggers[:1]
+        self._tell(lambda logger: logger.say(line), lambda x: x in first)
 
     def flush(self) -> None:
         """Wait until what was told so far is on the disk, before a checkpoint that relies on it."""
@@ -102,10 +103,9 @@ class Loggers:
             try:
                 call(logger)
             except Exception as error:  # whatever a disk, a server or a package may do to a logger
-                if logger is self.console:
-                    raise
-                self.loggers.remove(logger)
-                self._warn(logger.name, error)
+                if logger in self.loggers:  # not yet dropped by a warning of another
+                    self.loggers.remove(logger)
+                    self._warn(logger.name, error)
 
     def _warn(self, name: str, error: Exception) -> None:
         if runtime.show_tracebacks:
@@ -121,6 +121,7 @@ def create_loggers(
     *,
     captions: Mapping[str, str],
     compare: list[tuple[str, str]],
+    warning: str = "",
     waits: bool = False,
 ) -> Loggers:
     """The loggers that the options ask for; of several processes the main one alone has some.
@@ -129,6 +130,7 @@ def create_loggers(
         options_text: the options as they were printed.
         clock: where the run stands; what logs hold from beyond is dropped.
         captions, compare: see BaseModel.
+        warning: what the training page shows above all.
         waits: for each call of a logger, as if none had a thread of its own.
     """
     if not distributed.is_main():
@@ -159,7 +161,7 @@ def create_loggers(
         log.loggers.append(
             BackgroundLogger(
                 PageLogger.name,
-                lambda: PageLogger(opt, options_text, folder, start, captions, compare),
+                lambda: PageLogger(opt, options_text, folder, start, captions, compare, warning),
                 lambda clock: page_is_due(clock, opt.update_html_freq),
                 lossless=True,
                 waits=waits,

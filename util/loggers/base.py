@@ -60,6 +60,12 @@ class Logger:
 
     name = "logger"
 
+    def step(self, clock: Clock) -> None:
+        """A step was made."""
+
+    def say(self, line: str) -> None:
+        """A line for people; only the first logger that is left hears it."""
+
     def losses(self, losses: Losses) -> None:
         """Losses were read."""
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from util.clock import Clock
 from util.loggers.base import Logger, Losses, Outcome
+from util.streams import raise_if_switched_off
 
 REFRESH_S = 0.25
 FULL_TEXT, SHORT_TEXT = 52, 40  # columns of what is told behind a bar, with the data wait or not
@@ -85,14 +86,15 @@ class ConsoleLogger(Logger):
         self.say(losses.line())
 
     def say(self, line: str) -> None:
-        """Print a line above the bars."""
+        """Print a line above the bars. Raises OSError where standard output takes no more."""
         tqdm.write(line)
         sys.stdout.flush()
+        raise_if_switched_off()
 
     def close(self, outcome: Outcome) -> None:
         self.run.close()
         self.epoch.close()
-        print(outcome.line, flush=True)
+        self.say(outcome.line)
 
 
 def terminal_columns() -> int:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from util.files import write_whole
-from util.loggers.base import Logger, Losses
+from util.loggers.base import Logger, Losses, Outcome
 
 
 class FileLogger(Logger):
@@ -16,16 +16,22 @@ class FileLogger(Logger):
 
     A line of the latter: {"epoch", "epoch_images", "total_images", "time_s", "data_s", "lr",
     "losses": {name: value}}; a value that is not finite is null. Lines of metrics.jsonl from beyond
-    `total_images` are dropped: a resumed run writes them anew.
+    `total_images` are dropped: a resumed run writes them anew. Once the console is gone, the lines
+    that it would show are in loss_log.txt.
     """
 
     name = "loss_log.txt and metrics.jsonl"
 
     def __init__(self, folder: Path, total_images: int):
         self.log, self.metrics = folder / "loss_log.txt", folder / "metrics.jsonl"
+        self.replaces_console = False
         if self.metrics.exists():
             rewind_metrics(self.metrics, total_images)
         self._append(self.log, f"================ Training Loss ({time.ctime()}) ================")
+
+    def say(self, line: str) -> None:
+        self.replaces_console = True
+        self._append(self.log, line)
 
     def losses(self, losses: Losses) -> None:
         self._append(self.log, losses.line())
@@ -40,6 +46,10 @@ class FileLogger(Logger):
             "losses": values,
         }
         self._append(self.metrics, json.dumps(record))
+
+    def close(self, outcome: Outcome) -> None:
+        if self.replaces_console:
+            self._append(self.log, outcome.line)
 
     def _append(self, path: Path, line: str) -> None:
         with open(path, "a", encoding="utf-8") as file:

@@ -28,6 +28,7 @@ class PageLogger(Logger):
         clock: Clock,
         captions: Mapping[str, str],
         compare: list[tuple[str, str]],
+        warning: str,
     ):
         self.images_folder = folder / "web" / "images"
         mkdirs(self.images_folder)
@@ -40,6 +41,7 @@ class PageLogger(Logger):
             options=options_text,
             resume_hint=resume_command(opt),
             last_epoch=clock.last_epoch,
+            warning=warning,
         )
         self.page.rewind(clock.total_images)
 
