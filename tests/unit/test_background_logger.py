@@ -303,5 +303,5 @@ def test_loggers_warn_once_and_go_on(sink, capfd) -> None:
     assert [line for line in out.splitlines() if "warning" in line] == [
         "warning: sink is switched off: ValueError: went wrong"
     ]
-    assert out.endswith("finished\n")
+    assert out.endswith(f"{DONE.line}\n")
     assert err == ""
