@@ -235,7 +235,8 @@ def _write_index(
         tags.header(tags.h1(title), tags.p(id="status"), about),
         tags.main(tags.noscript(tags.p(*without_script)), *sections),
         tags.script(raw(state), id="settings", type="application/json"),
-        tags.script(raw((_HERE / "page.js").read_text(encoding="utf-8"))),
+        # A module keeps its names to itself: what the data files may call is window.page alone.
+        tags.script(raw((_HERE / "page.js").read_text(encoding="utf-8")), type="module"),
     )
     # A path that is no valid Unicode can stand in the options.
     content = page.render(pretty=False).encode("utf-8", "replace")
