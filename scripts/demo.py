@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import environment
-from util.errors import UserError
+from util.errors import exit_status
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "checkpoints" / "demo_portrait_retouch"
@@ -72,10 +72,4 @@ def l1_of_training() -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        print(f"scripts/demo.py: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(exit_status("scripts/demo.py", main))
