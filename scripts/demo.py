@@ -36,11 +36,10 @@ def main() -> int:
         shutil.rmtree(old, ignore_errors=True)
     start_s = time.monotonic()
     print("\n1/2 Training: the input is a retouched portrait, the target the original.", flush=True)
-    commands = [["train.py", *MODEL, *TRAINING], ["test.py", *MODEL, "--phase", "train"]]
-    if run(python, commands[0]):
+    if run(python, ["train.py", *MODEL, *TRAINING]):
         return 1
     print("\n2/2 Testing: what the network makes of the pictures it has learnt.", flush=True)
-    if run(python, commands[1]):
+    if run(python, ["test.py", *MODEL, "--phase", "train"]):
         return 1
 
     first, last = l1_of_training()
