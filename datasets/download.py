@@ -29,7 +29,6 @@ import tempfile
 import time
 import urllib.request
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -240,11 +239,9 @@ def unpack(archive: Path, folder: Path) -> None:
             progress.add(num_bytes)
             num_files += 1
         progress.end()
-    # RuntimeError: encrypted, or packed in a way that Python does not know; IndexError: no name.
-    except (
-        *(OSError, EOFError, ValueError, RuntimeError, IndexError),
-        *(zlib.error, tarfile.TarError, zipfile.BadZipFile),
-    ) as error:
+    except UserError:
+        raise
+    except Exception as error:  # both libraries raise many types on what is damaged or unusual
         raise UserError(f"cannot be unpacked ({error})") from error
     if not progress.done:
         raise UserError("has no files in it")
