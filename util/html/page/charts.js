@@ -36,269 +36,287 @@ function reach(column, value) {
   return low;
 }
 
-const bright = window.matchMedia("(prefers-color-scheme: dark)");
+const MARGIN = { left: 48, right: 12, top: 8, bottom: 26 }; // of a plot, for what is written there
+
+// Where images and values lie in a plot of this size, and which values can be drawn there.
+function axesOf(series, width, height, isLog) {
+  const level = isLog ? Math.log10 : (value) => value;
+  const isDrawn = (value) => value !== null && (!isLog || value > 0);
+  let [low, high] = [Infinity, -Infinity];
+  for (const { smooth } of series) {
+    for (const value of smooth) {
+      if (!isDrawn(value)) continue;
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+  }
+  if (low > high) [low, high] = [1, 1];
+  if (!isLog && low > 0) low = 0;
+  [low, high] = [level(low), level(high)];
+  const room = (high - low || 1) * 0.06;
+  [low, high] = [low === 0 && !isLog ? 0 : low - room, high + room];
+
+  const [from, to] = [curve.images[0], curve.images.at(-1)];
+  const [right, bottom] = [width - MARGIN.right, height - MARGIN.bottom];
+  const x = (images) =>
+    to === from
+      ? (MARGIN.left + right) / 2
+      : MARGIN.left + ((images - from) / (to - from)) * (right - MARGIN.left);
+  const y = (value) => bottom - ((level(value) - low) / (high - low)) * (bottom - MARGIN.top);
+  return { width, height, right, bottom, from, to, low, high, isLog, isDrawn, x, y };
+}
+
+// Lines across the plot at round values, with the values to the left of them.
+function drawLevels(pen, { height, right, low, high, isLog, y }) {
+  pen.lineWidth = 1;
+  pen.textBaseline = "middle";
+  pen.textAlign = "right";
+  const [least, greatest] = isLog ? [10 ** low, 10 ** high] : [low, high];
+  const factors = high - low < 3.5 ? [1, 2, 5] : [1];
+  const values =
+    isLog && high - low > 1
+      ? ticks(Math.floor(low), high, 5, 1).flatMap((p) => factors.map((f) => f * 10 ** p))
+      : ticks(least, greatest, height / 50);
+  for (const value of values) {
+    if (value < least || value > greatest) continue;
+    const isSmall = value !== 0 && Math.abs(value) < 0.001;
+    const words = isSmall ? value.toExponential() : figure(value);
+    pen.fillText(words, MARGIN.left - 8, y(value));
+    pen.beginPath();
+    pen.moveTo(MARGIN.left, Math.round(y(value)) + 0.5);
+    pen.lineTo(right, Math.round(y(value)) + 0.5);
+    pen.stroke();
+  }
+}
+
+// Round numbers of epochs below the plot; of images, while there are few epochs.
+function drawMarks(pen, { width, height, from, to, x }) {
+  pen.textBaseline = "alphabetic";
+  pen.textAlign = "left";
+  const [firstEpoch, lastEpoch] = [curve.epochs[0], curve.epochs.at(-1)];
+  const byEpoch = lastEpoch - firstEpoch > 2;
+  const words = byEpoch ? "epoch" : "images";
+  pen.fillText(words, MARGIN.left, height - 4);
+  const free = MARGIN.left + pen.measureText(words).width + 20;
+  pen.textAlign = "center";
+  const marks = byEpoch
+    ? ticks(firstEpoch, lastEpoch, width / 90, 1).map((epoch) => [
+        curve.images[reach(curve.epochs, epoch)],
+        epoch,
+      ])
+    : from === to
+      ? [[from, from]]
+      : ticks(from, to, width / 110, 1).map((images) => [images, images]);
+  for (const [images, mark] of marks) {
+    const half = pen.measureText(count(mark)).width / 2;
+    const at = Math.min(x(images), width - half);
+    if (at - half > free) pen.fillText(count(mark), at, height - 4);
+  }
+}
+
+// A curve through a column of values, with gaps. Points that share a column of pixels become one
+// vertical stroke from least to greatest.
+function trace(pen, values, { isDrawn, x, y }) {
+  const scale = window.devicePixelRatio;
+  let column = null; // {at, first, least, greatest, last}
+  let isDown = false;
+  const flush = () => {
+    if (!column) return;
+    if (isDown) pen.lineTo(column.at, y(column.first));
+    else pen.moveTo(column.at, y(column.first));
+    pen.lineTo(column.at, y(column.least));
+    pen.lineTo(column.at, y(column.greatest));
+    pen.lineTo(column.at + 0.01, y(column.last)); // a lone point shows as a dot
+    isDown = true;
+    column = null;
+  };
+  pen.beginPath();
+  values.forEach((value, i) => {
+    if (!isDrawn(value)) {
+      flush();
+      isDown = false;
+      return;
+    }
+    const at = Math.round(x(curve.images[i]) * scale) / scale;
+    if (column && column.at === at) {
+      if (value < column.least) column.least = value;
+      if (value > column.greatest) column.greatest = value;
+      column.last = value;
+    } else {
+      flush();
+      column = { at, first: value, least: value, greatest: value, last: value };
+    }
+  });
+  flush();
+  pen.stroke();
+}
+
+const swatch = (color) => make("i", { style: `background: var(${color})` });
 
 // A chart of columns beside curve.images. `columns()` gives [name, values] pairs.
-function chart(box, columns, hasControls) {
-  const canvas = make("canvas", { tabIndex: 0 });
-  canvas.setAttribute("role", "img");
-  const line = make("i", { hidden: true });
-  const tip = make("div", { className: "tip", hidden: true });
-  const plot = make("div", { className: "plot" }, canvas, line, tip);
-  const legend = make("div", { className: "legend" });
-  const smoothing = make("input", {
-    type: "range",
-    min: 0,
-    max: 100,
-    value: hasControls ? 30 : 0,
-  });
-  // Losses differ in size, so that most of them would lie flat on a linear scale.
-  const log = make("input", { type: "checkbox", checked: hasControls });
-  const hidden = new Set();
-  const margin = { left: 48, right: 12, top: 8, bottom: 26 };
-  let series = []; // {name, values, smooth, color}
-  let x = () => 0;
-  let hovered = 0;
-  box.append(plot);
-  if (hasControls) {
-    const controls = make(
-      "div",
-      { className: "controls" },
-      make("label", {}, "Smoothing", smoothing),
-      make("label", {}, log, "Log scale"),
-    );
-    box.querySelector("h2").after(controls);
-    box.append(legend);
+class Chart {
+  canvas = make("canvas", { tabIndex: 0, role: "img" });
+  line = make("i", { hidden: true });
+  tip = make("div", { className: "tip", hidden: true });
+  plot = make("div", { className: "plot" }, this.canvas, this.line, this.tip);
+  legend = make("div", { className: "legend" });
+  series = []; // {name, values, smooth, color}
+  hidden = new Set(); // names of series
+  hovered = 0; // the point that `tip` is about
+  axes = null; // of the last drawing
+
+  constructor(box, columns, hasControls) {
+    Object.assign(this, { box, columns });
+    const properties = { type: "range", min: 0, max: 100, value: hasControls ? 30 : 0 };
+    this.smoothing = make("input", properties);
+    // Losses differ in size, so that most of them would lie flat on a linear scale.
+    this.log = make("input", { type: "checkbox", checked: hasControls });
+    box.append(this.plot);
+    if (hasControls) {
+      const controls = make(
+        "div",
+        { className: "controls" },
+        make("label", {}, "Smoothing", this.smoothing),
+        make("label", {}, this.log, "Log scale"),
+      );
+      box.querySelector("h2").after(controls);
+      box.append(this.legend);
+    }
+    const point = (event) => this.hover(this.nearest(event));
+    const leave = () => (this.line.hidden = this.tip.hidden = true);
+    this.plot.addEventListener("pointermove", point);
+    this.plot.addEventListener("pointerdown", point);
+    this.plot.addEventListener("pointerleave", leave);
+    this.canvas.addEventListener("blur", leave);
+    this.canvas.addEventListener("keydown", (event) => this.step(event));
+    this.smoothing.addEventListener("input", () => this.update());
+    this.log.addEventListener("input", () => this.draw());
+    const dark = window.matchMedia("(prefers-color-scheme: dark)");
+    dark.addEventListener("change", () => this.draw());
+    new ResizeObserver(() => this.draw()).observe(this.plot);
   }
 
-  const visible = () => series.filter(({ name }) => !hidden.has(name));
+  // What is not hidden by its entry in the legend.
+  get visible() {
+    return this.series.filter(({ name }) => !this.hidden.has(name));
+  }
 
-  function update() {
-    const n = curve.images.length;
-    const range = n ? curve.images[n - 1] - curve.images[0] : 0;
+  update() {
+    const range = curve.images.length ? curve.images.at(-1) - curve.images[0] : 0;
     // At full strength the mean reaches back over a tenth of the run.
-    const span = range * 0.1 * (smoothing.value / 100) ** 2;
-    series = columns().map(([name, values], i) => ({
+    const span = range * 0.1 * (this.smoothing.value / 100) ** 2;
+    this.series = this.columns().map(([name, values], i) => ({
       name,
       values,
       smooth: smooth(values, span),
       color: `--c${i % 8}`,
     }));
-    box.hidden = !series.some(({ values }) => values.some((value) => value !== null));
-    legend.replaceChildren(...series.map(legendEntry));
-    draw();
+    this.box.hidden = !this.series.some(({ values }) => values.some((value) => value !== null));
+    this.legend.replaceChildren(...this.series.map((one) => this.legendEntry(one)));
+    this.draw();
   }
 
-  function legendEntry({ name, color, smooth }) {
-    const swatch = make("i");
-    swatch.style.background = `var(${color})`;
-    const isOn = !hidden.has(name);
+  legendEntry({ name, color, smooth }) {
+    const isOn = !this.hidden.has(name);
     const value = make("small", {}, figure(smooth.findLast((value) => value !== null) ?? null));
     const properties = { type: "button", ariaPressed: String(isOn), title: "Show or hide" };
-    const button = make("button", properties, swatch, name, value);
+    const button = make("button", properties, swatch(color), name, value);
     button.addEventListener("click", () => {
-      if (!hidden.delete(name)) hidden.add(name);
-      button.ariaPressed = String(!hidden.has(name));
-      draw();
+      if (!this.hidden.delete(name)) this.hidden.add(name);
+      button.ariaPressed = String(!this.hidden.has(name));
+      this.draw();
     });
     return button;
   }
 
-  function draw() {
-    const { clientWidth: width, clientHeight: height } = plot;
-    const n = curve.images.length;
-    if (!width || !n) return;
+  draw() {
+    const { clientWidth: width, clientHeight: height } = this.plot;
+    if (!width || !curve.images.length) return;
     const scale = window.devicePixelRatio;
-    canvas.width = width * scale;
-    canvas.height = height * scale;
-    const pen = canvas.getContext("2d");
+    this.canvas.width = width * scale;
+    this.canvas.height = height * scale;
+    const pen = this.canvas.getContext("2d");
     pen.scale(scale, scale);
-    const style = getComputedStyle(box);
+    const style = getComputedStyle(this.box);
     const color = (name) => style.getPropertyValue(name);
-
-    log.disabled = visible().some(({ smooth }) => smooth.some((value) => value < 0));
-    const isLog = log.checked && !log.disabled;
-    const level = isLog ? Math.log10 : (value) => value;
-    const isDrawn = (value) => value !== null && (!isLog || value > 0);
-    let [low, high] = [Infinity, -Infinity];
-    for (const { smooth } of visible()) {
-      for (const value of smooth) {
-        if (!isDrawn(value)) continue;
-        if (value < low) low = value;
-        if (value > high) high = value;
-      }
-    }
-    if (low > high) [low, high] = [1, 1];
-    if (!isLog && low > 0) low = 0;
-    [low, high] = [level(low), level(high)];
-    const room = (high - low || 1) * 0.06;
-    [low, high] = [low === 0 && !isLog ? 0 : low - room, high + room];
-
-    const [from, to] = [curve.images[0], curve.images[n - 1]];
-    const [right, bottom] = [width - margin.right, height - margin.bottom];
-    x = (images) =>
-      to === from
-        ? (margin.left + right) / 2
-        : margin.left + ((images - from) / (to - from)) * (right - margin.left);
-    const y = (value) => bottom - ((level(value) - low) / (high - low)) * (bottom - margin.top);
-
     pen.font = `12px ${style.fontFamily}`;
     pen.fillStyle = color("--soft");
     pen.strokeStyle = color("--line");
-    pen.lineWidth = 1;
-    pen.textBaseline = "middle";
-    pen.textAlign = "right";
-    const [least, greatest] = isLog ? [10 ** low, 10 ** high] : [low, high];
-    const factors = high - low < 3.5 ? [1, 2, 5] : [1];
-    const heights =
-      isLog && high - low > 1
-        ? ticks(Math.floor(low), high, 5, 1).flatMap((p) => factors.map((f) => f * 10 ** p))
-        : ticks(least, greatest, height / 50);
-    for (const value of heights) {
-      if (value < least || value > greatest) continue;
-      const isSmall = value !== 0 && Math.abs(value) < 0.001;
-      const words = isSmall ? value.toExponential() : figure(value);
-      pen.fillText(words, margin.left - 8, y(value));
-      pen.beginPath();
-      pen.moveTo(margin.left, Math.round(y(value)) + 0.5);
-      pen.lineTo(right, Math.round(y(value)) + 0.5);
-      pen.stroke();
-    }
-    pen.textBaseline = "alphabetic";
-    pen.textAlign = "left";
-    const [firstEpoch, lastEpoch] = [curve.epochs[0], curve.epochs[n - 1]];
-    const byEpoch = lastEpoch - firstEpoch > 2;
-    const words = byEpoch ? "epoch" : "images";
-    pen.fillText(words, margin.left, height - 4);
-    const free = margin.left + pen.measureText(words).width + 20;
-    pen.textAlign = "center";
-    const marks = byEpoch
-      ? ticks(firstEpoch, lastEpoch, width / 90, 1).map((epoch) => [
-          curve.images[reach(curve.epochs, epoch)],
-          epoch,
-        ])
-      : from === to
-        ? [[from, from]]
-        : ticks(from, to, width / 110, 1).map((images) => [images, images]);
-    for (const [images, mark] of marks) {
-      const half = pen.measureText(count(mark)).width / 2;
-      const at = Math.min(x(images), width - half);
-      if (at - half > free) pen.fillText(count(mark), at, height - 4);
-    }
 
-    pen.save();
+    this.log.disabled = this.visible.some(({ smooth }) => smooth.some((value) => value < 0));
+    const isLog = this.log.checked && !this.log.disabled;
+    this.axes = axesOf(this.visible, width, height, isLog);
+    drawLevels(pen, this.axes);
+    drawMarks(pen, this.axes);
+
+    const { left, top } = MARGIN;
+    const { right, bottom } = this.axes;
     pen.beginPath();
-    pen.rect(margin.left - 2, margin.top - 2, right - margin.left + 4, bottom - margin.top + 4);
+    pen.rect(left - 2, top - 2, right - left + 4, bottom - top + 4);
     pen.clip();
     pen.lineJoin = pen.lineCap = "round";
-    for (const { values, smooth, color: name } of visible()) {
+    for (const { values, smooth, color: name } of this.visible) {
       pen.strokeStyle = color(name);
-      if (Number(smoothing.value)) {
-        pen.globalAlpha = n > width ? 0.1 : 0.22; // as a haze where points lie close
+      if (Number(this.smoothing.value)) {
+        pen.globalAlpha = values.length > width ? 0.1 : 0.22; // as a haze where points lie close
         pen.lineWidth = 1;
-        trace(values);
+        trace(pen, values, this.axes);
       }
       pen.globalAlpha = 1;
       pen.lineWidth = 1.75;
-      trace(smooth);
+      trace(pen, smooth, this.axes);
     }
-    pen.restore();
-
-    // Points that share a column of pixels become one vertical stroke from least to greatest.
-    function trace(values) {
-      let column = null; // {at, first, least, greatest, last}
-      let isDown = false;
-      const flush = () => {
-        if (!column) return;
-        if (isDown) pen.lineTo(column.at, y(column.first));
-        else pen.moveTo(column.at, y(column.first));
-        pen.lineTo(column.at, y(column.least));
-        pen.lineTo(column.at, y(column.greatest));
-        pen.lineTo(column.at + 0.01, y(column.last)); // a lone point shows as a dot
-        isDown = true;
-        column = null;
-      };
-      pen.beginPath();
-      for (let i = 0; i < n; i++) {
-        const value = values[i];
-        if (!isDrawn(value)) {
-          flush();
-          isDown = false;
-          continue;
-        }
-        const at = Math.round(x(curve.images[i]) * scale) / scale;
-        if (column && column.at === at) {
-          if (value < column.least) column.least = value;
-          if (value > column.greatest) column.greatest = value;
-          column.last = value;
-        } else {
-          flush();
-          column = { at, first: value, least: value, greatest: value, last: value };
-        }
-      }
-      flush();
-      pen.stroke();
-    }
-
-    const latest = series.map(({ name, values }) => `${name} ${figure(values[n - 1])}`);
-    canvas.ariaLabel = `${box.querySelector("h2").textContent}. Latest: ${latest.join(", ")}`;
+    const latest = this.series.map(({ name, values }) => `${name} ${figure(values.at(-1))}`);
+    const title = this.box.querySelector("h2").textContent;
+    this.canvas.ariaLabel = `${title}. Latest: ${latest.join(", ")}`;
   }
 
-  function hover(index) {
-    const n = curve.images.length;
-    if (!n) return;
-    hovered = Math.max(0, Math.min(n - 1, index));
-    const at = x(curve.images[hovered]);
-    line.hidden = tip.hidden = false;
-    line.style.left = `${at}px`;
-    const images = counted(curve.images[hovered], "image");
-    const isSmooth = Number(smoothing.value) > 0;
-    const entries = visible().map(({ name, values, smooth, color }) => {
-      const swatch = make("i");
-      swatch.style.background = `var(${color})`;
-      const raw = isSmooth ? [make("small", {}, `raw ${figure(values[hovered])}`)] : [];
-      return make("p", {}, swatch, name, make("b", {}, figure(smooth[hovered])), ...raw);
+  // Tells of one point, beside a line through it.
+  hover(index) {
+    if (this.box.hidden) return;
+    const i = (this.hovered = Math.max(0, Math.min(curve.images.length - 1, index)));
+    const at = this.axes.x(curve.images[i]);
+    this.line.hidden = this.tip.hidden = false;
+    this.line.style.left = this.tip.style.left = `${at}px`;
+    const isSmooth = Number(this.smoothing.value) > 0;
+    const entries = this.visible.map(({ name, values, smooth, color }) => {
+      const raw = isSmooth ? [make("small", {}, `raw ${figure(values[i])}`)] : [];
+      return make("p", {}, swatch(color), name, make("b", {}, figure(smooth[i])), ...raw);
     });
-    tip.replaceChildren(make("p", {}, `epoch ${curve.epochs[hovered]} · ${images}`), ...entries);
-    tip.style.left = `${at}px`;
-    tip.classList.toggle("left", at > plot.clientWidth / 2);
+    const head = `epoch ${curve.epochs[i]} · ${counted(curve.images[i], "image")}`;
+    this.tip.replaceChildren(make("p", {}, head), ...entries);
+    this.tip.classList.toggle("left", at > this.plot.clientWidth / 2);
   }
 
-  const leave = () => (line.hidden = tip.hidden = true);
-  const point = (event) => {
-    const at = event.clientX - plot.getBoundingClientRect().left;
-    const [from, to] = [curve.images[0], curve.images[curve.images.length - 1]];
-    const width = plot.clientWidth - margin.left - margin.right;
-    const images = from + ((at - margin.left) / width) * (to - from);
+  // The point that is nearest to the pointer.
+  nearest(event) {
+    const at = event.clientX - this.plot.getBoundingClientRect().left;
+    const [from, to] = [curve.images[0], curve.images.at(-1)];
+    const width = this.plot.clientWidth - MARGIN.left - MARGIN.right;
+    const images = from + ((at - MARGIN.left) / width) * (to - from);
     const next = reach(curve.images, images);
     const isPast = next && images - curve.images[next - 1] < curve.images[next] - images;
-    hover(isPast ? next - 1 : next);
-  };
-  plot.addEventListener("pointermove", point);
-  plot.addEventListener("pointerdown", point);
-  plot.addEventListener("pointerleave", leave);
-  canvas.addEventListener("blur", leave);
-  canvas.addEventListener("keydown", (event) => {
+    return isPast ? next - 1 : next;
+  }
+
+  // The arrow keys go from point to point, and through many points in a hundred steps.
+  step(event) {
     const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!direction) return;
     event.preventDefault();
-    const start = tip.hidden ? curve.images.length - 1 : hovered;
-    hover(start + direction * Math.max(1, Math.round(curve.images.length / 100)));
-  });
-  smoothing.addEventListener("input", update);
-  log.addEventListener("input", draw);
-  bright.addEventListener("change", draw);
-  new ResizeObserver(draw).observe(plot);
-  return update;
+    const n = curve.images.length;
+    const start = this.tip.hidden ? n - 1 : this.hovered;
+    this.hover(start + direction * Math.max(1, Math.round(n / 100)));
+  }
 }
 
 const charts = isTraining
   ? [
-      chart(byId("losses"), () => [...curve.losses], true),
-      chart(byId("rates"), () => [["learning rate", curve.rates]], false),
+      new Chart(byId("losses"), () => [...curve.losses], true),
+      new Chart(byId("rates"), () => [["learning rate", curve.rates]], false),
     ]
   : [];
 
 function showCurves() {
-  for (const update of charts) update();
+  for (const each of charts) each.update();
 }
