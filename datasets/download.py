@@ -35,7 +35,7 @@ from pathlib import Path, PureWindowsPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options.parser import OptionParser
-from util.errors import UserError, did_you_mean
+from util.errors import UserError, did_you_mean, exit_status
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "https://efrosgans.eecs.berkeley.edu"
@@ -160,6 +160,9 @@ def main(argv: list[str]) -> None:
             move(new, target)
     except (OSError, UserError) as error:
         raise UserError(f"{source}: {error}; nothing was kept") from error
+    except KeyboardInterrupt:
+        print("\nstopped by Ctrl-C; nothing was kept", file=sys.stderr)
+        raise
     finally:
         for parent in made:  # those that are empty, so none where all went well
             with contextlib.suppress(OSError):
@@ -277,11 +280,8 @@ def extract(archive: Path, folder: Path) -> Iterator[int]:
 
 
 def check_member(name: str, is_plain: bool) -> None:
-    """Refuse a name that leads out of the folder on any system, and all but files and folders.
-
-    zipfile would change such a name in silence, and tarfile an absolute one.
-    """
-    path = PureWindowsPath(name)  # which knows / and \, drives and roots
+    """Refuse links, devices and names that lead out, which zipfile would change in silence."""
+    path = PureWindowsPath(name)  # which knows / and \, drives and roots, on every system
     if path.anchor or ".." in path.parts:
         raise UserError(f"refused, since {name!r} in it leads out of the folder")
     if not is_plain:
@@ -379,16 +379,8 @@ def megabytes(num_bytes: float) -> str:
 
 def run(argv: list[str]) -> int:
     """The exit status of a command: 2 after a mistake or failure, which is shown in one line."""
-    try:
-        main(argv)
-    except UserError as error:
-        prog = f"download_{argv[0]}" if argv and argv[0] in COLLECTIONS else "download.py"
-        print(f"{prog}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped by Ctrl-C; nothing was kept", file=sys.stderr)
-        return 130
-    return 0
+    program = f"download_{argv[0]}" if argv and argv[0] in COLLECTIONS else "download.py"
+    return exit_status(f"{program}: error", lambda: main(argv))
 
 
 if __name__ == "__main__":

@@ -430,6 +430,7 @@ def test_ctrl_c_leaves_nothing(server, tmp_path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
+    assert err.endswith("\nstopped by Ctrl-C; nothing was kept\n")
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
 
