@@ -266,7 +266,7 @@ def extract(archive: Path, folder: Path) -> Iterator[int]:
                     yield info.file_size
     elif start.startswith(b"\x1f\x8b"):
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as packed:
-            # check_member refuses all that this filter does, which comes with Python 3.10.12.
+            # A second lock, which Python asks for from 3.12 on, and lacks before 3.10.12.
             packed.extraction_filter = getattr(tarfile, "data_filter", None)
             for member in packed:
                 check_member(member.name, member.isfile() or member.isdir())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 
 class UserError(Exception):
@@ -30,6 +30,11 @@ def unknown_choice(flag: str, received: str, allowed: Iterable[str]) -> UserErro
     return UserError(
         f"{flag} {received}: unknown{did_you_mean(received, names)}; available: {', '.join(names)}"
     )
+
+
+def first_few(names: Sequence[str], most: int = 8) -> str:
+    """'a, b, ...': names for a message, of which there may be thousands."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def first_line(error: BaseException) -> str:

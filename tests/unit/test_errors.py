@@ -1,10 +1,10 @@
-"""How a script that needs no PyTorch ends."""
+"""Words of messages, and how a script that needs no PyTorch ends."""
 
 from __future__ import annotations
 
 import pytest
 
-from util.errors import UserError, exit_status
+from util.errors import UserError, exit_status, first_few
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,10 @@ def test_other_errors_are_ours_and_keep_their_traceback() -> None:
 @pytest.mark.parametrize("given, status", [(None, 0), (0, 0), (3, 3)])
 def test_a_command_gives_its_status(given, status) -> None:
     assert exit_status("scripts/some.py", lambda: given) == status
+
+
+def test_of_many_names_the_first_are_told() -> None:
+    names = [str(number) for number in range(9)]
+    assert first_few(names) == "0, 1, 2, 3, 4, 5, 6, 7, ..."
+    assert first_few(names[:8]) == "0, 1, 2, 3, 4, 5, 6, 7"
+    assert first_few(names, 2) == "0, 1, ..."
