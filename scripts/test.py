@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import environment
-from util.errors import UserError
+from util.errors import exit_status
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,10 +47,4 @@ def main(pytest_arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        print(f"scripts/test.py: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(exit_status("scripts/test.py", lambda: main(sys.argv[1:])))
