@@ -27,7 +27,7 @@ PER_START = frozenset(
     (
         *("name", "checkpoints_dir", "suffix", "continue_train", "overwrite", "epoch", "load_iter"),
         *("epoch_count", "load_pretrain", "load_pretrain_partial", "dry_run", "verbose", "device"),
-        *("gpu_ids", "isTrain", "size_multiple", "size_minimum"),
+        *("gpu_ids", "isTrain", "program_version", "size_multiple", "size_minimum"),
     )
 )
 
