@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -27,6 +28,11 @@ def test_pyproject_takes_it_from_where_it_stands():
     module, _, name = setting["attr"].rpartition(".")
     assert getattr(sys.modules[module], name) == __version__
     assert pyproject["project"]["requires-python"] == ">=3.10"
+
+
+def test_the_changelog_begins_with_it():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## \[(\d.*?)\] - \d{4}-\d\d-\d\d$", text, re.MULTILINE)[0] == __version__
 
 
 @pytest.mark.parametrize("program", ["train.py", "test.py"])
