@@ -273,8 +273,8 @@ def contents(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     elif start.startswith(b"\x1f\x8b"):
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as packed:
             for member in packed:
-                if member.isfile():
-                    yield member.name, packed.extractfile(member)
+                if member.isfile() and (content := packed.extractfile(member)) is not None:
+                    yield member.name, content
                 elif not member.isdir():
                     raise UserError(f"refused, since {member.name!r} in it is a link or device")
             while stream.read(CHUNK_BYTES):  # gzip compares its checksum at the very end

@@ -58,3 +58,12 @@ def test_a_hook_stops_a_commit(hook, tmp_path):
 
 def test_hooks_are_the_linters():
     assert [hook["id"] for hook in hooks()] == ["ruff-check", "ruff-format", "mypy"]
+
+
+def test_types_are_checked_in_all_that_is_no_test():
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    folders = {path.parent.name for path in ROOT.glob("*/*.py")} - {"tests"}
+    assert {path.name for path in ROOT.glob("*.py")} | folders == set(
+        settings["tool"]["mypy"]["files"]
+    )
