@@ -173,8 +173,7 @@ def train(
                     if opt.lr_policy == "plateau" and not guard.step_is_bad:
                         generator_loss.add(model.generator_loss * dataset.weight, clock.step_images)
                     if clock.due(opt.print_freq):
-                        losses = model.get_current_losses()
-                        losses = distributed.mean_losses(losses, dataset.weight)
+                        losses = distributed.mean_losses(model.get_current_losses(), dataset.weight)
                         log.losses(Losses.now(clock, losses, model.learning_rate))
                     if log.images_due(clock):
                         model.compute_visuals()

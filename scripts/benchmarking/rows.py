@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ from scripts.benchmarking.variants import (
 )
 from util import heap, performance, runtime
 from util.averages import Averages
-from util.checkpoint import Checkpoints
+from util.checkpoint import Checkpoints, Stateful
 from util.clock import Clock, RunningMean
 from util.finite import FiniteGuard
 from util.loggers.base import Losses
@@ -219,7 +220,7 @@ def checkpoint(setting: Setting) -> list[Row]:
     for variant in VARIANTS:
         opt, _, model, _ = build(setting, variant, "pix2pix", "checkpoint")
         take_step(model, batch)  # Adam's state is there from the first step on
-        parts = {
+        parts: dict[str, Stateful] = {
             "clock": Clock(1, 1, 1),
             "model": model,
             "random": runtime.RandomState(model.device),
@@ -291,7 +292,7 @@ def logging(setting: Setting) -> list[Row]:
         return 100 * (losses_s / opt.print_freq + images_s / opt.update_html_freq) / step_s
 
     for variant in VARIANTS:
-        seconds(lambda v=variant: take_step(built[v].model, batch), setting.device, WARM_UP)
+        seconds(partial(take_step, built[variant].model, batch), setting.device, WARM_UP)
         share(variant)
     samples = in_turns(share, setting.steps)
     for log in logs.values():

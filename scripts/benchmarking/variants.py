@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 
@@ -31,6 +31,8 @@ FLAGS = {
     "best": "--precision auto",
 }
 CACHE = {"plain": "none", "default": "auto", "best": "ram"}
+P = ParamSpec("P")
+T = TypeVar("T")
 TINY = "--netG resnet_6blocks --ngf 4 --ndf 4"
 
 
@@ -169,7 +171,7 @@ class AtOnce(Executor):
     def __init__(self, *_: object):
         pass
 
-    def submit(self, call: Callable, *arguments: object) -> Future:
-        done: Future = Future()
-        done.set_result(call(*arguments))
+    def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        done: Future[T] = Future()
+        done.set_result(call(*args, **kwargs))
         return done

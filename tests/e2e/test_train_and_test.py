@@ -565,6 +565,7 @@ def test_flags_of_the_templates(train, pictures):
 HERE = "e2e/test_train_and_test.py::"
 # Where else flags are told to do something: FILE::TEST below tests/, by program.
 TRAINING_ELSEWHERE = {
+    "--version": "unit/test_version.py::test_it_is_told_among_other_flags",
     "--dataroot --name --model": HERE + "test_options_for_programs",
     "--device --gpu_ids": HERE + "test_mistakes_in_training",
     "--grad_checkpoint": HERE + "test_grad_checkpoint_keeps_less_for_the_backward_pass",
@@ -614,6 +615,7 @@ TRAINING_ELSEWHERE = {
     "--display_server": "e2e/test_loggers.py::test_a_server_on_another_machine_is_not_started",
 }
 TESTING_ELSEWHERE = {
+    "--version": "unit/test_version.py::test_it_is_told_among_other_flags",
     "--dataroot --model --netG --norm --ngf --input_nc --output_nc --no_dropout": "unit/"
     "test_restore.py::test_a_contradiction_names_both_values",
     "--name --results_dir --device --gpu_ids --dataset_mode": HERE + "test_mistakes_in_testing",

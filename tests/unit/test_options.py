@@ -731,6 +731,7 @@ def plugin(tmp_path, monkeypatch):
         ("'--spectral_norm', action='store_true'", "--spectral_norm", True),
         ("'--seed', type=int, default=7", "", 7),
         ("'--cache', default='ram'", "", "ram"),
+        ("'--version', type=int, default=1", "--version 2", 2),
     ],
 )
 def test_a_plugin_may_define_a_flag_anew(definition, flags, value, plugin):
