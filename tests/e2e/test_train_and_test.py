@@ -56,6 +56,17 @@ class Done:
         return [m for line in lines if (m := LINE.fullmatch(line))]
 
 
+PAGE_OF_PIX2PIX = {
+    "captions": {"real_A": "input", "fake_B": "generated", "real_B": "target"},
+    "compare": [["real_A", "fake_B"], ["fake_B", "real_B"]],
+}
+
+
+def settings(page: str) -> dict:
+    """What a page is told about its pictures."""
+    return json.loads(re.search(r'<script id="settings"[^>]*>(.*?)</script>', page)[1])
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory, pictures_in) -> str:
     """Five pairs for training, three others for val, no test."""
@@ -191,7 +202,10 @@ def test_training_page(trained):
         assert Image.open(file).size == (32, 32)
     told = (trained.run / "web" / "data" / "0001.js").read_text()
     assert sorted(set(re.findall(r"epoch\d+_\w+\.png", told))) == sorted(names)  # no broken links
-    assert "lambda_L1" in (trained.run / "web" / "index.html").read_text()  # the options
+    page = (trained.run / "web" / "index.html").read_text()
+    assert "lambda_L1" in page  # the options
+    assert "<h1>run</h1>" in page and re.search("python .*--name run --continue_train<", page)
+    assert settings(page) == {**PAGE_OF_PIX2PIX, "epochs": 2}
 
 
 def test_pictures_on_the_page_belong_together(trained):
@@ -345,7 +359,7 @@ def test_update_html_freq(train):
         told = (done.run / "web" / "data" / "0001.js").read_text()
         return [int(n) for n in re.findall(r"page\.pictures\(\d+,\d+,(\d+),", told)]
 
-    assert times(train()) == [5, 10]
+    assert times(train("--n_epochs 2")) == [5, 15]
     assert times(train("--update_html_freq 4 --overwrite")) == [4, 5, 8, 10]
 
 
@@ -796,6 +810,13 @@ def test_results_page_names_every_picture(tested):
     }
 
 
+def test_results_page_says_what_it_shows(tested):
+    page = (tested[0] / "index.html").read_text()
+    assert settings(page) == PAGE_OF_PIX2PIX
+    assert "<h1>run: val, checkpoint latest</h1>" in page
+    assert "ngf: 2\t[default: 64]" in page
+
+
 def test_phase_without_test_pictures_falls_back_to_val(tested):
     _, stdout = tested
     said = stdout.split("----------------- Options")[0]
@@ -812,14 +833,16 @@ def test_options_of_the_test_are_kept(tested, trained):
 def test_metrics_are_told(tested):
     _, stdout = tested
     folder = tested[0] / "images"
-    l1 = [
-        np.abs(
-            np.asarray(Image.open(folder / f"v{i}_fake_B.png")).astype(float)
-            - np.asarray(Image.open(folder / f"v{i}_real_B.png"))
-        ).mean()
-        for i in (0, 1)
-    ]
-    assert float(re.search(r"L1: (\S+)", stdout)[1]) == pytest.approx(np.mean(l1), rel=1e-3)
+    l1, psnr = [], []
+    for i in (0, 1):
+        fake, real = (np.asarray(Image.open(folder / f"v{i}_{n}_B.png")) for n in ("fake", "real"))
+        difference = fake.astype(float) - real
+        l1.append(np.abs(difference).mean())
+        psnr.append(20 * np.log10(255 / np.sqrt((difference**2).mean())))
+    told = {name: float(mean) for name, mean in re.findall(r"mean (\w+): (\S+)", stdout)}
+    assert list(told) == ["L1", "PSNR", "SSIM"]
+    assert told["L1"] == pytest.approx(np.mean(l1), rel=1e-3)
+    assert told["PSNR"] == pytest.approx(np.mean(psnr), rel=1e-3)
 
 
 def test_pictures_come_back_pixel_for_pixel(results, photos):
