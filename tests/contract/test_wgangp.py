@@ -76,7 +76,7 @@ def test_objective_of_a_critic_by_hand(name, critic, init_gain, steep, build):
     real, fake = CRITICS[name, critic](model)
     eps = ((mixed - fake) * (real - fake)).sum((1, 2, 3)) / (real - fake).square().sum((1, 2, 3))
     assert len(eps.unique()) == 3  # one for each sample, between a real and a fake one
-    assert 0 < eps.min() and eps.max() < 1
+    assert eps.min() > 0 and eps.max() < 1
     eps = eps.view(3, 1, 1, 1)
     torch.testing.assert_close(mixed, eps * real + (1 - eps) * fake)
 

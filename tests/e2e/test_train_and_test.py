@@ -623,8 +623,7 @@ TRAINING_ELSEWHERE = {
     "--vgg": "unit/test_perceptual.py::test_vgg19_and_grey_pictures",
     "--display_freq --use_wandb": "e2e/test_loggers.py::test_wandb_pictures(runs)",
     "--wandb_project_name": "e2e/test_loggers.py::test_wandb_is_one_run_with_its_options(runs)",
-    "--use_tensorboard": "e2e/test_loggers.py"
-    "::test_tensorboard_curves_go_on_after_a_resume(runs)",
+    "--use_tensorboard": "e2e/test_loggers.py::test_tensorboard_curves_go_on_after_a_resume(runs)",
     "--use_visdom --display_port --display_env": "e2e/test_loggers.py"
     "::test_visdom_curves_go_on_after_a_resume(runs)",
     "--display_ncols": "e2e/test_loggers.py::test_visdom_pictures(runs)",
@@ -754,6 +753,19 @@ def test_continue_train_from_another_label(flags, label, train):
     for key, value in done.weights().items():
         if value.ndim == 4:
             torch.testing.assert_close(value, before[key], rtol=0, atol=1e-8)
+
+
+def test_a_line_that_began_at_an_epoch_goes_on_where_it_was(train):
+    """With --load_pretrain, --epoch_count says where the run begins, not where it goes on."""
+    train("--n_epochs_decay 0")
+    line = "--name new --load_pretrain checkpoints/run --epoch_count 3 --continue_train auto"
+    line += " --print_freq 5 --n_epochs_decay 0"
+    for n_epochs in (3, 4):
+        folder = train(f"{line} --n_epochs {n_epochs}").folder / "checkpoints" / "new"
+    records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    log = (folder / "loss_log.txt").read_text()
+    assert [record["epoch"] for record in records] == [3, 4]
+    assert re.findall(r"\(epoch: (\d+)", log) == ["3", "4"]  # none of them twice
 
 
 # --- Dry runs -------------------------------------------------------------------------------------

@@ -251,7 +251,7 @@ def test_pair_to_be_scaled_may_differ_in_shape_by_a_hundredth(width, fits, pictu
     if fits:
         assert aligned(root, *flags)[0]["B"].shape == (3, 24, 32)
         return
-    with pytest.raises(UserError, match="640x480 but its B is 628x480.*must have one shape"):
+    with pytest.raises(UserError, match=r"640x480 but its B is 628x480.*must have one shape"):
         aligned(root, *flags)[0]
 
 

@@ -69,7 +69,9 @@ def test_equal_pictures():
     assert image_metrics(picture, picture.copy()) == {"L1": 0, "PSNR": math.inf, "SSIM": 1}
 
 
-@pytest.mark.parametrize("height, width, measurable", [(6, 20, False), (20, 6, False), (7, 7, True)])
+@pytest.mark.parametrize(
+    "height, width, measurable", [(6, 20, False), (20, 6, False), (7, 7, True)]
+)
 def test_a_picture_smaller_than_a_window_has_no_ssim(height, width, measurable):
     x, y = noisy(1, height, width, 100, 10), noisy(2, height, width, 100, 10)
     metrics = image_metrics(x, y)

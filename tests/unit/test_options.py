@@ -609,9 +609,10 @@ def test_a_suffix_names_the_same_run_when_it_goes_on(line, tmp_path, pictures):
     folder = tmp_path / "checkpoints" / first.name
     (folder / "latest_net_G.pth").touch()
     values = json.loads((folder / "train_options.json").read_text())
-    (folder / "train_options.json").write_text(json.dumps({**values, "ndf": 7}))
+    (folder / "train_options.json").write_text(json.dumps({**values, "ndf": 7, "lr": 0.5}))
     again = TrainOptions(models.registry, data.registry).parse([*start, "--continue_train"])
-    assert (again.name, again.netD, again.ndf) == (first.name, "n_layers", 7)
+    assert (again.name, again.netD) == (first.name, "n_layers")
+    assert (again.ndf, again.lr) == (7, 0.5)
 
 
 def test_a_number_of_layers_that_is_not_used_is_told(capsys):

@@ -186,6 +186,8 @@ def test_each_result_has_its_own_pictures_and_metrics(beside, tmp_path):
     for batch in (slice(0, 2), slice(2, 3)):
         shown = {label: value[batch] / 127.5 - 1 for label, value in values.items()}
         results.add(shown, {label: names[batch] for label, names in sources.items()})
+        told = (tmp_path / "data" / "0001.js").read_text().count("page.result")
+        assert told == (0 if beside else batch.stop)  # three never fill what may be unfinished
     assert results.close()["L1"] == (1 + 4 + 9) / 3
 
     told = re.findall(r"page\.result\((.*)\);", (tmp_path / "data" / "0001.js").read_text())
