@@ -568,6 +568,7 @@ def test_a_seed_is_drawn_and_printed(capsys):
     [
         (["--netD", "basic", "--n_layers_D", "4"], "n_layers"),
         (["--n_layers_D", "4"], "n_layers"),
+        (["--n_layers_D", "2"], "n_layers"),
         (["--netD", "basic", "--n_layers_D", "3"], "basic"),
         (["--netD", "basic"], "basic"),
         (["--netD", "n_layers", "--n_layers_D", "5"], "n_layers"),
@@ -754,10 +755,26 @@ def test_testing_a_run_that_is_not_there():
 
 
 @pytest.mark.parametrize(
-    "flags, device", [("-1", "cpu"), ("0", "cuda:0"), ("1", "cuda:1"), ("2,3", "cuda:2")]
+    "device, ids", [("cpu", ()), ("mps", ()), ("cuda", (0,)), ("cuda:0", (0,)), ("cuda:3", (3,))]
 )
-def test_gpu_ids_choose_the_device(flags, device, capsys):
-    assert parse_train("--gpu_ids", flags).device == device
+def test_gpu_ids_follow_the_device(device, ids):
+    """For model files that look there."""
+    assert parse_train("--device", device).gpu_ids == ids
+
+
+@pytest.mark.parametrize(
+    "flags, device, ids",
+    [
+        ("-1", "cpu", ()),
+        ("0", "cuda:0", (0,)),
+        ("1", "cuda:1", (1,)),
+        ("12", "cuda:12", (12,)),
+        ("2,3", "cuda:2", (2,)),
+    ],
+)
+def test_gpu_ids_choose_the_device(flags, device, ids, capsys):
+    opt = parse_train("--gpu_ids", flags)
+    assert (opt.device, opt.gpu_ids) == (device, ids)
     hint = "torchrun --nproc_per_node=2" in capsys.readouterr().out
     assert hint is ("," in flags)
 
