@@ -498,6 +498,8 @@ def test_help_shows_defaults(capsys):
     text = help_of(TrainOptions, capsys, "--model", "pix2pix")
     assert "(default: 286)" in text
     assert "(default: 0)" in text[text.index("--pool_size N ") :].split(" --")[0]
+    for nothing in ("False", "None", ""):
+        assert f"(default: {nothing})" not in text
 
 
 # --- The printed options --------------------------------------------------------------------------
@@ -702,6 +704,13 @@ def test_phase_falls_back_for_unaligned_only_where_both_sides_are(pictures):
         (["--model", "test"], ["--model test", "test.py"]),
         (["--dataset_mode", "single"], ["--model cycle_gan", "--dataset_mode single", "A and B"]),
         (["--model", "pix2pix", "--dataset_mode", "single"], ["--model pix2pix", "single"]),
+        (["--model", "pix2pix", "--dataset_mode", "colorization"], ["RGB or grey", "gives Lab"]),
+        (["--model", "colorization", "--dataset_mode", "aligned"], ["works in Lab", "RGB or grey"]),
+        (["--epoch", ".."], ["--epoch '..' leads out"]),
+        (["--epoch", "../1"], ["--epoch '../1' leads out"]),
+        (["--epoch", "group/1"], ["--epoch 'group/1' is no label"]),
+        (["--phase", "../train"], ["--phase '../train' leads out"]),
+        (["--phase", os.path.abspath("train")], ["--phase", "leads out"]),
         (["--name", ""], ["--name"]),
         (["--name", "../elsewhere"], ["--name", "--checkpoints_dir"]),
         (["--suffix", "/../../elsewhere"], ["--checkpoints_dir"]),

@@ -232,6 +232,21 @@ def test_options_that_cannot_be_read_are_named(work):
         assert "'many'" in message
 
 
+@pytest.mark.parametrize(
+    "flags, told", [("", True), ("--crop_size 64", False), ("--crop_size 128", False)]
+)
+def test_another_size_than_that_of_training_is_told_unless_asked_for(flags, told, work, capsys):
+    work.run("--model pix2pix --crop_size 64")
+    work.run("--model pix2pix", name="usual")
+    capsys.readouterr()
+    work.test(f"--model pix2pix --name run {flags}")
+    said = capsys.readouterr().out
+    assert ("at --crop_size 64 and is tested at 256; for that size pass" in said) == told
+    assert ("was trained at" in said) == told
+    work.test("--model pix2pix --name usual")
+    assert "was trained at" not in capsys.readouterr().out
+
+
 # --- Two generators -------------------------------------------------------------------------------
 
 WAYS = ["AtoB", "BtoA"]
