@@ -315,7 +315,7 @@ def test_auto_goes_on_or_starts(work):
     assert work.train(line)[1].continue_train is True
 
 
-def test_what_a_start_was_told_does_not_hold_for_the_next_and_all_else_does(work):
+def test_what_a_start_was_told_does_not_hold_for_the_next_and_all_else_does(work, capsys):
     work.run("--model pix2pix")
     file = work.checkpoints / "run" / "train_options.json"
     saved = json.loads(file.read_text(encoding="utf-8"))
@@ -339,7 +339,9 @@ def test_what_a_start_was_told_does_not_hold_for_the_next_and_all_else_does(work
         return vars(work.train(f"--name run --continue_train {flags}")[1])
 
     fresh = vars(work.train("--model pix2pix --name run --overwrite --netG resnet_6blocks")[1])
+    capsys.readouterr()
     opt = proceed("")
+    assert "is not needed" not in capsys.readouterr().out  # as of a --load_pretrain on the line
     for name in of_one_start:
         assert opt[name] == fresh[name], name
     assert saved["overwrite"] is True  # or the line would be refused
