@@ -218,6 +218,7 @@ def test_params_are_drawn_for_the_resized_picture(pictures, training_options):
     drawn = [get_params(opt, (100, 60)) for _ in range(200)]
     lefts, tops = zip(*(params["crop_pos"] for params in drawn), strict=True)
     assert set(lefts) == set(tops) == set(range(LOAD - CROP + 1))
+    assert len({*zip(lefts, tops, strict=True)}) > 100  # each apart from the other
     assert 70 < sum(params["flip"] for params in drawn) < 130
     assert not any(get_params(straight, (100, 60))["flip"] for _ in range(30))
 

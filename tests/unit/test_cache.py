@@ -175,6 +175,7 @@ def test_what_is_cached_of_a_file_goes_by_its_time_and_its_size(new_time, tmp_pa
     key = {(str(file), "3"): [((4, 4), 3)]}
     first = create_cache("disk", key, tmp_path / "cache", "").file
     assert create_cache("disk", key, tmp_path / "cache", "").file == first
+    assert create_cache("disk", key, tmp_path / "cache", "settings").file != first
     file.write_bytes(b"two" if new_time else b"three")
     os.utime(file, (1e9 + new_time, 1e9 + new_time))
     assert create_cache("disk", key, tmp_path / "cache", "").file != first

@@ -679,10 +679,13 @@ def test_phase_that_was_asked_for_stays(pictures):
     assert parse_test("--model", "pix2pix", "--phase", "test", dataroot=dataroot).phase == "test"
 
 
-def test_phase_falls_back_for_unaligned_only_where_both_sides_are(pictures):
-    pictures.unaligned(phase="train")
-    dataroot = pictures.unaligned(phase="val", num_b=0)
-    flags = ["--model", "cycle_gan", "--dataset_mode", "unaligned"]
+@pytest.mark.parametrize("missing", ["A", "B"])
+@pytest.mark.parametrize("dataset", ["aligned", "unaligned"])
+def test_phase_falls_back_only_to_one_with_both_sides(dataset, missing, pictures, tmp_path):
+    pictures.two_folders(phase="train")
+    dataroot = pictures.two_folders(phase="val")
+    (tmp_path / "pairs" / f"val{missing}").rename(tmp_path / "elsewhere")
+    flags = ["--model", "cycle_gan", "--dataset_mode", dataset]
     assert parse_test(*flags, dataroot=dataroot).phase == "train"
 
 
