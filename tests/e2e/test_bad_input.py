@@ -371,6 +371,21 @@ def test_all_bad_pictures_of_a_batch_are_named(refused, world):
     assert all(words in line for words in ("bad0.png", "bad1.png", "--skip_bad_images"))
 
 
+def test_a_bad_first_picture_costs_an_earlier_run_nothing(refused, world):
+    """--overwrite deletes once a batch is there."""
+
+    def earlier() -> dict[str, bytes]:
+        files = [f for f in (world / "checkpoints" / "run").rglob("*") if f.is_file()]
+        return {str(f): f.read_bytes() for f in files if f.name != ".lock"}
+
+    before = earlier()
+    assert any(name.endswith("latest_net_G.pth") for name in before)
+    only(world, "p.png", b"no picture")
+    line = refused("train.py", f"{TRAIN.replace('new', 'run')} --overwrite")
+    assert "p.png" in line
+    assert earlier() == before
+
+
 def test_a_picture_that_goes_bad_in_mid_run_loses_nothing(refused, world, run_here):
     """The run saves, names the picture, and goes on where it stopped once it is mended."""
     good = (world / "photos/train/p1.png").read_bytes()

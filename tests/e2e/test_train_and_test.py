@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ from PIL import Image
 
 import data
 import models
+from models.pix2pix_model import Pix2PixModel
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
 
@@ -430,14 +432,31 @@ def test_learning_happens(train):
     assert np.mean(l1[-5:]) < 0.4 * np.mean(l1[:3])
 
 
-def test_save_latest_minutes(train):
-    """After each step, where a minute is that short, and not only at the end."""
-    flags = "--save_latest_freq 999 --save_latest_minutes"
-    saved = [
-        len(re.findall(r"saved latest\b", train(f"{flags} {minutes} --overwrite").stdout))
-        for minutes in ("0", "1e-9")
-    ]
-    assert saved == [1, 2 * NUM_PAIRS + 1]
+def test_save_latest_minutes(train, monkeypatch):
+    """By a clock that a step takes a minute on: so long after the last save of whatever kind."""
+    minutes, step = itertools.count(), Pix2PixModel.optimize_parameters
+    monkeypatch.setattr(time, "monotonic", lambda now=[0.0]: now[0])
+    now = time.monotonic.__defaults__[0]
+
+    def minute_long(model: Pix2PixModel) -> None:
+        now[0] = 60.0 * (1 + next(minutes))
+        step(model)
+
+    monkeypatch.setattr(Pix2PixModel, "optimize_parameters", minute_long)
+
+    def saved(flags: str) -> list[int]:
+        said = train(f"{flags} --overwrite").stdout
+        return [int(n) for n in re.findall(r"saved latest\b.*\((\d+) images?\)", said)]
+
+    assert saved("--save_latest_freq 999") == [10]  # the end
+    assert saved("--save_latest_freq 999 --save_latest_minutes 1") == [*range(1, 11), 10]
+    assert saved("--save_latest_freq 3 --save_latest_minutes 2") == [2, 3, 5, 6, 8, 9, 10]
+    assert saved("--save_latest_freq 3 --save_latest_minutes 2.5") == [3, 6, 9, 10]
+
+
+def test_a_save_that_lasts_longer_than_save_latest_minutes_is_not_repeated(train):
+    said = train("--save_latest_freq 1 --save_latest_minutes 1e-9").stdout
+    assert len(re.findall(r"saved latest\b", said)) == 2 * NUM_PAIRS + 1  # each step, and the end
 
 
 def test_keep_checkpoints(train):

@@ -134,11 +134,13 @@ def test_a_process_that_ended_is_told_from_an_error_of_ours(message, ended, monk
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
-    with (
-        pytest.raises(UserError if ended else RuntimeError) as caught,
-        distributed.joined(),
-    ):
-        assert torch.distributed.is_initialized()
-        raise RuntimeError(message)
+
+    def lose() -> None:
+        with distributed.joined():
+            assert torch.distributed.is_initialized()
+            raise RuntimeError(message)
+
+    with pytest.raises(UserError if ended else RuntimeError) as caught:
+        lose()
     assert ("another process of this run has ended" in str(caught.value)) is ended
     assert not torch.distributed.is_initialized()
