@@ -303,6 +303,16 @@ def test_a_bad_picture_stops_all_and_loses_nothing(trainer, pictures, tmp_path):
     assert weights(tmp_path)
 
 
+def test_each_process_tells_of_pictures_that_it_skips(trainer, pictures, tmp_path):
+    """The fourth of four is the second process's, of which nothing else is printed."""
+    root = pictures.two_folders(4)
+    (tmp_path / "pairs" / "trainA" / "p3.png").write_bytes(b"no picture")
+    flags = f"{PIX2PIX} --dataroot {root} --serial_batches --n_epochs 2 --n_epochs_decay 0"
+    run(trainer, tmp_path, f"{flags} --skip_bad_images", 2)
+    (line,) = (line for line in told(tmp_path).splitlines() if line.startswith("skipped"))
+    assert "p3.png" in line
+
+
 def torchrun(folder: Path, *words: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "torch.distributed.run", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}

@@ -745,6 +745,17 @@ def test_continue_train_from_another_label(flags, label, train):
             torch.testing.assert_close(value, before[key], rtol=0, atol=1e-8)
 
 
+def test_what_torchrun_starts_again_goes_on_and_not_back_to_epoch_count(train, monkeypatch):
+    """By the very line that began the run, --overwrite included."""
+    line = "--overwrite --n_epochs 3 --epoch_count 3"
+    begun = train(line)
+    before = begun.weights()
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    again = train(line)
+    assert "run is finished: 4 epochs done" in again.stdout
+    assert_equal(again.weights(), before)
+
+
 # --- Dry runs -------------------------------------------------------------------------------------
 
 
