@@ -361,7 +361,9 @@ def test_bad_pictures_are_skipped_and_counted(world, run_here):
 
 def test_nothing_but_bad_pictures(refused, world):
     only(world, "p.png", b"")
-    assert "no picture is left" in refused("train.py", f"{TRAIN} --skip_bad_images")
+    line = refused("train.py", f"{TRAIN} --skip_bad_images")
+    assert "no picture is left" in line
+    assert "--skip_bad_images" not in line  # which is no advice here
 
 
 def test_all_bad_pictures_of_a_batch_are_named(refused, world):
@@ -372,7 +374,7 @@ def test_all_bad_pictures_of_a_batch_are_named(refused, world):
 
 
 def test_a_bad_first_picture_costs_an_earlier_run_nothing(refused, world):
-    """--overwrite deletes once a batch is there."""
+    """--overwrite deletes once a batch is there; and of no picture there is no checkpoint."""
 
     def earlier() -> dict[str, bytes]:
         files = [f for f in (world / "checkpoints" / "run").rglob("*") if f.is_file()]
@@ -384,6 +386,8 @@ def test_a_bad_first_picture_costs_an_earlier_run_nothing(refused, world):
     line = refused("train.py", f"{TRAIN.replace('new', 'run')} --overwrite")
     assert "p.png" in line
     assert earlier() == before
+    refused("train.py", TRAIN)
+    assert not list((world / "checkpoints" / "new").glob("*.pth"))
 
 
 def test_a_picture_that_goes_bad_in_mid_run_loses_nothing(refused, world, run_here):

@@ -80,6 +80,29 @@ def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(value):
     assert "checkpoint is 7" in message
 
 
+class OnGpu(torch.Tensor):
+    """Says that it is on a GPU, where reading it would wait."""
+
+    is_cuda = True
+
+
+@pytest.mark.parametrize("bad", [1, 3, READ_EVERY - 1])
+def test_losses_on_a_gpu_are_read_seldom_and_before_a_save(bad):
+    """And the first bad one is named, with its images and those of the step before."""
+
+    def steps(count: int) -> Training:
+        training = Training()
+        for number in range(1, count + 1):
+            loss = torch.tensor(NAN if number == bad else 1.0).as_subclass(OnGpu)
+            training.guard.begin([f"photos/{number}.png"])
+            training.guard.end({"G": loss})
+        return training
+
+    images = ", ".join(f"photos/{number}.png" for number in (bad - 1, bad) if number)
+    for notice in (steps(bad).guard.check_weights, lambda: steps(READ_EVERY)):
+        assert f"with the images {images} or" in stopped(notice)
+
+
 def test_a_statistic_that_is_not_finite_never_reaches_a_checkpoint():
     """Batch norm's running averages are part of a checkpoint, and test.py --eval uses them."""
     net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))

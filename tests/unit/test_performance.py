@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from argparse import Namespace
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,10 @@ def test_bf16_falls_back_with_a_line(capsys, monkeypatch):
 )
 def test_precision_by_device(name, kind, has, dtype, monkeypatch, capsys):
     monkeypatch.setattr("util.performance.cpu_has", lambda *features: bool({*features} & {*has}))
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: "bf16" in has)
+    monkeypatch.setattr(
+        "torch.cuda.is_bf16_supported",
+        lambda including_emulation=True: "bf16" in has or including_emulation,
+    )
     assert resolve_precision(name, torch.device(kind)) is dtype
     said = f"--precision {name}: this {kind} has no {name} arithmetic; using fp32\n"
     fell_back = name not in ("auto", "fp32") and dtype is torch.float32
@@ -358,6 +362,37 @@ def test_recomputing_keeps_less_and_the_same_statistics(netG, share):
         assert torch.equal(a, b)
     for a, b in zip(plain.parameters(), lean.parameters(), strict=True):
         assert torch.equal(a.grad, b.grad)
+
+
+def test_generators_alone_are_recomputed(pictures):
+    def convolutions(*flags: str) -> Counter:
+        """How many layers of each network were computed in a step."""
+        dataset, model = build(pictures, "pix2pix", *flags, prepared=True)
+        calls = Counter()
+        for name, net in model.networks().items():
+            for layer in net.modules():
+                if isinstance(layer, torch.nn.Conv2d):
+                    layer.register_forward_pre_hook(lambda *_, name=name: calls.update([name]))
+        step(model, next(batches(dataset, 1)))
+        return calls
+
+    plain, again = convolutions(), convolutions("--grad_checkpoint")
+    assert again["D"] == plain["D"] > 0
+    assert again["G"] > 1.5 * plain["G"]
+
+
+def test_an_overflow_in_fp16_is_no_update_of_averages(pictures, monkeypatch):
+    monkeypatch.setattr("util.performance.cpu_has", lambda *_: True)
+    dataset, model = build(pictures, "pix2pix", "--precision", "fp16", prepared=True)
+    step(model, next(batches(dataset, 1)))  # of which on there is a scale
+    averages = Averages(model.networks(), model.optimizers, 0.9)
+    for value, updates in ((torch.inf, 0), (1.0, 1)):
+        for parameter in model.netG.parameters():
+            parameter.grad = torch.full_like(parameter, value)
+        before = next(model.netG.parameters()).detach().clone()
+        model.optimizer_G.step()
+        assert averages.state_dict() == {"G": updates}
+        assert torch.equal(next(model.netG.parameters()), before) is (updates == 0)
 
 
 def test_averages_go_on_from_their_files_or_begin_with_the_present_weights(tmp_path, capsys):
