@@ -167,8 +167,8 @@ def train(
                     updates.begin(dataset.weight)
                     model.optimize_parameters()
                     updates.end()
-                    averages.take_statistics()
                     guard.end(model.losses())
+                    averages.take_statistics()
                     log.step(clock)
                     if opt.lr_policy == "plateau" and not guard.step_is_bad:
                         generator_loss.add(model.generator_loss * dataset.weight, clock.step_images)

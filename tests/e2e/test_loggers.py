@@ -596,7 +596,7 @@ def last_call(folder: Path) -> str:
     return (folder / "web" / "data" / "0001.js").read_text(encoding="utf-8").splitlines()[-1]
 
 
-def test_the_page_tells_of_an_end_by_a_bug(photos, run_here, folder, at) -> None:
+def test_the_page_tells_of_an_end_by_a_bug(photos, run_here, folder, at, capsys) -> None:
     """Else it would look as if the run were alive."""
 
     def break_down() -> None:
@@ -606,6 +606,7 @@ def test_the_page_tells_of_an_end_by_a_bug(photos, run_here, folder, at) -> None
     words = f"--dataroot {photos} {TINY} --update_html_freq 1".split()
     with pytest.raises(RuntimeError, match="a bug"):
         run_here("train.py", *words)
+    assert "\nstopped by an error; no checkpoint was saved yet\n" in capsys.readouterr().out
     shown = page_pictures(folder)
     assert len(shown) == 8 * 3
     assert all(pixels(picture).shape == (32, 32, 3) for picture in shown)

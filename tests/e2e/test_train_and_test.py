@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -23,6 +24,7 @@ from PIL import Image
 
 import data
 import models
+from models.pix2pix_model import Pix2PixModel
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
 
@@ -445,14 +447,31 @@ def test_learning_happens(train):
     assert np.mean(l1[-5:]) < 0.4 * np.mean(l1[:3])
 
 
-def test_save_latest_minutes(train):
-    """After each step, where a minute is that short, and not only at the end."""
-    flags = "--save_latest_freq 999 --save_latest_minutes"
-    saved = [
-        len(re.findall(r"saved latest\b", train(f"{flags} {minutes} --overwrite").stdout))
-        for minutes in ("0", "1e-9")
-    ]
-    assert saved == [1, 2 * NUM_PAIRS + 1]
+def test_save_latest_minutes(train, monkeypatch):
+    """By a clock that a step takes a minute on: so long after the last save of whatever kind."""
+    minutes, step = itertools.count(), Pix2PixModel.optimize_parameters
+    monkeypatch.setattr(time, "monotonic", lambda now=[0.0]: now[0])
+    now = time.monotonic.__defaults__[0]
+
+    def minute_long(model: Pix2PixModel) -> None:
+        now[0] = 60.0 * (1 + next(minutes))
+        step(model)
+
+    monkeypatch.setattr(Pix2PixModel, "optimize_parameters", minute_long)
+
+    def saved(flags: str) -> list[int]:
+        said = train(f"{flags} --overwrite").stdout
+        return [int(n) for n in re.findall(r"saved latest\b.*\((\d+) images?\)", said)]
+
+    assert saved("--save_latest_freq 999") == [10]  # the end
+    assert saved("--save_latest_freq 999 --save_latest_minutes 1") == [*range(1, 11), 10]
+    assert saved("--save_latest_freq 3 --save_latest_minutes 2") == [2, 3, 5, 6, 8, 9, 10]
+    assert saved("--save_latest_freq 3 --save_latest_minutes 2.5") == [3, 6, 9, 10]
+
+
+def test_a_save_that_lasts_longer_than_save_latest_minutes_is_not_repeated(train):
+    said = train("--save_latest_freq 1 --save_latest_minutes 1e-9").stdout
+    assert len(re.findall(r"saved latest\b", said)) == 2 * NUM_PAIRS + 1  # each step, and the end
 
 
 def test_keep_checkpoints(train):
@@ -768,6 +787,17 @@ def test_a_line_that_began_at_an_epoch_goes_on_where_it_was(train):
     log = (folder / "loss_log.txt").read_text()
     assert [record["epoch"] for record in records] == [3, 4]
     assert re.findall(r"\(epoch: (\d+)", log) == ["3", "4"]  # none of them twice
+
+
+def test_what_torchrun_starts_again_goes_on_and_not_back_to_epoch_count(train, monkeypatch):
+    """By the very line that began the run, --overwrite included."""
+    line = "--overwrite --n_epochs 3 --epoch_count 3"
+    begun = train(line)
+    before = begun.weights()
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    again = train(line)
+    assert "run is finished: 4 epochs done" in again.stdout
+    assert_equal(again.weights(), before)
 
 
 # --- Dry runs -------------------------------------------------------------------------------------
