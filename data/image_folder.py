@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils import data
 
 from data.image_io import open_picture
-from util.errors import UserError
+from util.errors import UserError, first_few
 from util.files import folders_in
 from util.util import counted
 
@@ -44,8 +44,8 @@ def make_dataset(dir: str | Path, max_dataset_size: float = math.inf) -> list[st
         )
     if others:
         endings = sorted({Path(file).suffix or Path(file).name for file in others})
-        shown = ", ".join(endings[:8]) + (", ..." if len(endings) > 8 else "")
-        print(f"{folder}: left out {counted(len(others), 'file')} of other kinds ({shown})")
+        kinds = f"{counted(len(others), 'file')} of other kinds ({first_few(endings)})"
+        print(f"{folder}: left out {kinds}")
     return paths[: None if max_dataset_size == math.inf else int(max_dataset_size)]
 
 

@@ -195,9 +195,10 @@ def process(
     results: list[Any] = []
     failed = 0
     run = partial(attempt, function)
-    # Ctrl-C is for this process, which then stops the others.
-    ignore_ctrl_c = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-    pool = ProcessPoolExecutor(**ignore_ctrl_c) if parallel else None
+    pool = None
+    if parallel:  # Ctrl-C is for this process, which then stops the others.
+        ignore = (signal.SIGINT, signal.SIG_IGN)
+        pool = ProcessPoolExecutor(initializer=signal.signal, initargs=ignore)
     try:
         # Before the progress bar, whose thread would not survive a fork.
         outcomes = pool.map(run, jobs, chunksize=4) if pool else map(run, jobs)

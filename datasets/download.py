@@ -29,15 +29,13 @@ import tempfile
 import time
 import urllib.request
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options.parser import OptionParser
-from util.errors import UserError, did_you_mean
+from util.errors import UserError, did_you_mean, exit_status
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "https://efrosgans.eecs.berkeley.edu"
@@ -162,6 +160,9 @@ def main(argv: list[str]) -> None:
             move(new, target)
     except (OSError, UserError) as error:
         raise UserError(f"{source}: {error}; nothing was kept") from error
+    except KeyboardInterrupt:
+        print("\nstopped by Ctrl-C; nothing was kept", file=sys.stderr)
+        raise
     finally:
         for parent in made:  # those that are empty, so none where all went well
             with contextlib.suppress(OSError):
@@ -237,50 +238,54 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     progress, num_files = Progress("unpacked", None), 0
     try:
-        for name, content in contents(archive):
-            path = PureWindowsPath(name)  # which knows / and \, drives and roots, on every system
-            if path.anchor or ".." in path.parts:
-                raise UserError(f"refused, since {name!r} in it leads out of the folder")
-            file = folder.joinpath(*path.parts)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with content, open(file, "wb") as sink:
-                shutil.copyfileobj(content, sink, CHUNK_BYTES)
-            progress.add(file.stat().st_size)
+        for num_bytes in extract(archive, folder):
+            progress.add(num_bytes)
             num_files += 1
         progress.end()
-    # RuntimeError: encrypted, or packed in a way that Python does not know.
-    except (
-        *(OSError, EOFError, ValueError, RuntimeError),
-        *(zlib.error, tarfile.TarError, zipfile.BadZipFile),
-    ) as error:
+    except UserError:
+        raise
+    except Exception as error:  # both libraries raise many types on what is damaged or unusual
         raise UserError(f"cannot be unpacked ({error})") from error
     if not progress.done:
         raise UserError("has no files in it")
     print(f"{num_files} files, all checksums right")
 
 
-def contents(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """(name, content) of each file; once exhausted, every checksum has been verified."""
+def extract(archive: Path, folder: Path) -> Iterator[int]:
+    """The size of each file once it is there; once exhausted, every checksum has been verified."""
     with open(archive, "rb") as file:
         start = file.read(16)
     if start.startswith(b"PK"):
         with zipfile.ZipFile(archive) as packed:
             for info in packed.infolist():
-                if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise UserError(f"refused, since {info.filename!r} in it is a link or device")
+                info.filename = info.filename.replace("\\", "/")  # some programs on Windows use \
+                kind = stat.S_IFMT(info.external_attr >> 16)
+                check_member(info.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
                 if not info.is_dir():
-                    yield info.filename, packed.open(info)
+                    packed.extract(info, folder)
+                    yield info.file_size
     elif start.startswith(b"\x1f\x8b"):
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as packed:
+            # A second lock, which Python asks for from 3.12 on, and lacks before 3.10.12.
+            packed.extraction_filter = getattr(tarfile, "data_filter", None)
             for member in packed:
+                check_member(member.name, member.isfile() or member.isdir())
                 if member.isfile():
-                    yield member.name, packed.extractfile(member)
-                elif not member.isdir():
-                    raise UserError(f"refused, since {member.name!r} in it is a link or device")
+                    packed.extract(member, folder, set_attrs=False)
+                    yield member.size
             while stream.read(CHUNK_BYTES):  # gzip compares its checksum at the very end
                 pass
     else:
         raise UserError(f"is neither a zip nor a tar.gz archive: it starts with {start!r}")
+
+
+def check_member(name: str, is_plain: bool) -> None:
+    """Refuse links, devices and names that lead out, which zipfile would change in silence."""
+    path = PureWindowsPath(name)  # which knows / and \, drives and roots, on every system
+    if path.anchor or ".." in path.parts:
+        raise UserError(f"refused, since {name!r} in it leads out of the folder")
+    if not is_plain:
+        raise UserError(f"refused, since {name!r} in it is a link or device")
 
 
 def find_data_set(folder: Path, name: str, kind: str) -> Path:
@@ -374,16 +379,8 @@ def megabytes(num_bytes: float) -> str:
 
 def run(argv: list[str]) -> int:
     """The exit status of a command: 2 after a mistake or failure, which is shown in one line."""
-    try:
-        main(argv)
-    except UserError as error:
-        prog = f"download_{argv[0]}" if argv and argv[0] in COLLECTIONS else "download.py"
-        print(f"{prog}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped by Ctrl-C; nothing was kept", file=sys.stderr)
-        return 130
-    return 0
+    program = f"download_{argv[0]}" if argv and argv[0] in COLLECTIONS else "download.py"
+    return exit_status(f"{program}: error", lambda: main(argv))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data.image_io import open_picture
 from options.parser import OptionParser
 from util import runtime
-from util.errors import UserError
+from util.errors import UserError, first_few
 from util.files import folders_in
 
 SIZE = (256, 256)
@@ -81,15 +81,14 @@ def main(argv: list[str] | None = None) -> None:
     if unlabelled:
         raise UserError(
             f"{len(unlabelled)} of {len(jobs)} photographs have no label map in --gtFine_dir "
-            f"{opt.gtFine_dir}: {', '.join(unlabelled[:3])}{', ...' if unlabelled[3:] else ''}; "
+            f"{opt.gtFine_dir}: {first_few(unlabelled, 3)}; "
             "nothing was written; unpack gtFine_trainvaltest.zip there"
         )
 
     if unpictured:
         print(
             f"{len(unpictured)} label maps have no photograph in --leftImg8bit_dir "
-            f"{opt.leftImg8bit_dir} and are left out: {', '.join(unpictured[:3])}"
-            f"{', ...' if unpictured[3:] else ''}"
+            f"{opt.leftImg8bit_dir} and are left out: {first_few(unpictured, 3)}"
         )
     done, failed = process(prepare, jobs, parallel=not opt.no_multiprocessing)
     print(f"{len(done)} pairs in {opt.output_dir}; {failed} errors")

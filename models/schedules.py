@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -86,7 +87,7 @@ class EpochSchedule(LRScheduler):
         # The base class counts epochs from 0, and takes one step right away.
         super().__init__(optimizer, last_epoch=first_epoch - 2)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         return [full_rate * self.factor(self.last_epoch + 1) for full_rate in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:

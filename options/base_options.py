@@ -38,7 +38,7 @@ from options.restore import (
     take_saved,
     without_misfits,
 )
-from util import distributed
+from util import __version__, distributed
 from util.errors import UserError
 from util.files import write_whole, writing
 from util.registry import Registry, registry_of
@@ -52,8 +52,8 @@ class BaseOptions:
             those of the program.
 
     `parse()` returns the options as a namespace that nothing changes afterwards: what is printed
-    is what is used. Besides the flags it holds `isTrain`, and `size_multiple` and `size_minimum`:
-    the model's word on which sides of pictures it takes, in pixels.
+    is what is used. Besides the flags it holds `isTrain`, `program_version`, and `size_multiple`
+    and `size_minimum`: the model's word on which sides of pictures it takes, in pixels.
 
     Attributes, once parsed:
         given: names of the flags that stood on the line.
@@ -95,7 +95,7 @@ class BaseOptions:
         for action, plugin in replaced:
             check_replaced(opt, self.parser, action, plugin)
         typed = {flag: getattr(opt, flag) for flag in self.given}
-        opt.isTrain = self.is_train
+        opt.isTrain, opt.program_version = self.is_train, __version__
         if counts_layers(opt, self.given):
             print(f"--netD basic with --n_layers_D {opt.n_layers_D}: using --netD n_layers")
             opt.netD = "n_layers"

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
+from util import __version__
 from util.errors import MissingOption, UserError, did_you_mean
 
 ON, OFF = ("true", "on", "yes", "1"), ("false", "off", "no", "0")
@@ -33,6 +34,14 @@ class OptionParser(argparse.ArgumentParser):
         super().__init__(
             allow_abbrev=False, formatter_class=HelpFormatter, conflict_handler="resolve", **kwargs
         )
+        if self.add_help:
+            self.add_argument(
+                "--version",
+                action="version",
+                dest=argparse.SUPPRESS,  # it holds no value that could be saved
+                version=f"%(prog)s {__version__}",
+                help="show the program's version and exit",
+            )
 
     def begin_section(self, title: str) -> argparse._ArgumentGroup:
         """Group the flags that follow under a title in --help."""
@@ -53,8 +62,8 @@ class OptionParser(argparse.ArgumentParser):
         return add(*names, **kwargs)
 
     def dests(self) -> list[str]:
-        """The names of all options, without --help."""
-        return [a.dest for a in self._actions if a.dest != "help"]
+        """The names of all options, without --help and --version."""
+        return [a.dest for a in self._actions if a.dest not in ("help", argparse.SUPPRESS)]
 
     def actions(self, dests: Collection[str]) -> list[argparse.Action]:
         """What argparse knows of these options."""

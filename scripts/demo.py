@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import environment
-from util.errors import UserError
+from util.errors import exit_status
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "checkpoints" / "demo_portrait_retouch"
@@ -36,11 +36,10 @@ def main() -> int:
         shutil.rmtree(old, ignore_errors=True)
     start_s = time.monotonic()
     print("\n1/2 Training: the input is a retouched portrait, the target the original.", flush=True)
-    commands = [["train.py", *MODEL, *TRAINING], ["test.py", *MODEL, "--phase", "train"]]
-    if run(python, commands[0]):
+    if run(python, ["train.py", *MODEL, *TRAINING]):
         return 1
     print("\n2/2 Testing: what the network makes of the pictures it has learnt.", flush=True)
-    if run(python, commands[1]):
+    if run(python, ["test.py", *MODEL, "--phase", "train"]):
         return 1
 
     first, last = l1_of_training()
@@ -72,10 +71,4 @@ def l1_of_training() -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        print(f"scripts/demo.py: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(exit_status("scripts/demo.py", main))

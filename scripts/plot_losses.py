@@ -30,7 +30,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options.parser import OptionParser, whole
-from util.errors import UserError, did_you_mean, first_line, unknown_choice
+from util.errors import UserError, did_you_mean, exit_status, unknown_choice
 
 LOGS = ("metrics.jsonl", "loss_log.txt")  # the first that holds losses is read
 # (epoch: 1, iters: 100, time: 0.123, data: 0.002) , G_GAN: 0.956, G_L1: 12.345
@@ -256,8 +256,4 @@ def draw(runs: list[Curves], losses: list[str], out: Path, *, smooth: int, log: 
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (UserError, OSError) as error:
-        print(f"scripts/plot_losses.py: error: {first_line(error)}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(exit_status("scripts/plot_losses.py: error", main))

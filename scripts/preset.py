@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import environment
-from util.errors import UserError, did_you_mean
+from util.errors import UserError, did_you_mean, exit_status
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -120,8 +120,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        print(f"scripts/preset.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(exit_status("scripts/preset.py", lambda: main(sys.argv[1:])))

@@ -1,41 +1,45 @@
-"""Runs the linters and the whole test suite in the project's own environment.
+"""Runs the linters and the tests in the project's own environment.
 
-    python3 scripts/test.py [arguments for pytest, for instance: tests/unit -k schedule]
+    python3 scripts/test.py           linters, types, and the tests that are not marked slow
+    python3 scripts/test.py --slow    the tests that are marked slow
 
-Paths count from the project's folder. Ends with pytest's status, or with 1 if only a linter
-complained.
+Arguments for pytest may follow, for instance: tests/unit -k schedule. Paths count from the
+project's folder. Ends with pytest's status, or with 1 if only a linter complained.
 """
 
 import os
+import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import environment
-from util.errors import UserError
+from util.errors import exit_status
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def main(pytest_arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     start_s = time.monotonic()
     python = environment.ensure(ROOT, ["requirements-test.txt"])
     summary = [f"environment  ok          {time.monotonic() - start_s:6.1f} s"]
 
-    chooses_workers = any(word.startswith(("-n", "--numprocesses")) for word in pytest_arguments)
-    workers = [] if chooses_workers else ["-n", "2"]
-    stages = {
+    slow = "--slow" in arguments
+    linters = {
         "ruff check": ["ruff", "check"],
         "ruff format": ["ruff", "format", "--check"],
         "mypy": ["mypy"],
-        "pytest": ["pytest", *workers, *pytest_arguments],
     }
+    # Of a flag that is given twice, pytest takes the last.
+    chosen = ["-n", "2", "-m", "slow" if slow else "not slow"]
+    chosen += [word for word in arguments if word != "--slow"]
+    stages = {**({} if slow else linters), "pytest": ["pytest", *chosen]}
     # One thread each: the workers of pytest already fill the cores.
     one_thread = {"OMP_NUM_THREADS": "1", **os.environ}
     statuses = []
     for name, command in stages.items():
-        print(f"\n== {' '.join(command)}", flush=True)
+        print(f"\n== {shlex.join(command)}", flush=True)
         start_s = time.monotonic()
         status = subprocess.run([python, "-m", *command], cwd=ROOT, env=one_thread).returncode
         verdict = f"FAILED ({status})" if status else "ok"
@@ -47,10 +51,4 @@ def main(pytest_arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        print(f"scripts/test.py: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(exit_status("scripts/test.py", lambda: main(sys.argv[1:])))

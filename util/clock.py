@@ -156,7 +156,7 @@ class RunningMean:
         self.total, self.num_images = state["total"], state["num_images"]
 
     def redistribute(self, processes: list[dict]) -> None:
-        """From another number of processes: the main one takes the sums of all."""
-        states = processes if distributed.is_main() else []
-        self.total = sum(state["total"] for state in states)
-        self.num_images = sum(state["num_images"] for state in states)
+        """From another number of processes: the mean of all, so that images count as they did."""
+        count = len(processes)
+        self.total = sum(state["total"] for state in processes) / count
+        self.num_images = sum(state["num_images"] for state in processes) // count

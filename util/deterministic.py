@@ -32,7 +32,7 @@ class ReflectionPad(torch.autograd.Function):
         return F.pad(x, padding, mode="reflect")
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         left, right, top, bottom = ctx.padding
         height, width = ctx.size
         # Like a part of the gradient, to be in channels_last where that is.

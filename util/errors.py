@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 
 
 class UserError(Exception):
@@ -35,6 +36,26 @@ def unknown_choice(flag: str, received: str, allowed: Iterable[str]) -> UserErro
     )
 
 
+def first_few(names: Sequence[str], most: int = 8) -> str:
+    """'a, b, ...': names for a message, of which there may be thousands."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def exit_status(program: str, main: Callable[[], int | None]) -> int:
+    """Run a script that needs no PyTorch and return its exit status; see `runtime.run` for others.
+
+    A UserError, or an OSError such as a full disk, ends in one line on stderr, which begins with
+    `program`, and status 2; Ctrl-C in status 130.
+    """
+    try:
+        return main() or 0
+    except (UserError, OSError) as error:
+        print(f"{program}: {first_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130

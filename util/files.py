@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from util.errors import UserError
+from util.errors import UserError, first_few
 
 
 @contextlib.contextmanager
@@ -43,5 +43,4 @@ def folders_in(folder: Path) -> str:
     """The folders in a folder, or in its nearest parent that exists, to end an error message."""
     there = next(f for f in (folder, *folder.absolute().parents) if f.is_dir())
     names = sorted(p.name for p in there.iterdir() if p.is_dir() and not p.name.startswith("."))
-    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return f"; {there} has {f'the folders {shown}' if names else 'no folders'}"
+    return f"; {there} has {f'the folders {first_few(names)}' if names else 'no folders'}"

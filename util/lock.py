@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from pathlib import Path
 
 from util import distributed
@@ -57,13 +58,13 @@ class RunLock:
             self.file.close()
 
 
-if os.name == "nt":
+if sys.platform == "win32":  # as type checkers know it
     import msvcrt
 
     def lock_exclusively(handle: int) -> None:
         """Lock a byte far behind the text, so that others can read who holds it."""
         os.lseek(handle, 1 << 20, os.SEEK_SET)
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
 
 else:
     import fcntl

@@ -17,6 +17,7 @@ def normalize_each_alone(net: nn.Module) -> None:
     """
     for norm in net.modules():
         if isinstance(norm, _BatchNorm):
+            # The class keeps its method; only this norm gets another.
             norm.forward = partial(  # type: ignore[method-assign]
                 F.instance_norm, weight=norm.weight, bias=norm.bias, eps=norm.eps
             )

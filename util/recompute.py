@@ -24,6 +24,7 @@ def recompute(net: nn.Module) -> None:
     """
     for module in net.modules():
         if isinstance(module, nn.Sequential):
+            # The class keeps its method; only this module gets another.
             module.forward = partial(run, units_of(module))  # type: ignore[method-assign]
 
 

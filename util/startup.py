@@ -10,16 +10,23 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from util import __version__
+
 paused_gc = False  # whether `begin_imports` keeps the garbage collector off
 
 
 def begin_imports() -> None:
     """Until `end_imports`, let Ctrl-C end the process, and do not look for garbage.
 
+    A line that only asks for --version is answered at once, without waiting for PyTorch.
+
     An import would show Ctrl-C as a traceback, or lose it. What imports make is no garbage, and to
     look it through again and again takes a sixth of their time.
     """
     global paused_gc
+    if sys.argv[1:] == ["--version"]:  # in a longer line it may be a model's own flag
+        print(f"{os.path.basename(sys.argv[0])} {__version__}")
+        sys.exit()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
         signal.signal(signal.SIGINT, end_on_ctrl_c)
     if gc.isenabled():

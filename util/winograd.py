@@ -35,6 +35,7 @@ def use_winograd(net: nn.Module) -> None:
     """Let the convolutions of a network on a processor compute so where that is faster."""
     for layer in net.modules():
         if type(layer) is nn.Conv2d and is_served(layer):
+            # The class keeps its method; only this layer gets another.
             layer.forward = partial(convolve, layer)  # type: ignore[method-assign]
 
 

@@ -25,6 +25,9 @@ class GANLoss(nn.Module):
             vanilla; wgangp has no labels.
     """
 
+    real_label: torch.Tensor
+    fake_label: torch.Tensor
+
     def __init__(
         self, gan_mode: str, target_real_label: float = 1.0, target_fake_label: float = 0.0
     ):

@@ -44,6 +44,9 @@ class PerceptualLoss(nn.Module):
     Errors: UserError where the weights cannot be had or do not fit.
     """
 
+    mean: torch.Tensor  # (3, 1, 1), of the pictures that the VGG was trained with, as std
+    std: torch.Tensor
+
     def __init__(
         self,
         vgg: str = "vgg16",

@@ -180,10 +180,13 @@ class UnetGenerator(nn.Module):
         super().__init__()
         widths = [ngf * min(2**level, 8) for level in range(num_downs)]
         # From the bottleneck outwards: each level wraps the one below it.
-        block = UnetSkipConnectionBlock(*widths[-2:], innermost=True, norm_layer=norm_layer)
+        block = UnetSkipConnectionBlock(
+            widths[-2], widths[-1], innermost=True, norm_layer=norm_layer
+        )
         for level in range(num_downs - 2, 0, -1):
             block = UnetSkipConnectionBlock(
-                *widths[level - 1 : level + 1],
+                widths[level - 1],
+                widths[level],
                 submodule=block,
                 norm_layer=norm_layer,
                 use_dropout=use_dropout and level >= 4,

@@ -20,6 +20,12 @@ NormLayer = Callable[[int], nn.Module]
 class SyncBatchNorm(nn.SyncBatchNorm):
     """nn.SyncBatchNorm, which PyTorch has for GPUs, also between processes on CPUs."""
 
+    # PyTorch allows None in each; ours, made by `get_norm_layer`, has them all.
+    momentum: float
+    num_batches_tracked: torch.Tensor
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (N, C, H, W)
         if not (self.training and x.device.type == "cpu" and dist.is_initialized()):
             return super().forward(x)
@@ -108,12 +114,13 @@ def without_default_weights() -> Iterator[None]:
 
     For networks that are given to `init_net`, which draws all of them.
     """
-    reset = nn.modules.conv._ConvNd.reset_parameters
-    nn.modules.conv._ConvNd.reset_parameters = lambda self: None  # type: ignore[method-assign]
+    convolution: Any = nn.modules.conv._ConvNd  # as Any, it lets a method be replaced
+    reset = convolution.reset_parameters
+    convolution.reset_parameters = lambda self: None
     try:
         yield
     finally:
-        nn.modules.conv._ConvNd.reset_parameters = reset  # type: ignore[method-assign]
+        convolution.reset_parameters = reset
 
 
 def init_net(

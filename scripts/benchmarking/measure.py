@@ -60,7 +60,9 @@ def seconds_until(command: list[str], marks: list[str]) -> list[float]:
         text=True,
         errors="replace",
     )
-    times, line = [], ""
+    assert process.stdout is not None  # since it is a pipe
+    times: list[float] = []
+    line = ""
     with process:
         for line in process.stdout:
             if marks[len(times)] in line:
@@ -95,6 +97,8 @@ def peak_memory(device: torch.device) -> float:
     if status.exists():  # on Linux ru_maxrss begins with what the parent has used
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) * 1024 / GIB
+    if sys.platform == "win32":  # where scripts/benchmark.py leaves the row out
+        raise NotImplementedError
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024

@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
@@ -275,7 +276,7 @@ def logging(setting: Setting) -> list[Row]:
         return 100 * (losses_s / opt.print_freq + images_s / opt.update_html_freq) / step_s
 
     for variant in VARIANTS:
-        seconds(lambda v=variant: take_step(built[v].model, batch), setting.device, WARM_UP)
+        seconds(partial(take_step, built[variant].model, batch), setting.device, WARM_UP)
         share(variant)
     samples = in_turns(share, setting.steps)
     for log in logs.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 
@@ -25,6 +25,8 @@ FLAGS = {
     "best": "--precision auto",
 }
 CACHE = {"plain": "none", "default": "auto", "best": "ram"}
+P = ParamSpec("P")
+T = TypeVar("T")
 TINY = "--netG resnet_6blocks --ngf 4 --ndf 4"
 
 

@@ -180,6 +180,21 @@ def test_visuals_are_what_their_names_say(build):
         torch.testing.assert_close(visual, expected[name], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("direction, first, second", [("AtoB", "A", "B"), ("BtoA", "B", "A")])
+def test_results_are_named_after_the_picture_they_start_from(direction, first, second, build):
+    model = build("--direction", direction)
+    sample = {**batch(), "A_paths": ["A"], "B_paths": ["B"]}
+    model.set_input(sample)
+    assert torch.equal(model.real_A, sample[first]) and torch.equal(model.real_B, sample[second])
+    assert model.get_image_paths() == [first]
+    paths = model.get_visual_paths()
+    assert list(paths) == model.visual_names
+    of_first = {name for name, sources in paths.items() if sources == [first]}
+    assert of_first == {"real_A", "fake_B", "rec_A", "idt_B"}
+    of_second = {name for name, sources in paths.items() if sources == [second]}
+    assert of_second == {"real_B", "fake_A", "rec_B", "idt_A"}
+
+
 @pytest.mark.parametrize("side", ["A", "B"])
 def test_discriminators_see_the_pool(side, build):
     """A D loss tells which picture was judged: the newest, or one that an earlier step made."""

@@ -226,10 +226,12 @@ def test_the_other_direction(name, build):
         with pytest.raises(UserError, match="--direction"):
             build(name, "--direction", "BtoA")
         return
-    model, batch = build(name, "--direction", "BtoA")
-    train(model, batch, steps=1)
-    assert model.get_image_paths() == batch["B_paths"]
-    assert torch.equal(model.get_current_visuals()[model.visual_names[0]], batch["B"])
+    for direction, source in (("BtoA", "B"), ("AtoB", "A")):
+        model, batch = build(name, "--direction", direction)
+        batch |= {"A_paths": ["a0", "a1"], "B_paths": ["b0", "b1"]}  # one file has both halves
+        train(model, batch, steps=1)
+        assert model.get_image_paths() == batch[f"{source}_paths"]
+        assert torch.equal(model.get_current_visuals()[model.visual_names[0]], batch[source])
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
@@ -334,6 +336,23 @@ def test_steps_of_pix2pix_by_hand(gan_mode, build):
     for ours, by_hand in ((model.netG, netG), (model.netD, netD)):
         for key, value in by_hand.state_dict().items():
             torch.testing.assert_close(ours.state_dict()[key], value, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_discriminators_are_frozen_while_generators_learn(name, build):
+    """Else each step would compute gradients of theirs that nobody uses."""
+    model, batch = build(name)
+    seen = set()
+    for label, net in model.networks().items():
+        if label.startswith("D"):
+            net.register_forward_pre_hook(
+                lambda net, inputs: seen.add(
+                    (inputs[0].requires_grad, next(net.parameters()).requires_grad)
+                )
+            )
+    train(model, batch)
+    judged = any(label.startswith("D") for label in model.networks())
+    assert seen == ({(True, False), (False, True)} if judged else set())
 
 
 @pytest.mark.parametrize("name", MODELS)

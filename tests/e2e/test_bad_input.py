@@ -361,7 +361,9 @@ def test_bad_pictures_are_skipped_and_counted(world, run_here):
 
 def test_nothing_but_bad_pictures(refused, world):
     only(world, "p.png", b"")
-    assert "no picture is left" in refused("train.py", f"{TRAIN} --skip_bad_images")
+    line = refused("train.py", f"{TRAIN} --skip_bad_images")
+    assert "no picture is left" in line
+    assert "--skip_bad_images" not in line  # which is no advice here
 
 
 def test_all_bad_pictures_of_a_batch_are_named(refused, world):
@@ -369,6 +371,23 @@ def test_all_bad_pictures_of_a_batch_are_named(refused, world):
     (world / "photos/train/bad1.png").write_bytes(b"no picture")
     line = refused("train.py", f"{TRAIN} --batch_size 2")
     assert all(words in line for words in ("bad0.png", "bad1.png", "--skip_bad_images"))
+
+
+def test_a_bad_first_picture_costs_an_earlier_run_nothing(refused, world):
+    """--overwrite deletes once a batch is there; and of no picture there is no checkpoint."""
+
+    def earlier() -> dict[str, bytes]:
+        files = [f for f in (world / "checkpoints" / "run").rglob("*") if f.is_file()]
+        return {str(f): f.read_bytes() for f in files if f.name != ".lock"}
+
+    before = earlier()
+    assert any(name.endswith("latest_net_G.pth") for name in before)
+    only(world, "p.png", b"no picture")
+    line = refused("train.py", f"{TRAIN.replace('new', 'run')} --overwrite")
+    assert "p.png" in line
+    assert earlier() == before
+    refused("train.py", TRAIN)
+    assert not list((world / "checkpoints" / "new").glob("*.pth"))
 
 
 def test_a_picture_that_goes_bad_in_mid_run_loses_nothing(refused, world, run_here):

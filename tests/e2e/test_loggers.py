@@ -341,6 +341,31 @@ def test_tensorboard_pictures(runs, events) -> None:
         np.testing.assert_array_equal(shown, pixels(runs.pages[1][-3 + VISUALS.index(name)]))
 
 
+def test_the_page_forgets_what_a_resumed_run_trains_again(train, folder) -> None:
+    """Read as page.js reads it: pictures by epoch, losses in a row, and both up to the clock."""
+    flags = "--n_epochs 2 --n_epochs_decay 0 --print_freq 2 --update_html_freq 1"
+    train(f"{flags} --save_latest_freq 4 --save_by_iter")
+    train(f"{flags} --continue_train --load_iter 8")
+    pictures: dict[int, int] = {}
+    losses: list[int] = []
+    shown = []  # of each process, where it began
+    for line in (folder / "web" / "data" / "0001.js").read_text(encoding="utf-8").splitlines():
+        function, arguments = re.fullmatch(r"page\.(\w+)\((.*)\);", line).groups()
+        values = json.loads(f"[{arguments}]")
+        if function == "pictures":
+            pictures[values[1]] = values[2]
+        elif function == "loss":
+            losses.append(values[2])
+        elif function == "rewind":
+            (images,) = values
+            pictures = {epoch: at for epoch, at in pictures.items() if at <= images}
+            losses = [at for at in losses if at <= images]
+            shown.append((images, pictures.copy(), losses.copy()))
+    assert shown == [(0, {}, []), (8, {1: 6}, [2, 4, 6, 8])]
+    assert pictures == {1: 6, 2: 12}
+    assert losses == [2, 4, 6, 8, 10, 12]
+
+
 # --- What is not asked for ------------------------------------------------------------------------
 
 
@@ -571,7 +596,7 @@ def last_call(folder: Path) -> str:
     return (folder / "web" / "data" / "0001.js").read_text(encoding="utf-8").splitlines()[-1]
 
 
-def test_the_page_tells_of_an_end_by_a_bug(photos, run_here, folder, at) -> None:
+def test_the_page_tells_of_an_end_by_a_bug(photos, run_here, folder, at, capsys) -> None:
     """Else it would look as if the run were alive."""
 
     def break_down() -> None:
@@ -581,6 +606,7 @@ def test_the_page_tells_of_an_end_by_a_bug(photos, run_here, folder, at) -> None
     words = f"--dataroot {photos} {TINY} --update_html_freq 1".split()
     with pytest.raises(RuntimeError, match="a bug"):
         run_here("train.py", *words)
+    assert "\nstopped by an error; no checkpoint was saved yet\n" in capsys.readouterr().out
     shown = page_pictures(folder)
     assert len(shown) == 8 * 3
     assert all(pixels(picture).shape == (32, 32, 3) for picture in shown)

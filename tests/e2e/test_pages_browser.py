@@ -352,6 +352,16 @@ def test_run_of_1000_epochs_shows_few_rows_at_once(page, tmp_path: Path) -> None
     assert len(headings(page)) < 100
 
 
+def test_the_command_that_resumes_is_copied_or_selected_to_be(page, tmp_path: Path) -> None:
+    training_page(tmp_path).end("Stopped")
+    open_page(page, tmp_path)
+    page.find_element("css selector", "summary").click()
+    button = page.find_element("id", "copy")
+    button.click()
+    selected = "return getSelection().toString()"
+    until(lambda: button.text == "Copied" or page.execute_script(selected) == "python train.py")
+
+
 def test_results_are_found_and_sorted(page, tmp_path: Path) -> None:
     results = ResultsPage(tmp_path, title="test, epoch latest", **FACTS)
     figures = {"2": 0.3, "10": 0.1, ODD_NAME: 0.2, "none": None}

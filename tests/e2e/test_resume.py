@@ -191,6 +191,42 @@ def test_save_by_iter_goes_on_from_any_of_its_checkpoints(tmp_path, dataroots, s
 
 
 @posix_only
+def test_the_last_whole_checkpoint_may_be_one_by_iteration(tmp_path, dataroots, straight, trainer):
+    """At 7 images latest, iter_6 and iter_4 are there, and 1 of 5 images."""
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --n_epochs 1 --n_epochs_decay 1"
+    flags += " --num_threads 0 --save_by_iter --ema 0.9"
+    trainer.run(tmp_path, flags, "epoch: 2, iters: 2", signal.SIGKILL, ends=-signal.SIGKILL)
+    torn = tmp_path / "checkpoints" / "run" / "latest_net_G.pth"
+    torn.unlink()  # of which iter_6 may be another name
+    torn.write_bytes(b"torn")
+    trainer.run(tmp_path, AGAIN)
+    assert "latest do not belong together; resumed from checkpoint iter_6" in told(tmp_path)
+    assert_same(tmp_path, straight(flags))
+
+
+@posix_only
+def test_a_run_that_began_with_other_weights_goes_on_with_its_own(
+    tmp_path, dataroots, straight, trainer
+):
+    """One line begins the run and resumes it; then the first weights need not be there any more."""
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --n_epochs 1 --n_epochs_decay 2"
+    flags += " --num_threads 0"
+    first = tmp_path / "first"
+    shutil.copytree(straight(f"{flags} --seed 5") / "checkpoints" / "run", first)
+    flags += f" --load_pretrain {first} --epoch_count 2 --continue_train auto"
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    trainer.run(whole, flags)
+    trainer.run(cut, flags, "epoch: 2, iters: 4", signal.SIGKILL, ends=-signal.SIGKILL)
+    trainer.run(cut, flags, "epoch: 3, iters: 3", signal.SIGTERM, ends=143)
+    assert clock(cut) == {"epoch": 3, "epoch_images": 3, "total_images": 13}
+    shutil.rmtree(first)
+    trainer.run(cut, flags)
+    assert_same(cut, whole)
+
+
+@posix_only
 def test_pictures_that_are_skipped_stay_skipped(tmp_path, dataroots, straight, trainer):
     """Another stands in for them, the same one whether or not the run was cut."""
     photos = tmp_path / "photos"
@@ -238,6 +274,37 @@ def test_flags_on_the_line_win_and_each_change_is_printed(started, tmp_path):
     assert "lambda_L1 100.0 -> 50.0" in text
     assert "batch_size" not in [line.split(" ")[0] for line in text.splitlines() if "->" in line]
     assert [line["lr"] for line in metrics(tmp_path)[::5]] == [0.0002, 0.001, 0.001 / 2]
+
+
+def test_adam_takes_the_beta1_that_is_typed_and_keeps_it(started, tmp_path):
+    def betas() -> list[tuple[float, float]]:
+        state = torch.load(tmp_path / "checkpoints/run/latest_state.pth", weights_only=True)
+        return [tuple(o["param_groups"][0]["betas"]) for o in state["model"]["optimizers"]]
+
+    assert betas() == [(0.5, 0.999)] * 2
+    assert "beta1 0.5 -> 0.9" in started("--n_epochs 2 --beta1 0.9")
+    assert betas() == [(0.9, 0.999)] * 2
+    started("--n_epochs 3")
+    assert betas() == [(0.9, 0.999)] * 2
+
+
+def test_an_accumulation_goes_on_with_another_number_of_batches(started, tmp_path):
+    """Of gradients so far, unless they would be enough for the new number already."""
+
+    def updates() -> set[int]:
+        state = torch.load(tmp_path / "checkpoints/run/latest_state.pth", weights_only=True)
+        optimizers = state["model"]["optimizers"]
+        return {int(m["step"]) for o in optimizers for m in o["state"].values()}
+
+    assert updates() == {5}
+    started("--n_epochs 2 --grad_accum 4")  # of 5 steps
+    assert updates() == {6}
+    started("--n_epochs 3 --grad_accum 3")  # one is left, and two make three
+    assert updates() == {8}  # 2 + 3 of the 5, none is left
+    started("--n_epochs 4 --grad_accum 9")
+    assert updates() == {8}
+    started("--n_epochs 5 --grad_accum 2")  # the five from before are more than two
+    assert updates() == {10}
 
 
 def test_epoch_count_overrides_the_epoch_and_places_the_schedule(started, tmp_path):

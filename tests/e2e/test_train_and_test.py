@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -22,6 +24,7 @@ from PIL import Image
 
 import data
 import models
+from models.pix2pix_model import Pix2PixModel
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
 
@@ -53,6 +56,17 @@ class Done:
     def loss_lines(self) -> list[re.Match]:
         lines = (self.run / "loss_log.txt").read_text().splitlines()
         return [m for line in lines if (m := LINE.fullmatch(line))]
+
+
+PAGE_OF_PIX2PIX = {
+    "captions": {"real_A": "input", "fake_B": "generated", "real_B": "target"},
+    "compare": [["real_A", "fake_B"], ["fake_B", "real_B"]],
+}
+
+
+def settings(page: str) -> dict:
+    """What a page is told about its pictures."""
+    return json.loads(re.search(r'<script id="settings"[^>]*>(.*?)</script>', page)[1])
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +204,10 @@ def test_training_page(trained):
         assert Image.open(file).size == (32, 32)
     told = (trained.run / "web" / "data" / "0001.js").read_text()
     assert sorted(set(re.findall(r"epoch\d+_\w+\.png", told))) == sorted(names)  # no broken links
-    assert "lambda_L1" in (trained.run / "web" / "index.html").read_text()  # the options
+    page = (trained.run / "web" / "index.html").read_text()
+    assert "lambda_L1" in page  # the options
+    assert "<h1>run</h1>" in page and re.search("python .*--name run --continue_train<", page)
+    assert settings(page) == {**PAGE_OF_PIX2PIX, "epochs": 2}
 
 
 def test_pictures_on_the_page_belong_together(trained):
@@ -344,7 +361,7 @@ def test_update_html_freq(train):
         told = (done.run / "web" / "data" / "0001.js").read_text()
         return [int(n) for n in re.findall(r"page\.pictures\(\d+,\d+,(\d+),", told)]
 
-    assert times(train()) == [5, 10]
+    assert times(train("--n_epochs 2")) == [5, 15]
     assert times(train("--update_html_freq 4 --overwrite")) == [4, 5, 8, 10]
 
 
@@ -430,14 +447,31 @@ def test_learning_happens(train):
     assert np.mean(l1[-5:]) < 0.4 * np.mean(l1[:3])
 
 
-def test_save_latest_minutes(train):
-    """After each step, where a minute is that short, and not only at the end."""
-    flags = "--save_latest_freq 999 --save_latest_minutes"
-    saved = [
-        len(re.findall(r"saved latest\b", train(f"{flags} {minutes} --overwrite").stdout))
-        for minutes in ("0", "1e-9")
-    ]
-    assert saved == [1, 2 * NUM_PAIRS + 1]
+def test_save_latest_minutes(train, monkeypatch):
+    """By a clock that a step takes a minute on: so long after the last save of whatever kind."""
+    minutes, step = itertools.count(), Pix2PixModel.optimize_parameters
+    monkeypatch.setattr(time, "monotonic", lambda now=[0.0]: now[0])
+    now = time.monotonic.__defaults__[0]
+
+    def minute_long(model: Pix2PixModel) -> None:
+        now[0] = 60.0 * (1 + next(minutes))
+        step(model)
+
+    monkeypatch.setattr(Pix2PixModel, "optimize_parameters", minute_long)
+
+    def saved(flags: str) -> list[int]:
+        said = train(f"{flags} --overwrite").stdout
+        return [int(n) for n in re.findall(r"saved latest\b.*\((\d+) images?\)", said)]
+
+    assert saved("--save_latest_freq 999") == [10]  # the end
+    assert saved("--save_latest_freq 999 --save_latest_minutes 1") == [*range(1, 11), 10]
+    assert saved("--save_latest_freq 3 --save_latest_minutes 2") == [2, 3, 5, 6, 8, 9, 10]
+    assert saved("--save_latest_freq 3 --save_latest_minutes 2.5") == [3, 6, 9, 10]
+
+
+def test_a_save_that_lasts_longer_than_save_latest_minutes_is_not_repeated(train):
+    said = train("--save_latest_freq 1 --save_latest_minutes 1e-9").stdout
+    assert len(re.findall(r"saved latest\b", said)) == 2 * NUM_PAIRS + 1  # each step, and the end
 
 
 def test_keep_checkpoints(train):
@@ -563,9 +597,12 @@ def test_flags_of_the_templates(train, pictures):
 
 
 HERE = "e2e/test_train_and_test.py::"
-# Where else flags are told to do something: FILE::TEST below tests/, by program.
+# Where else flags are told to do something, by program: FILE::TEST below tests/, whose own line
+# has the flag, or FILE::TEST(FIXTURE), where a fixture of the test has it.
 TRAINING_ELSEWHERE = {
-    "--dataroot --name --model": HERE + "test_options_for_programs",
+    "--version": "unit/test_version.py::test_it_is_told_among_other_flags",
+    "--dataroot --name": HERE + "test_names_that_are_hard_to_show",
+    "--model": HERE + "test_flags_of_the_templates",
     "--device --gpu_ids": HERE + "test_mistakes_in_training",
     "--grad_checkpoint": HERE + "test_grad_checkpoint_keeps_less_for_the_backward_pass",
     "--ema": HERE + "test_averages_are_saved_and_taken_in_testing_unless_refused",
@@ -604,18 +641,20 @@ TRAINING_ELSEWHERE = {
     "--use_perceptual": "unit/test_perceptual.py"
     "::test_without_the_perceptual_loss_it_is_pix2pix_bit_for_bit",
     "--vgg": "unit/test_perceptual.py::test_vgg19_and_grey_pictures",
-    "--display_freq --use_wandb": "e2e/test_loggers.py::test_wandb_pictures",
-    "--wandb_project_name": "e2e/test_loggers.py::test_wandb_is_one_run_with_its_options",
-    "--use_tensorboard": "e2e/test_loggers.py::test_tensorboard_curves_go_on_after_a_resume",
+    "--display_freq --use_wandb": "e2e/test_loggers.py::test_wandb_pictures(runs)",
+    "--wandb_project_name": "e2e/test_loggers.py::test_wandb_is_one_run_with_its_options(runs)",
+    "--use_tensorboard": "e2e/test_loggers.py::test_tensorboard_curves_go_on_after_a_resume(runs)",
     "--use_visdom --display_port --display_env": "e2e/test_loggers.py"
-    "::test_visdom_curves_go_on_after_a_resume",
-    "--display_ncols": "e2e/test_loggers.py::test_visdom_pictures",
+    "::test_visdom_curves_go_on_after_a_resume(runs)",
+    "--display_ncols": "e2e/test_loggers.py::test_visdom_pictures(runs)",
     "--display_id": "e2e/test_loggers.py::test_display_id_0_switches_visdom_off",
     "--display_server": "e2e/test_loggers.py::test_a_server_on_another_machine_is_not_started",
 }
 TESTING_ELSEWHERE = {
-    "--dataroot --model --netG --norm --ngf --input_nc --output_nc --no_dropout": "unit/"
-    "test_restore.py::test_a_contradiction_names_both_values",
+    "--version": "unit/test_version.py::test_it_is_told_among_other_flags",
+    "--dataroot": HERE + "test_model_test_runs_a_single_picture",
+    "--model --netG --norm --ngf --input_nc --output_nc --no_dropout": "unit/test_restore.py"
+    "::test_a_contradiction_names_both_values",
     "--name --results_dir --device --gpu_ids --dataset_mode": HERE + "test_mistakes_in_testing",
     "--num_threads": HERE + "test_num_threads_load_in_processes_of_their_own",
     "--checkpoints_dir": HERE + "test_model_test_runs_a_single_picture",
@@ -637,6 +676,20 @@ TESTING_ELSEWHERE = {
 }
 
 
+def texts_in(test: str) -> str:
+    """All texts of a test and of the fixture named after it, but what they say of themselves."""
+    file, name, fixture = re.fullmatch(r"(.+)::(test_\w+)(?:\((\w+)\))?", test).groups()
+    tree = ast.parse((Path(__file__).parents[1] / file).read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert not fixture or fixture in [argument.arg for argument in functions[name].args.args]
+    found = []
+    for function in (functions[name], *([functions[fixture]] if fixture else [])):
+        said = ast.get_docstring(function, clean=False)
+        constants = (node.value for node in ast.walk(function) if isinstance(node, ast.Constant))
+        found += [value for value in constants if isinstance(value, str) and value != said]
+    return "\n".join(found)
+
+
 @pytest.mark.parametrize("program", ["train.py", "test.py"])
 def test_every_flag_is_told_to_do_something(program, run_here, monkeypatch):
     """By a row that changes weights or results, or by a test elsewhere that has it on its line.
@@ -656,12 +709,9 @@ def test_every_flag_is_told_to_do_something(program, run_here, monkeypatch):
     rows += [] if training else [f for f, change in TEST_FLAGS.items() if change != "nothing"]
     told = {word for row in rows for word in row.split() if word.startswith("--")}
     for group, test in (TRAINING_ELSEWHERE if training else TESTING_ELSEWHERE).items():
-        file, name = test.split("::")
-        source = (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
-        source = re.sub(r"(?ms)^\w+_ELSEWHERE = .*?^}", "", source)  # these tables prove nothing
-        assert re.search(rf"^def {name}\(", source, re.MULTILINE), test
+        texts = texts_in(test)
         for flag in group.split():
-            assert re.search(rf"{flag}\b", source), (flag, test)
+            assert re.search(rf"{flag}(?!\w)", texts), (flag, test)
         told |= set(group.split())
     assert flags - told == set()
     assert told - flags == set()
@@ -726,6 +776,30 @@ def test_continue_train_from_another_label(flags, label, train):
             torch.testing.assert_close(value, before[key], rtol=0, atol=1e-8)
 
 
+def test_a_line_that_began_at_an_epoch_goes_on_where_it_was(train):
+    """With --load_pretrain, --epoch_count says where the run begins, not where it goes on."""
+    train("--n_epochs_decay 0")
+    line = "--name new --load_pretrain checkpoints/run --epoch_count 3 --continue_train auto"
+    line += " --print_freq 5 --n_epochs_decay 0"
+    for n_epochs in (3, 4):
+        folder = train(f"{line} --n_epochs {n_epochs}").folder / "checkpoints" / "new"
+    records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    log = (folder / "loss_log.txt").read_text()
+    assert [record["epoch"] for record in records] == [3, 4]
+    assert re.findall(r"\(epoch: (\d+)", log) == ["3", "4"]  # none of them twice
+
+
+def test_what_torchrun_starts_again_goes_on_and_not_back_to_epoch_count(train, monkeypatch):
+    """By the very line that began the run, --overwrite included."""
+    line = "--overwrite --n_epochs 3 --epoch_count 3"
+    begun = train(line)
+    before = begun.weights()
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    again = train(line)
+    assert "run is finished: 4 epochs done" in again.stdout
+    assert_equal(again.weights(), before)
+
+
 # --- Dry runs -------------------------------------------------------------------------------------
 
 
@@ -780,6 +854,13 @@ def test_results_page_names_every_picture(tested):
     }
 
 
+def test_results_page_says_what_it_shows(tested):
+    page = (tested[0] / "index.html").read_text()
+    assert settings(page) == PAGE_OF_PIX2PIX
+    assert "<h1>run: val, checkpoint latest</h1>" in page
+    assert "ngf: 2\t[default: 64]" in page
+
+
 def test_phase_without_test_pictures_falls_back_to_val(tested):
     _, stdout = tested
     said = stdout.split("----------------- Options")[0]
@@ -796,14 +877,16 @@ def test_options_of_the_test_are_kept(tested, trained):
 def test_metrics_are_told(tested):
     _, stdout = tested
     folder = tested[0] / "images"
-    l1 = [
-        np.abs(
-            np.asarray(Image.open(folder / f"v{i}_fake_B.png")).astype(float)
-            - np.asarray(Image.open(folder / f"v{i}_real_B.png"))
-        ).mean()
-        for i in (0, 1)
-    ]
-    assert float(re.search(r"L1: (\S+)", stdout)[1]) == pytest.approx(np.mean(l1), rel=1e-3)
+    l1, psnr = [], []
+    for i in (0, 1):
+        fake, real = (np.asarray(Image.open(folder / f"v{i}_{n}_B.png")) for n in ("fake", "real"))
+        difference = fake.astype(float) - real
+        l1.append(np.abs(difference).mean())
+        psnr.append(20 * np.log10(255 / np.sqrt((difference**2).mean())))
+    told = {name: float(mean) for name, mean in re.findall(r"mean (\w+): (\S+)", stdout)}
+    assert list(told) == ["L1", "PSNR", "SSIM"]
+    assert told["L1"] == pytest.approx(np.mean(l1), rel=1e-3)
+    assert told["PSNR"] == pytest.approx(np.mean(psnr), rel=1e-3)
 
 
 def test_pictures_come_back_pixel_for_pixel(results, photos):
@@ -905,6 +988,48 @@ def test_batches_keep_names_and_pictures_together(results):
     assert list(single) == list(batched)
     for name in single:
         assert np.abs(single[name].astype(int) - batched[name]).max() <= 1
+
+
+def test_a_batch_gives_what_its_pictures_give_alone(train, pictures, run_here, tmp_path):
+    """Each is normalised by its own statistics, though the others are much brighter or fainter."""
+    for index, (gain, level) in enumerate(((1.0, 0), (0.2, 200), (0.1, 20), (0.5, 128))):
+        picture = np.asarray(pictures.draw(index, 32, 32)) * gain + level * (1 - gain)
+        pictures.save(Image.fromarray(picture.astype(np.uint8)), f"varied/{index}.png")
+    train("--no_dropout --n_epochs_decay 0 --lr 0.01")
+
+    def made(flags: str) -> np.ndarray:
+        line = f"--dataroot {tmp_path}/varied --name run --crop_size 32 --num_threads 0 {flags}"
+        done = run_here("test.py", *line.split())
+        assert done.status == 0, done.stderr
+        folder = tmp_path / "results" / "run" / "test_latest" / "images"
+        return np.stack([np.asarray(Image.open(folder / f"{i}_fake.png")) for i in range(4)])
+
+    alone, together = made("").astype(int), made("--batch_size 3").astype(int)  # 3 and 1
+    assert np.abs(together - alone).max() <= 1
+    assert np.abs(made("--eval --batch_size 3") - alone).mean() > 3  # other statistics do show
+
+
+def test_dropout_in_a_batch_is_that_of_single_pictures(trained, pictures, run_here, tmp_path):
+    """Each picture has masks of its own: they vary as much, and about the same mean."""
+    for index in range(64):
+        picture = np.asarray(pictures.draw(index % 2, 32, 32)) // (1, 3)[index % 2]
+        pictures.save(Image.fromarray(picture), f"twice/{index:02}.png")
+
+    def made(flags: str) -> np.ndarray:
+        """(32 copies of one picture and of another, H, W, C)"""
+        line = f"--dataroot {tmp_path}/twice --name run --crop_size 32 --num_threads 0 --seed 1"
+        line += f" --checkpoints_dir {trained.folder}/checkpoints --num_test inf {flags}"
+        done = run_here("test.py", *line.split())
+        assert done.status == 0, done.stderr
+        files = sorted((tmp_path / "results").rglob("*_fake.png"))
+        pictures = np.stack([np.asarray(Image.open(file)).astype(float) for file in files])
+        return pictures.reshape(32, 2, *pictures.shape[1:])
+
+    alone, together = made(""), made("--batch_size 24")
+    spread, spread_together = alone.std(0).mean(), together.std(0).mean()
+    assert spread > 2
+    assert spread_together == pytest.approx(spread, rel=0.1)
+    assert np.abs(together.mean(0) - alone.mean(0)).mean() < 0.35 * spread  # 0.2 by chance alone
 
 
 def test_model_test_runs_a_folder_with_subfolders(trained, pictures, run_here, tmp_path):

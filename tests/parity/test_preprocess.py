@@ -15,6 +15,7 @@ from PIL import Image
 
 import data
 import models
+from data.base_dataset import get_params, get_transform
 from data.transforms import Augment, Resize, to_channels, to_tensor
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
@@ -177,3 +178,56 @@ def test_crop_may_lie_anywhere_with_equal_chances():
 def test_a_picture_below_the_crop_is_refused(size):
     with pytest.raises(UserError, match=f"{size[0]}x{size[1]}.*--crop_size 32"):
         Augment.draw(size, 32, at_random=True, flips=False)
+
+
+# --- The functions that other people's datasets import --------------------------------------------
+
+
+@pytest.fixture
+def training_options(pictures):
+    """Options of training by resize_and_crop, with --no_flip or without."""
+    pictures.two_folders(1)
+    return lambda *flags: single("pairs", "resize_and_crop", *flags, testing=False).opt
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_transform_does_what_its_params_say(flip, pictures, training_options):
+    opt, picture = training_options(), pictures.draw(3, 100, 60)
+    params = {"crop_pos": (5, 11), "flip": flip}
+
+    def expected(picture: Image.Image, method: Image.Resampling) -> np.ndarray:
+        pixels = np.asarray(picture.resize((LOAD, LOAD), method))
+        return pixels[11 : 11 + CROP, 5 : 5 + CROP][:, :: -1 if flip else 1]
+
+    theirs = import_torchvision("torchvision.transforms").InterpolationMode
+    for name in ("NEAREST", "BICUBIC"):
+        pixels = expected(picture, Image.Resampling[name])
+        for kind in (Image, Image.Resampling, theirs):  # all that such files pass
+            transform = get_transform(opt, params, method=getattr(kind, name), convert=False)
+            np.testing.assert_array_equal(transform(picture), pixels)
+    made = get_transform(opt, params)(picture)
+    torch.testing.assert_close(made.double(), scaled(pixels), rtol=0, atol=1e-6)
+    grey = get_transform(opt, params, grayscale=True)(picture)
+    pixels = expected(picture.convert("L"), Image.BICUBIC)
+    torch.testing.assert_close(grey.double(), scaled(pixels), rtol=0, atol=1e-6)
+
+
+def test_params_are_drawn_for_the_resized_picture(pictures, training_options):
+    random.seed(0)
+    opt, straight = training_options(), training_options("--no_flip")
+    drawn = [get_params(opt, (100, 60)) for _ in range(200)]
+    lefts, tops = zip(*(params["crop_pos"] for params in drawn), strict=True)
+    assert set(lefts) == set(tops) == set(range(LOAD - CROP + 1))
+    assert len({*zip(lefts, tops, strict=True)}) > 100  # each apart from the other
+    assert 70 < sum(params["flip"] for params in drawn) < 130
+    assert not any(get_params(straight, (100, 60))["flip"] for _ in range(30))
+
+    pictures.save(pictures.draw(3), "photos/x.png")
+    testing = single("photos", "resize_and_crop", testing=True).opt
+    assert get_params(testing, (100, 60)) == {"crop_pos": (8, 8), "flip": False}
+
+
+def test_without_params_each_call_draws_its_own(pictures, training_options):
+    random.seed(0)
+    transform, picture = get_transform(training_options()), pictures.draw(3)
+    assert len({transform(picture).numpy().tobytes() for _ in range(12)}) > 9

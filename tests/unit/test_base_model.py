@@ -72,6 +72,20 @@ def test_optimizers_go_on_under_other_settings(saved, own, pictures):
     assert after.optimizers[0].param_groups[0].get("fused") is (own[0] or None)
 
 
+@pytest.mark.parametrize("lr, resumed_at", [("0.01", 0.002), ("0.1", 0.02)])
+def test_a_rate_that_plateau_has_lowered_follows_another_lr(lr, resumed_at, pictures):
+    """The seventh epoch without a gain has lowered it to a fifth; by how much is kept."""
+    before = build(pictures, "--lr_policy", "plateau", "--lr", "0.01")
+    rates = [before.update_learning_rate(1.0) for _ in range(7)]
+    assert rates[:6] == [(0.01, 0.01)] * 6
+    assert rates[6] == pytest.approx((0.01, 0.002))
+    after = build(pictures, "--lr_policy", "plateau", "--lr", lr)
+    after.load_state_dict(before.state_dict())
+    for optimizer in after.optimizers:
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(resumed_at)
+    assert after.schedulers[0].best == 1.0
+
+
 @pytest.mark.parametrize("is_fused", [False, True])
 def test_counts_of_steps_are_where_the_kernel_reads_them(is_fused):
     """Fused: on the device. Else on the processor, where reading one does not wait."""

@@ -38,9 +38,9 @@ def equal(first, second):
 
 @pytest.mark.parametrize("mode", ["ram", "disk"])
 @pytest.mark.parametrize("workers", ["0", "2"])
-@pytest.mark.parametrize("layout", ["aligned", "grey", "unaligned", "scaled"])
+@pytest.mark.parametrize("layout", ["aligned", "grey", "unaligned", "scaled", "colours"])
 def test_cached_samples_are_the_same(pictures, mode, workers, layout):
-    model = "cycle_gan" if layout == "unaligned" else "pix2pix"
+    model = {"unaligned": "cycle_gan", "colours": "colorization"}.get(layout, "pix2pix")
     root = (
         pictures.unaligned(3, 4, size=(48, 36))
         if layout == "unaligned"
@@ -52,9 +52,9 @@ def test_cached_samples_are_the_same(pictures, mode, workers, layout):
     _, plain = samples(root, *flags, "--cache", "none")
     dataset, cached = samples(root, *flags, "--cache", mode)
     assert equal(plain, cached)
-    assert dataset.cache.checksums().all(), (
-        "every picture is in the cache after an epoch, whoever loaded it"
-    )
+    kept = dataset.cache.checksums()
+    assert len(kept) == (3 + 4 if layout == "unaligned" else 4)
+    assert kept.all(), "every picture is in the cache after an epoch, whoever loaded it"
 
 
 def test_the_processes_of_a_machine_share_the_budget(monkeypatch):
@@ -147,13 +147,38 @@ def test_the_space_of_a_disk_cache_is_taken_at_once(tmp_path):
 
 
 def test_files_of_a_month_ago_are_deleted_when_a_new_one_is_made(tmp_path):
-    files = {age: create_cache("disk", ONE, tmp_path, age).file for age in ("old", "used", "new")}
-    month_ago = time.time() - 31 * 24 * 3600
-    for age in ("old", "used"):
-        os.utime(files[age], (month_ago, month_ago))
+    days = {"old": 31, "used": 31, "rested": 29, "new": 0}
+    files = {name: create_cache("disk", ONE, tmp_path, name).file for name in days}
+    for name, file in files.items():
+        then_s = time.time() - days[name] * 24 * 3600
+        os.utime(file, (then_s, then_s))
     create_cache("disk", ONE, tmp_path, "used")
     newest = create_cache("disk", ONE, tmp_path, "newest").file
-    assert set(tmp_path.iterdir()) == {files["used"], files["new"], newest}
+    assert set(tmp_path.iterdir()) == {*(files[n] for n in ("used", "rested", "new")), newest}
+
+
+def test_a_disk_cache_takes_half_of_what_is_free(tmp_path, monkeypatch, capsys):
+    """4 bytes of a checksum and 48 of pixels; a file that is there already needs no room."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2 * 52))
+    assert create_cache("disk", ONE, tmp_path, "") is not None
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2 * 52 - 1))
+    assert create_cache("disk", ONE, tmp_path, "") is not None
+    assert create_cache("disk", ONE, tmp_path, "other") is None
+    assert "--cache disk: the pictures need" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("new_time", [True, False])
+def test_what_is_cached_of_a_file_goes_by_its_time_and_its_size(new_time, tmp_path):
+    file = tmp_path / "a.png"
+    file.write_bytes(b"one")
+    os.utime(file, (1e9, 1e9))
+    key = {(str(file), "3"): [((4, 4), 3)]}
+    first = create_cache("disk", key, tmp_path / "cache", "").file
+    assert create_cache("disk", key, tmp_path / "cache", "").file == first
+    assert create_cache("disk", key, tmp_path / "cache", "settings").file != first
+    file.write_bytes(b"two" if new_time else b"three")
+    os.utime(file, (1e9 + new_time, 1e9 + new_time))
+    assert create_cache("disk", key, tmp_path / "cache", "").file != first
 
 
 V2 = ("0::/job/step", "", ("memory.max", "memory.current", "inactive_file"))

@@ -49,6 +49,20 @@ def tar_of(files: dict[str, bytes], *special: tarfile.TarInfo) -> bytes:
     return buffer.getvalue()
 
 
+def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, link
+    return member
+
+
+def zip_with_a_nameless_file() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("set/trainA/1.jpg", b"1")
+        archive.infolist()[0].filename = ""  # in the table at the end, which is written now
+    return buffer.getvalue()
+
+
 def inside(folder: str, files: dict[str, bytes] = FILES) -> dict[str, bytes]:
     return {f"{folder}/{name}": content for name, content in files.items()}
 
@@ -130,14 +144,30 @@ def tree(folder: Path) -> dict[str, bytes]:
         zip_of(inside("another_name")),  # one folder around the data set, whatever it is called
         zip_of(FILES),  # no folder around it
         zip_of(inside("set") | {"__MACOSX/set/._1.jpg": b"", ".DS_Store": b""}),
+        zip_of({"set\\": b"", **{f"set\\{n}".replace("/", "\\"): c for n, c in FILES.items()}}),
+        zip_of({"set/": b"", "set/trainA/": b"", "empty/": b"", **inside("set")}),
+        tar_of(inside("./set"), special("./", tarfile.DIRTYPE), special("empty", tarfile.DIRTYPE)),
     ],
-    ids=["zip", "tar.gz", "renamed", "flat", "from a Mac"],
+    ids=[
+        *("zip", "tar.gz", "renamed", "flat", "from a Mac", "from Windows"),
+        *("folders in a zip", "folders in a tar"),
+    ],
 )
 def test_an_archive_becomes_the_folder_of_the_data_set(fetch, tmp_path, capsys, archive) -> None:
     files = fetch(archive)
     assert {name: files[name] for name in FILES} == FILES
     assert [p.name for p in (tmp_path / "here").iterdir()] == ["set"]  # no temporary files
     assert f"{len(archive) / 1e6:.1f} MB" in capsys.readouterr().out
+
+
+def test_what_an_archive_says_of_rights_does_not_count(fetch, tmp_path) -> None:
+    closed = special("set/trainA/2.jpg", tarfile.REGTYPE)
+    closed.mode, closed.uid, closed.gid = 0o4000, 12345, 12345
+    fetch(tar_of(inside("set"), closed))
+    (tmp_path / "ours").touch()
+    paths = tmp_path / "ours", tmp_path / "here" / "set" / "trainA" / "2.jpg"
+    ours, theirs = ((s.st_mode, s.st_uid, s.st_gid) for s in map(Path.stat, paths))
+    assert theirs == ours
 
 
 def test_a_folder_with_only_one_phase_is_not_taken_for_the_data_set(fetch) -> None:
@@ -164,22 +194,18 @@ def damaged(archive: bytes, at: float) -> bytes:
         zip_of({}),
         tar_of({}),
         zip_of({"set/x": b"", "set/x/y": b"both a file and a folder"}),
+        zip_with_a_nameless_file(),
     ],
     ids=[
         *("nothing", "web page", "short zip", "short tar", "half a tar", "damaged zip"),
         *("damaged tar", "damaged checksum", "empty zip", "empty tar", "contradiction"),
+        "nameless",
     ],
 )
 def test_a_damaged_archive_leaves_nothing(fetch, tmp_path, archive) -> None:
     with pytest.raises(UserError, match=r"http://127\.0\.0\.1.*nothing was kept"):
         fetch(archive)
     assert list(tmp_path.iterdir()) == []  # not even the folder that it was to go in
-
-
-def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname = kind, link
-    return member
 
 
 def zip_with_link() -> bytes:
@@ -215,6 +241,26 @@ def test_a_hostile_archive_is_refused_and_writes_nowhere(fetch, tmp_path, archiv
     with pytest.raises(UserError, match="refused") as error:
         fetch(archive)
     assert name in str(error.value)
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        tar_of(inside("set") | {"../evil": b"!"}),
+        tar_of(FILES, special("set/link", tarfile.SYMTYPE, "..")),
+        tar_of(FILES, special("set/device", tarfile.CHRTYPE)),
+    ],
+    ids=["up", "link", "device"],
+)
+def test_a_python_without_filters_for_tar_refuses_the_same(
+    fetch, tmp_path, monkeypatch, archive
+) -> None:
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)  # as before Python 3.10.12
+    assert fetch(tar_of(inside("set"))) == FILES
+    shutil.rmtree(tmp_path / "here")
+    with pytest.raises(UserError, match="refused"):
+        fetch(archive)
     assert list(tmp_path.rglob("*")) == []
 
 
@@ -384,6 +430,7 @@ def test_ctrl_c_leaves_nothing(server, tmp_path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
+    assert err.endswith("\nstopped by Ctrl-C; nothing was kept\n")
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
 
@@ -415,11 +462,13 @@ def test_the_shell_commands_of_guides(server, tmp_path, script, file) -> None:
     assert done.stderr.decode().startswith(f"{Path(script).stem}: error: there is no ")
 
 
-def test_it_needs_nothing_but_python(tmp_path) -> None:
-    file = tmp_path / "set.zip"
-    file.write_bytes(zip_of(inside("set")))
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+def test_it_needs_nothing_but_python(tmp_path, pack) -> None:
+    file = tmp_path / "archive"
+    file.write_bytes(pack(inside("set")))
     command = [sys.executable, "-S", str(ROOT / "datasets" / "download.py"), "cyclegan_dataset"]
     command += ["set", "--from", str(file), "--output_dir", str(tmp_path / "set")]
     done = subprocess.run(command, capture_output=True, text=True)  # -S: without site-packages
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     assert tree(tmp_path / "set") == FILES

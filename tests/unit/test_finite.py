@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from models.pix2pix_model import Pix2PixModel
 from util.distributed import Share
 from util.errors import UserError
 from util.image_pool import ImagePool
@@ -93,10 +94,13 @@ def stopped(act: Callable[[], None]) -> str:
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_a_loss_that_is_not_finite_names_losses_images_and_checkpoint(value, training):
-    training.step()
+    for _ in range(2):
+        training.step()
     message = stopped(lambda: training.step(loss=value))
-    for part in ("G_GAN 0.5", f"G_L1 {value:g}", "photos/2.png", "checkpoint is 7"):
+    # The step before may have spoilt the weights.
+    for part in ("G_GAN 0.5", f"G_L1 {value:g}", "photos/2.png, photos/3.png", "checkpoint is 7"):
         assert part in message
+    assert "photos/1.png" not in message
     assert "--skip_nonfinite" in message
 
 
@@ -109,6 +113,29 @@ def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(value, trainin
     message = stopped(training.guard.check_weights)
     assert "photos/2.png" in message
     assert "checkpoint is 7" in message
+
+
+class OnGpu(torch.Tensor):
+    """Says that it is on a GPU, where reading it would wait."""
+
+    is_cuda = True
+
+
+@pytest.mark.parametrize("bad", [1, 3, READ_EVERY - 1])
+def test_losses_on_a_gpu_are_read_seldom_and_before_a_save(bad, tolerant):
+    """And the first bad one is named, with its images and those of the step before."""
+
+    def steps(count: int) -> Training:
+        training = tolerant(0)
+        for number in range(1, count + 1):
+            loss = torch.tensor(NAN if number == bad else 1.0).as_subclass(OnGpu)
+            training.guard.begin([f"photos/{number}.png"])
+            training.guard.end({"G": loss})
+        return training
+
+    images = ", ".join(f"photos/{number}.png" for number in (bad - 1, bad) if number)
+    for notice in (steps(bad).guard.check_weights, lambda: steps(READ_EVERY)):
+        assert f"with the images {images} or" in stopped(notice)
 
 
 def test_a_statistic_that_is_not_finite_never_reaches_a_checkpoint(tmp_path):
@@ -248,6 +275,77 @@ def test_training_that_diverges_later_names_the_last_good_checkpoint(flags, tmp_
     whole_and_finite(tmp_path / "checkpoints" / "run")
     assert run_here("train.py", "--name", "run", "--continue_train", "--lr", "0.0002",
                     "--n_epochs", "3").status == 0  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "--save_latest_freq 1",
+        "--save_latest_freq 99 --save_latest_minutes 1e-9",
+        "--save_latest_freq 99 --max_dataset_size 1",  # at the end of the epoch
+    ],
+)
+def test_weights_that_are_no_numbers_are_never_saved(when, flags, tmp_path, run_here, monkeypatch):
+    """An update has spoilt them after all losses of its step were sound."""
+    step = Pix2PixModel.optimize_parameters
+
+    def spoil(model: Pix2PixModel) -> None:
+        step(model)
+        next(model.netD.parameters()).data.view(-1)[-1] = NAN
+
+    monkeypatch.setattr(Pix2PixModel, "optimize_parameters", spoil)
+    done = run_here("train.py", *flags, *when.split())
+    assert done.status == 2
+    assert "a weight or statistic is not finite, with the images" in done.stderr
+    assert "no checkpoint was saved yet" in done.stderr
+    assert not list((tmp_path / "checkpoints" / "run").glob("*.pth*"))
+
+
+@pytest.fixture
+def without_numbers(monkeypatch) -> None:
+    """Training gets no numbers of picture p3.png."""
+    whole = Pix2PixModel.set_input
+
+    def set_input(model: Pix2PixModel, batch: dict) -> None:
+        whole(model, batch)
+        if "p3.png" in model.image_paths[0]:
+            model.real_A = model.real_A * NAN
+
+    monkeypatch.setattr(Pix2PixModel, "set_input", set_input)
+
+
+@pytest.mark.usefixtures("without_numbers")
+def test_skip_nonfinite_leaves_out_a_picture_as_if_it_were_not_there(flags, tmp_path, run_here):
+    """In weights, moments, statistics, averages, pools and in plateau's mean."""
+    flags += "--pool_size 9 --norm batch --ema 0.9 --lr_policy plateau --serial_batches".split()
+    done = run_here("train.py", *flags, "--skip_nonfinite", "2")
+    assert (done.status, done.stderr) == (0, "")
+    run = tmp_path / "checkpoints" / "run"
+    whole_and_finite(run)
+    state = torch.load(run / "latest_state.pth", weights_only=True)
+    model, (process,) = state["model"], state["processes"]
+    steps = {int(m["step"]) for o in model["optimizers"] for m in o["state"].values()}
+    assert steps == {2 * 3}
+    assert all(math.isfinite(schedule["best"]) for schedule in model["schedulers"])
+    images = process["model.fake_AB_pool"]["images"]
+    assert len(images) == 6
+    assert all(image.isfinite().all() for image in images)
+
+
+@pytest.mark.usefixtures("without_numbers")
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_skip_nonfinite_counts_over_the_whole_run(in_pieces, flags, tmp_path, run_here):
+    """The picture comes once in each of two epochs."""
+    flags += ["--skip_nonfinite", "1"]
+    if in_pieces:
+        assert run_here("train.py", *flags, "--n_epochs", "1").status == 0
+        flags = ["--name", "run", "--continue_train", "--n_epochs", "2", "--device", "cpu"]
+    done = run_here("train.py", *flags)
+    assert done.status == 2
+    assert "a gradient is not finite, time 2, with the images" in done.stderr
+    assert "p3.png" in done.stderr
+    assert sum(f"p{number}.png" in done.stderr for number in range(4)) == 1
+    whole_and_finite(tmp_path / "checkpoints" / "run")
 
 
 def test_skip_nonfinite_gives_up_after_the_number(flags, tmp_path, run_here):

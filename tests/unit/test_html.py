@@ -120,13 +120,14 @@ def test_file_names_become_addresses(tmp_path: Path) -> None:
     assert files == {"real": "sub/a%20b%23%2520%3Cc%3E%27%22.jpg", "fake": "caf%E9.png"}
 
 
-def test_values_that_are_not_finite_leave_gaps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lr", [None, float("nan")])
+def test_values_that_are_not_finite_leave_gaps(tmp_path: Path, lr: float | None) -> None:
     page = training_page(tmp_path)
     page.add_losses(
         epoch=1,
         total_images=100,
         losses={"G": float("nan"), "D": float("-inf"), "L1": 0.123456789},
-        lr=None,
+        lr=lr,
     )
     assert calls(tmp_path)[-2:] == [
         ("losses", [["G", "D", "L1"]]),

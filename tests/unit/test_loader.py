@@ -51,7 +51,7 @@ class Failing(torch_data.Dataset):
     def __getitem__(self, index: int) -> dict:
         if index == 2:
             raise UserError("photos/p2.png: cannot be read as a picture; repair or remove it")
-        return {"A": torch.zeros(3, 4, 4)}
+        return {"A": torch.full((3, 4, 4), float(index))}
 
 
 class Wanting(torch_data.Dataset):
@@ -343,6 +343,14 @@ class Unreadable(torch_data.Dataset):
 def test_a_sample_that_cannot_be_read_is_told_in_its_time():
     samples = SeededDataset(Unreadable(), seed=1, epoch=torch.tensor(1), skip_bad=False)
     assert workers_with_room(4, samples, batch_size=1, free=0) == 4
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_next_sample_stands_in_for_a_bad_one(num_workers, capsys):
+    batches = loader(Failing(), num_workers, shuffle=False, skip_bad=True)
+    for number in (1, 2):
+        assert epoch(batches, number)[:, 0, 0, 0].tolist() == [0, 1, 3, 3]
+    assert capsys.readouterr().out.count("skipped, 1 so far: photos/p2.png") == 1  # at first
 
 
 @pytest.mark.parametrize("odd", ["A", "B"])

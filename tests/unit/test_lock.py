@@ -114,7 +114,7 @@ def test_a_holder_that_was_refused_first_is_named_by_its_own_number(hold, tmp_pa
     assert second.stdout.readline() == "held\n"
     with pytest.raises(UserError) as caught:
         RunLock(tmp_path)
-    assert f"process {second.pid} on {socket.gethostname()})" in str(caught.value)
+    assert f"process (process {second.pid} on {socket.gethostname()})" in str(caught.value)
 
 
 def test_runs_do_not_lock_each_other_out(hold, tmp_path):
@@ -140,6 +140,16 @@ def test_train_is_refused_before_it_changes_anything(hold, tmp_path, pictures, r
     assert "is being written by another process" in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
     assert torch_file.read_text() == "weights of the other process"
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EAGAIN, errno.EDEADLK])
+def test_each_system_says_in_its_own_way_that_another_holds_the_lock(code, tmp_path, monkeypatch):
+    def held(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("util.lock.lock_exclusively", held)
+    with pytest.raises(UserError, match="is being written by another process"):
+        RunLock(tmp_path)
 
 
 def test_a_disk_without_locks_says_so_and_is_used(tmp_path, monkeypatch, capsys):

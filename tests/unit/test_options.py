@@ -55,6 +55,11 @@ BASE_DEFAULTS = {
     "wandb_project_name": "CycleGAN-and-pix2pix",
     "device": "auto",
     "dry_run": False,
+    "precision": "fp32",
+    "compile": False,
+    "channels_last": "auto",
+    "ema": 0.0,
+    "max_megapixels": 179.0,
 }
 TRAIN_DEFAULTS = BASE_DEFAULTS | {
     "model": "cycle_gan",
@@ -77,6 +82,28 @@ TRAIN_DEFAULTS = BASE_DEFAULTS | {
     "pool_size": 50,
     "lr_policy": "linear",
     "lr_decay_iters": 50,
+    "lambda_A": 10.0,  # which CycleGAN adds, as the next two
+    "lambda_B": 10.0,
+    "lambda_identity": 0.5,
+    "deterministic": False,
+    "spectral_norm": False,
+    "cache": "auto",
+    "grad_accum": 1,
+    "grad_checkpoint": False,
+    "save_latest_minutes": 0.0,
+    "keep_checkpoints": 0,
+    "skip_nonfinite": 0,
+    "skip_bad_images": False,
+    "overwrite": False,
+    "load_pretrain": "",
+    "load_pretrain_partial": False,
+    "use_tensorboard": False,
+    "use_visdom": False,
+    "display_server": "http://localhost",
+    "display_port": 8097,
+    "display_env": "main",
+    "display_id": 1,
+    "display_ncols": 4,
 }
 TEST_DEFAULTS = BASE_DEFAULTS | {
     "model": "test",
@@ -89,8 +116,41 @@ TEST_DEFAULTS = BASE_DEFAULTS | {
     "phase": "test",
     "eval": False,
     "num_test": 50,
+    "model_suffix": "",  # which the default model adds
 }
+# What no table can tell: typed, drawn, looked up, or computed from other options.
+NO_DEFAULTS = {"dataroot", "seed", "gpu_ids", "isTrain", "size_multiple", "size_minimum"}
 PIX2PIX_DEFAULTS = {"norm": "batch", "netG": "unet_256", "dataset_mode": "aligned"}
+PIX2PIX_IN_TRAINING = PIX2PIX_DEFAULTS | {
+    "no_dropout": False,
+    "pool_size": 0,
+    "gan_mode": "vanilla",
+    "lambda_L1": 100.0,
+}
+PLUGIN_DEFAULTS = {  # in training: what differs from TRAIN_DEFAULTS, or is added
+    "--model cycle_gan": {},
+    "--model pix2pix": {**PIX2PIX_IN_TRAINING, "skip_unmatched": False},
+    "--model pix2pix_with_perceptual": {
+        **PIX2PIX_IN_TRAINING,
+        "skip_unmatched": False,
+        "lambda_perceptual": 10.0,
+        "use_perceptual": True,
+        "vgg": "vgg16",
+        "vgg_weights": None,
+    },
+    "--model colorization": {
+        **PIX2PIX_IN_TRAINING,
+        "dataset_mode": "colorization",
+        "input_nc": 1,
+        "output_nc": 2,
+    },
+    "--model template --dataset_mode template": {
+        "dataset_mode": "template",
+        "no_dropout": False,
+        "lambda_regression": 1.0,
+        "blur_factor": 4.0,
+    },
+}
 CHOICES = {
     "netD": ["basic", "n_layers", "pixel"],
     "netG": ["resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"],
@@ -100,18 +160,10 @@ CHOICES = {
     "preprocess": ["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"],
     "gan_mode": ["vanilla", "lsgan", "wgangp"],
     "lr_policy": ["linear", "step", "plateau", "cosine"],
+    "precision": ["fp32", "bf16", "fp16", "auto"],
+    "cache": ["auto", "ram", "disk", "none"],
 }
-ON_OFF = [
-    "no_dropout",
-    "serial_batches",
-    "no_flip",
-    "verbose",
-    "use_wandb",
-    "dry_run",
-    "no_html",
-    "save_by_iter",
-    "continue_train",
-]
+ON_OFF = [flag for flag, default in TRAIN_DEFAULTS.items() if isinstance(default, bool)]
 
 
 @pytest.fixture(autouse=True)
@@ -179,12 +231,21 @@ def test_test_default(flag):
     assert getattr(parse_test(), flag) == TEST_DEFAULTS[flag]
 
 
-def test_pix2pix_changes_defaults():
-    opt = parse_train("--model", "pix2pix")
-    changed = {**PIX2PIX_DEFAULTS, "pool_size": 0, "gan_mode": "vanilla", "lambda_L1": 100.0}
-    assert changed.items() <= vars(opt).items()
-    assert opt.no_dropout is False
+def test_the_tables_of_defaults_are_complete():
+    assert vars(parse_train()).keys() - NO_DEFAULTS == TRAIN_DEFAULTS.keys()
+    assert vars(parse_test()).keys() - NO_DEFAULTS == TEST_DEFAULTS.keys()
 
+
+@pytest.mark.parametrize("flags", PLUGIN_DEFAULTS)
+def test_defaults_that_models_and_datasets_change_or_add(flags):
+    opt = vars(parse_train(*flags.split()))
+    of_cycle_gan = {"lambda_A", "lambda_B", "lambda_identity"}
+    base = {k: v for k, v in TRAIN_DEFAULTS.items() if k not in of_cycle_gan or "cycle" in flags}
+    expected = base | PLUGIN_DEFAULTS[flags] | {"model": flags.split()[1]}
+    assert {k: v for k, v in opt.items() if k not in NO_DEFAULTS} == expected
+
+
+def test_pix2pix_changes_defaults_of_testing():
     opt = parse_test("--model", "pix2pix")
     assert PIX2PIX_DEFAULTS.items() <= vars(opt).items()
     assert not hasattr(opt, "lambda_L1")
@@ -216,9 +277,10 @@ def test_command_line_of_the_process_is_the_default(monkeypatch):
 
 
 @pytest.mark.parametrize("flag", ON_OFF)
-def test_on_off_flag_alone(flag):
+def test_on_off_flag_alone_and_off(flag):
     name = "trained" if flag == "continue_train" else "new"
     assert getattr(parse_train(f"--{flag}", "--name", name), flag) is True
+    assert getattr(parse_train(f"--{flag}", "off", "--name", "new"), flag) is False
 
 
 @pytest.mark.parametrize("word", ["true", "True", "on", "ON", "yes", "1"])
@@ -273,6 +335,22 @@ def test_other_values_are_refused_with_what_is_allowed(flag):
         ("device", "mps", "mps"),
         ("lambda_L1", "0", 0.0),
         ("pool_size", "0", 0),
+        # The last that are taken; those beyond stand below.
+        ("seed", "4294967295", 4294967295),
+        ("beta1", "0", 0.0),
+        ("ema", "0.9999", 0.9999),
+        ("num_threads", "1024", 1024),
+        ("n_layers_D", "1", 1),
+        ("input_nc", "64", 64),
+        ("ngf", "4096", 4096),
+        ("display_port", "65535", 65535),
+        ("display_id", "-1", -1),
+        ("grad_accum", "1", 1),
+        ("keep_checkpoints", "0", 0),
+        ("save_latest_minutes", "0", 0.0),
+        ("n_epochs_decay", "0", 0),
+        ("channels_last", "AUTO", "auto"),
+        ("channels_last", "off", False),
     ],
 )
 def test_values(flag, text, value):
@@ -298,10 +376,39 @@ def test_values(flag, text, value):
         ("init_gain", "0"),
         ("seed", "-1"),
         ("seed", "4294967296"),  # NumPy takes 32 bits
+        ("ema", "1"),
+        ("ema", "-0.1"),
         ("epoch_count", "0"),
+        ("n_epochs", "-1"),
+        ("n_epochs_decay", "-1"),
+        ("lr_decay_iters", "0"),
         ("print_freq", "0"),
+        ("display_freq", "0"),
+        ("update_html_freq", "0"),
+        ("save_latest_freq", "0"),
+        ("save_latest_minutes", "-0.1"),
         ("save_epoch_freq", "0"),
+        ("keep_checkpoints", "-1"),
+        ("skip_nonfinite", "-1"),
+        ("grad_accum", "0"),
+        ("pool_size", "-1"),
+        ("load_iter", "-1"),
+        ("num_threads", "1025"),
+        ("batch_size", "65537"),
+        ("load_size", "65537"),
+        ("input_nc", "65"),
+        ("output_nc", "0"),
+        ("ngf", "4097"),
+        ("ndf", "0"),
+        ("n_layers_D", "11"),
+        ("max_megapixels", "0"),
+        ("display_port", "0"),
+        ("display_port", "65536"),
+        ("display_id", "-2"),
+        ("display_ncols", "0"),
+        ("lambda_L1", "-1"),
         ("lambda_L1", "nan"),
+        ("channels_last", "maybe"),
         ("device", "gpu"),
         ("device", "cuda:x"),
         ("device", "cuda:²"),
@@ -418,6 +525,8 @@ def test_help_shows_defaults(capsys):
     text = help_of(TrainOptions, capsys, "--model", "pix2pix")
     assert "(default: 286)" in text
     assert "(default: 0)" in text[text.index("--pool_size N ") :].split(" --")[0]
+    for nothing in ("False", "None", ""):
+        assert f"(default: {nothing})" not in text
 
 
 # --- The printed options --------------------------------------------------------------------------
@@ -488,6 +597,7 @@ def test_a_seed_is_drawn_and_printed(capsys):
     [
         (["--netD", "basic", "--n_layers_D", "4"], "n_layers"),
         (["--n_layers_D", "4"], "n_layers"),
+        (["--n_layers_D", "2"], "n_layers"),
         (["--netD", "basic", "--n_layers_D", "3"], "basic"),
         (["--netD", "basic"], "basic"),
         (["--netD", "n_layers", "--n_layers_D", "5"], "n_layers"),
@@ -538,9 +648,10 @@ def test_a_suffix_names_the_same_run_when_it_goes_on(line, tmp_path, pictures):
     folder = tmp_path / "checkpoints" / first.name
     (folder / "latest_net_G.pth").touch()
     values = json.loads((folder / "train_options.json").read_text())
-    (folder / "train_options.json").write_text(json.dumps({**values, "ndf": 7}))
+    (folder / "train_options.json").write_text(json.dumps({**values, "ndf": 7, "lr": 0.5}))
     again = TrainOptions(models.registry, data.registry).parse([*start, "--continue_train"])
-    assert (again.name, again.netD, again.ndf) == (first.name, "n_layers", 7)
+    assert (again.name, again.netD) == (first.name, "n_layers")
+    assert (again.ndf, again.lr) == (7, 0.5)
 
 
 def test_a_number_of_layers_that_is_not_used_is_told(capsys):
@@ -604,10 +715,13 @@ def test_phase_that_was_asked_for_stays(pictures):
     assert parse_test("--model", "pix2pix", "--phase", "test", dataroot=dataroot).phase == "test"
 
 
-def test_phase_falls_back_for_unaligned_only_where_both_sides_are(pictures):
-    pictures.unaligned(phase="train")
-    dataroot = pictures.unaligned(phase="val", num_b=0)
-    flags = ["--model", "cycle_gan", "--dataset_mode", "unaligned"]
+@pytest.mark.parametrize("missing", ["A", "B"])
+@pytest.mark.parametrize("dataset", ["aligned", "unaligned"])
+def test_phase_falls_back_only_to_one_with_both_sides(dataset, missing, pictures, tmp_path):
+    pictures.two_folders(phase="train")
+    dataroot = pictures.two_folders(phase="val")
+    (tmp_path / "pairs" / f"val{missing}").rename(tmp_path / "elsewhere")
+    flags = ["--model", "cycle_gan", "--dataset_mode", dataset]
     assert parse_test(*flags, dataroot=dataroot).phase == "train"
 
 
@@ -629,6 +743,13 @@ def test_phase_falls_back_for_unaligned_only_where_both_sides_are(pictures):
         (["--model", "test"], ["--model test", "test.py"]),
         (["--dataset_mode", "single"], ["--model cycle_gan", "--dataset_mode single", "A and B"]),
         (["--model", "pix2pix", "--dataset_mode", "single"], ["--model pix2pix", "single"]),
+        (["--model", "pix2pix", "--dataset_mode", "colorization"], ["RGB or grey", "gives Lab"]),
+        (["--model", "colorization", "--dataset_mode", "aligned"], ["works in Lab", "RGB or grey"]),
+        (["--epoch", ".."], ["--epoch '..' leads out"]),
+        (["--epoch", "../1"], ["--epoch '../1' leads out"]),
+        (["--epoch", "group/1"], ["--epoch 'group/1' is no label"]),
+        (["--phase", "../train"], ["--phase '../train' leads out"]),
+        (["--phase", os.path.abspath("train")], ["--phase", "leads out"]),
         (["--name", ""], ["--name"]),
         (["--name", "../elsewhere"], ["--name", "--checkpoints_dir"]),
         (["--suffix", "/../../elsewhere"], ["--checkpoints_dir"]),
@@ -682,10 +803,26 @@ def test_testing_a_run_that_is_not_there():
 
 
 @pytest.mark.parametrize(
-    "flags, device", [("-1", "cpu"), ("0", "cuda:0"), ("1", "cuda:1"), ("2,3", "cuda:2")]
+    "device, ids", [("cpu", ()), ("mps", ()), ("cuda", (0,)), ("cuda:0", (0,)), ("cuda:3", (3,))]
 )
-def test_gpu_ids_choose_the_device(flags, device, capsys):
-    assert parse_train("--gpu_ids", flags).device == device
+def test_gpu_ids_follow_the_device(device, ids):
+    """For model files that look there."""
+    assert parse_train("--device", device).gpu_ids == ids
+
+
+@pytest.mark.parametrize(
+    "flags, device, ids",
+    [
+        ("-1", "cpu", ()),
+        ("0", "cuda:0", (0,)),
+        ("1", "cuda:1", (1,)),
+        ("12", "cuda:12", (12,)),
+        ("2,3", "cuda:2", (2,)),
+    ],
+)
+def test_gpu_ids_choose_the_device(flags, device, ids, capsys):
+    opt = parse_train("--gpu_ids", flags)
+    assert (opt.device, opt.gpu_ids) == (device, ids)
     hint = "torchrun --nproc_per_node=2" in capsys.readouterr().out
     assert hint is ("," in flags)
 
@@ -731,6 +868,7 @@ def plugin(tmp_path, monkeypatch):
         ("'--spectral_norm', action='store_true'", "--spectral_norm", True),
         ("'--seed', type=int, default=7", "", 7),
         ("'--cache', default='ram'", "", "ram"),
+        ("'--version', type=int, default=1", "--version 2", 2),
     ],
 )
 def test_a_plugin_may_define_a_flag_anew(definition, flags, value, plugin):

@@ -3,6 +3,7 @@
 import copy
 import shutil
 from argparse import Namespace
+from collections import Counter
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from util.performance import (
     prepare,
     resolve_precision,
     run_in,
+    wants_channels_last,
 )
 from util.recompute import recompute
 from util.step import Steps
@@ -142,6 +144,51 @@ def test_bf16_falls_back_with_a_line(capsys, monkeypatch):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    "name, kind, has, dtype",
+    [
+        ("auto", "cpu", ["avx512_bf16"], torch.bfloat16),
+        ("bf16", "cpu", ["amx_bf16"], torch.bfloat16),
+        ("auto", "cpu", ["avx512_fp16"], torch.float32),
+        ("fp16", "cpu", ["amx_fp16"], torch.float16),
+        ("fp16", "cpu", ["avx512_bf16"], torch.float32),
+        ("fp32", "cpu", ["avx512_bf16"], torch.float32),
+        ("auto", "mps", ["avx512_bf16", "avx512_fp16"], torch.float32),
+        ("fp16", "mps", ["avx512_bf16", "avx512_fp16"], torch.float32),
+        ("auto", "cuda", ["bf16"], torch.bfloat16),
+        ("auto", "cuda", [], torch.float32),
+        ("fp16", "cuda", [], torch.float16),
+        ("fp32", "cuda", ["bf16"], torch.float32),
+    ],
+)
+def test_precision_by_device(name, kind, has, dtype, monkeypatch, capsys):
+    monkeypatch.setattr("util.performance.cpu_has", lambda *features: bool({*features} & {*has}))
+    monkeypatch.setattr(
+        "torch.cuda.is_bf16_supported",
+        lambda including_emulation=True: "bf16" in has or including_emulation,
+    )
+    assert resolve_precision(name, torch.device(kind)) is dtype
+    said = f"--precision {name}: this {kind} has no {name} arithmetic; using fp32\n"
+    fell_back = name not in ("auto", "fp32") and dtype is torch.float32
+    assert capsys.readouterr().out == (said if fell_back else "")
+
+
+@pytest.mark.parametrize(
+    "flag, norm, dtype, kind, wanted",
+    [
+        ("auto", "batch", torch.bfloat16, "cuda", True),
+        ("auto", "instance", torch.bfloat16, "cuda", False),
+        ("auto", "batch", torch.float32, "cuda", False),
+        ("auto", "batch", torch.bfloat16, "cpu", False),
+        (True, "instance", torch.float32, "cpu", True),
+        (False, "batch", torch.bfloat16, "cuda", False),
+    ],
+)
+def test_channels_last_by_itself_is_for_half_precision_on_gpus(flag, norm, dtype, kind, wanted):
+    opt = Namespace(channels_last=flag, norm=norm)
+    assert wants_channels_last(opt, dtype, torch.device(kind)) is wanted
+
+
 def test_fp16_trains_with_a_scale_that_fits(pictures, monkeypatch):
     """On a CPU it is slow, but the same as on a GPU."""
     monkeypatch.setattr("util.performance.cpu_has", lambda *_: True)
@@ -220,11 +267,29 @@ def test_recomputing_keeps_less_and_the_same_statistics(netG, share):
             output = net(picture)
         output.square().mean().backward()
         num_bytes.append(sum(kept.values()))
+        net(picture).square().mean().backward()  # statistics move on in the next step
     assert num_bytes[1] < share * num_bytes[0]
     for a, b in zip(plain.buffers(), lean.buffers(), strict=True):
         assert torch.equal(a, b)
     for a, b in zip(plain.parameters(), lean.parameters(), strict=True):
         assert torch.equal(a.grad, b.grad)
+
+
+def test_generators_alone_are_recomputed(pictures):
+    def convolutions(*flags: str) -> Counter:
+        """How many layers of each network were computed in a step."""
+        dataset, model = build(pictures, "pix2pix", *flags, prepared=True)
+        calls = Counter()
+        for name, net in model.networks().items():
+            for layer in net.modules():
+                if isinstance(layer, torch.nn.Conv2d):
+                    layer.register_forward_pre_hook(lambda *_, name=name: calls.update([name]))
+        step(model, next(batches(dataset, 1)))
+        return calls
+
+    plain, again = convolutions(), convolutions("--grad_checkpoint")
+    assert again["D"] == plain["D"] > 0
+    assert again["G"] > 1.5 * plain["G"]
 
 
 @needs_compiler
@@ -307,11 +372,15 @@ def test_winograd_is_for_plain_single_precision(flags, served):
     assert ("convolve" in repr(layer.forward)) is served
 
 
-def test_instance_norm_of_one_picture_gives_the_same_bits():
-    x = torch.randn(1, 4, 9, 9)
-    results = []
+@pytest.mark.parametrize("num_pictures", [1, 2])
+@pytest.mark.parametrize("settings", [{}, {"eps": 0.5, "affine": True}], ids=str)
+def test_instance_norm_gives_the_same_bits(settings, num_pictures):
+    x = torch.randn(num_pictures, 4, 9, 9)
+    norm, results = torch.nn.InstanceNorm2d(4, **settings), []
+    for parameter in norm.parameters():
+        torch.nn.init.uniform_(parameter, 1, 2)
     for change in (lambda net: None, norm_without_view):
-        net = torch.nn.Sequential(torch.nn.InstanceNorm2d(4), torch.nn.ReLU(inplace=True))
+        net = torch.nn.Sequential(copy.deepcopy(norm), torch.nn.ReLU(inplace=True))
         change(net)
         leaf = x.clone().requires_grad_()
         y = net(leaf)

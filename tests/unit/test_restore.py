@@ -178,14 +178,21 @@ def test_a_contradiction_names_both_values(record, program, work):
     if program == "continue":
         wrong["--ndf"] = ("4", "2")
         wrong["--netD"] = ("pixel", "basic")
+        wrong["--spectral_norm"] = ("on", "False")
     for flag, (given, trained) in wrong.items():
         message = refused(work.again, program, f"--model pix2pix --name run {flag} {given}")
-        given = "False" if given == "off" else given
+        given = {"on": "True", "off": "False"}.get(given, given)
         assert f"{flag} {given}" in message
         assert f"says {trained}" in message
         assert ("another --name" in message) == (program == "continue")
-        same = "on" if trained == "True" else trained
+        same = {"True": "on", "False": "off"}.get(trained, trained)
         work.again(program, f"--model pix2pix --name run {flag} {same}")
+
+
+def test_flags_of_the_discriminator_may_stay_on_the_line_in_testing(work):
+    work.run("--model pix2pix")
+    opt = work.test("--model pix2pix --name run --ndf 4 --netD pixel --n_layers_D 2")
+    assert (opt.ndf, opt.netD) == (4, "pixel")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -223,6 +230,21 @@ def test_options_that_cannot_be_read_are_named(work):
         message = refused(work.again, program, "--model pix2pix --name run")
         assert "ngf" in message
         assert "'many'" in message
+
+
+@pytest.mark.parametrize(
+    "flags, told", [("", True), ("--crop_size 64", False), ("--crop_size 128", False)]
+)
+def test_another_size_than_that_of_training_is_told_unless_asked_for(flags, told, work, capsys):
+    work.run("--model pix2pix --crop_size 64")
+    work.run("--model pix2pix", name="usual")
+    capsys.readouterr()
+    work.test(f"--model pix2pix --name run {flags}")
+    said = capsys.readouterr().out
+    assert ("at --crop_size 64 and is tested at 256; for that size pass" in said) == told
+    assert ("was trained at" in said) == told
+    work.test("--model pix2pix --name usual")
+    assert "was trained at" not in capsys.readouterr().out
 
 
 # --- Two generators -------------------------------------------------------------------------------
@@ -265,6 +287,10 @@ def assert_loads(opt: Namespace, run, suffix: str) -> None:
 def test_a_run_with_one_generator_has_no_suffix(work):
     work.run("--model pix2pix")
     assert work.test("--model test --name run").model_suffix == ""
+    work.run("--model cycle_gan", name="other")
+    both = work.checkpoints / "other" / "latest_net_G_A.pth"
+    both.rename(work.checkpoints / "run" / both.name)
+    assert work.test("--model test --name run").model_suffix == ""
 
 
 # --- To go on, to start ---------------------------------------------------------------------------
@@ -289,14 +315,51 @@ def test_auto_goes_on_or_starts(work):
     assert work.train(line)[1].continue_train is True
 
 
+def test_what_a_start_was_told_does_not_hold_for_the_next_and_all_else_does(work, capsys):
+    work.run("--model pix2pix")
+    file = work.checkpoints / "run" / "train_options.json"
+    saved = json.loads(file.read_text(encoding="utf-8"))
+    of_one_start = {
+        **{"name": "other", "checkpoints_dir": "elsewhere", "suffix": "x", "epoch": "7"},
+        **{"load_iter": 5, "epoch_count": 9, "load_pretrain": "photos"},
+        **{"load_pretrain_partial": True, "dry_run": True, "verbose": True, "device": "cuda:3"},
+        **{"gpu_ids": "(3,)", "isTrain": False, "size_multiple": 3, "size_minimum": 5},
+    }
+    of_the_run = {
+        **{"lr": 0.5, "beta1": 0.25, "n_epochs": 7, "n_epochs_decay": 5, "lr_policy": "step"},
+        **{"seed": 77, "batch_size": 3, "lambda_L1": 3.0, "gan_mode": "lsgan", "pool_size": 4},
+        **{"no_flip": True, "load_size": 300, "max_dataset_size": 6, "serial_batches": True},
+        **{"grad_accum": 2, "ema": 0.5, "precision": "bf16", "print_freq": 12, "cache": "ram"},
+        **{"save_by_iter": True, "keep_checkpoints": 3, "use_tensorboard": True, "num_threads": 2},
+    }
+    assert all(saved[name] != value for name, value in (of_one_start | of_the_run).items())
+    file.write_text(json.dumps(saved | of_one_start | of_the_run), encoding="utf-8")
+
+    def proceed(flags: str) -> dict:
+        return vars(work.train(f"--name run --continue_train {flags}")[1])
+
+    fresh = vars(work.train("--model pix2pix --name run --overwrite --netG resnet_6blocks")[1])
+    capsys.readouterr()
+    opt = proceed("")
+    assert "is not needed" not in capsys.readouterr().out  # as of a --load_pretrain on the line
+    for name in of_one_start:
+        assert opt[name] == fresh[name], name
+    assert saved["overwrite"] is True  # or the line would be refused
+    assert {name: opt[name] for name in of_the_run} == of_the_run
+    opt = proceed("--lr 0.125 --cache disk --no_flip off")
+    typed = {"lr": 0.125, "cache": "disk", "no_flip": False}
+    assert {name: opt[name] for name in of_the_run} == of_the_run | typed
+
+
 def test_an_existing_run_is_not_overwritten_by_accident(work):
     work.run("--model pix2pix", label="7")
     files = sorted((work.checkpoints / "run").iterdir())
     for flags in ("", "--continue_train off"):
         message = refused(work.train, f"--model pix2pix {SMALL} --name run {flags}")
         assert all(word in message for word in ("run", "7", "--continue_train", "--overwrite"))
-    both = f"--model pix2pix {SMALL} --name run --continue_train --overwrite"
-    assert "--overwrite" in refused(work.train, both)
+    for word in ("on", "auto"):
+        both = f"--model pix2pix {SMALL} --name run --continue_train {word} --overwrite"
+        assert "pass one of them" in refused(work.train, both)
 
     options, opt = work.train(f"--model pix2pix {SMALL} --name run --overwrite")
     assert sorted((work.checkpoints / "run").iterdir()) == files  # parsing deletes nothing
@@ -354,8 +417,9 @@ def test_pretrained_weights_are_loaded(work):
     assert "9_net_" in refused(
         start, work, "--name new --load_pretrain checkpoints/first --epoch 9"
     )
-    message = refused(start, work, "--name new --load_pretrain checkpoints/none")
-    assert "--load_pretrain checkpoints/none" in message
+    for place in ("checkpoints/none", "checkpoints/first/latest_net_G.pth"):  # a file is no folder
+        message = refused(work.train, f"{SMALL} --name new --load_pretrain {place}")
+        assert message == f"--load_pretrain {place}: there is no such folder"
 
 
 def test_pretrained_weights_that_do_not_fit(work, capsys):

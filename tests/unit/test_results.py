@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 
 from util.errors import UserError
 from util.results import Results, UniqueNames
-from util.util import save_image, tensor2im, to_batch
+from util.util import diagnose_network, print_numpy, save_image, tensor2im, to_batch
 
 PAGE = {"title": "run", "winsize_px": 64, "captions": {}, "compare": [], "options": ""}
 
@@ -95,6 +97,43 @@ def test_aspect_ratio_stretches_one_side(ratio, size, tmp_path):
     assert Image.open(tmp_path / "x.png").size == size
 
 
+def test_a_stretched_picture_shows_the_same(tmp_path):
+    """Left and right, top and bottom stay where they are; without a ratio each pixel does."""
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[:20, :30] = (250, 120, 10)
+    for ratio in (1.0, 2.0, 0.5):
+        save_image(picture, tmp_path / "x.png", ratio)
+        stored = np.asarray(Image.open(tmp_path / "x.png"))
+        height, width = stored.shape[:2]
+        assert stored[height // 4, width // 4].tolist() == [250, 120, 10]
+        for row, column in ((1, 3), (3, 1), (3, 3)):
+            assert stored[row * height // 4, column * width // 4].tolist() == [0, 0, 0]
+        assert ratio != 1.0 or np.array_equal(stored, picture)
+
+
+def test_of_a_batch_the_first_picture_is_taken_and_arrays_pass_through():
+    batch = torch.stack([torch.full((3, 2, 2), level) for level in (1.0, -1.0)])
+    assert (tensor2im(batch) == 255).all()
+    array = np.array([[[1.7, 2.0, 3.0]]])
+    assert tensor2im(array).tolist() == [[[1, 2, 3]]]
+    assert tensor2im(batch, imtype=np.float32).dtype == np.float32
+
+
+def test_what_is_printed_of_arrays_and_networks(capsys):
+    print_numpy(np.array([[0, 1], [2, 9]], np.uint8), val=True, shp=True)
+    shape, values = capsys.readouterr().out.splitlines()
+    assert shape == "shape (2, 2)"
+    assert values == "mean 3.000, min 0.000, max 9.000, median 1.500, standard deviation 3.536"
+    net = torch.nn.Linear(2, 1)
+    diagnose_network(net, "netG")
+    net.weight.grad = torch.tensor([[-1.0, 3.0]])  # of mean 2; the bias has none
+    diagnose_network(net, "netG")
+    net.bias.grad = torch.tensor([-5.0])
+    diagnose_network(net, "netG")
+    means = [line.rpartition(" ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert means == ["0", "2", "3.5"]
+
+
 # --- A folder of results --------------------------------------------------------------------------
 
 
@@ -156,6 +195,36 @@ def test_means_of_the_metrics(tmp_path):
     assert means["PSNR"] == pytest.approx(
         np.mean([20 * np.log10(255 / np.abs(x)) for x in (10, 30)]), abs=0.5
     )
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_each_result_has_its_own_pictures_and_metrics(beside, tmp_path):
+    """Input, result and target of three inputs, each at a level of its own."""
+    results = Results(tmp_path, measure=("fake_B", "real_B"), beside=beside, **PAGE)
+    levels = {"real_A": [10, 20, 30], "fake_B": [50, 60, 70], "real_B": [51, 64, 79]}
+    values = {
+        label: torch.tensor(of, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
+        for label, of in levels.items()
+    }
+    sources = {"real_A": ["a0", "a1", "a2"], "fake_B": ["a0", "a1", "a2"]}
+    sources["real_B"] = ["b0", "b1", "b2"]
+    for batch in (slice(0, 2), slice(2, 3)):
+        shown = {label: value[batch] / 127.5 - 1 for label, value in values.items()}
+        results.add(shown, {label: names[batch] for label, names in sources.items()})
+        told = (tmp_path / "data" / "0001.js").read_text().count("page.result")
+        assert told == (0 if beside else batch.stop)  # three never fill what may be unfinished
+    assert results.close()["L1"] == (1 + 4 + 9) / 3
+
+    told = re.findall(r"page\.result\((.*)\);", (tmp_path / "data" / "0001.js").read_text())
+    assert len(told) == 3
+    for i, arguments in enumerate(told):
+        _, name, source, files, metrics = json.loads(f"[{arguments}]")
+        assert (name, source) == (f"a{i}", f"a{i}")
+        assert metrics["L1"] == (1, 4, 9)[i]
+        assert list(files) == list(levels)
+        for label, file in files.items():
+            assert file == f"{sources[label][i]}_{label}.png"
+            assert (np.asarray(Image.open(tmp_path / "images" / file)) == levels[label][i]).all()
 
 
 def test_a_file_that_cannot_be_written_is_an_error_here(tmp_path):

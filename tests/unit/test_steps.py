@@ -221,6 +221,54 @@ def test_averages_follow_the_formula_and_leave_the_rest_alone():
     assert not EMA({"G": net}, [optimizer], 0.0).networks
 
 
+def test_an_overflow_in_fp16_is_no_update_of_averages():
+    net, scaler = torch.nn.Linear(1, 1), torch.amp.GradScaler("cpu")
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    ema = steps_of(Model(optimizer, G=net), scaler, decay=0.9).ema
+    for value, updates in ((torch.inf, 0), (1.0, 1)):
+        optimizer.zero_grad()
+        scaler.scale(net(torch.full((1, 1), value)).sum()).backward()
+        before = net.weight.detach().clone()
+        optimizer.step()
+        assert ema.state_dict() == {"G": updates}
+        assert torch.equal(net.weight, before) is (updates == 0)
+
+
+def test_averages_go_on_from_their_files_or_begin_with_the_present_weights(tmp_path, capsys):
+    def trained(seed: int) -> tuple[torch.nn.Module, torch.optim.Optimizer, EMA]:
+        torch.manual_seed(seed)
+        net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+        return net, optimizer, steps_of(Model(optimizer, G=net), decay=0.75).ema
+
+    def step(net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+        net(torch.randn(2, 1, 2, 2)).pow(3).sum().backward()
+        optimizer.step()
+        return net[0].weight.detach().clone()
+
+    first, optimizer, ema = trained(1)
+    step(first, optimizer)
+    step(first, optimizer)
+    average = ema.networks["G_ema"][0].weight.clone()
+    torch.save(ema.networks["G_ema"].state_dict(), tmp_path / "G_ema.pth")
+
+    second, optimizer, resumed = trained(2)
+    resumed.load(lambda name: tmp_path / f"{name}.pth")
+    resumed.load_state_dict(ema.state_dict())
+    assert torch.equal(resumed.networks["G_ema"][0].weight, average)
+    now = step(second, optimizer)
+    expected = 0.75 * average + 0.25 * now
+    torch.testing.assert_close(resumed.networks["G_ema"][0].weight, expected)
+    assert capsys.readouterr().out == ""
+
+    third, optimizer, begun = trained(3)
+    begun.load(lambda name: tmp_path / f"none_{name}.pth")
+    begun.load_state_dict({})
+    now = step(third, optimizer)
+    assert torch.equal(begun.networks["G_ema"][0].weight, now)
+    assert "none_G_ema.pth is not there, so averages begin now" in capsys.readouterr().out
+
+
 def test_averages_count_updates_and_not_steps():
     """Of three batches two make an update; an update on a broken gradient is none."""
     net = torch.nn.Linear(1, 1)

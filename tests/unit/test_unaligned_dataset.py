@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -72,6 +73,36 @@ def test_sides_are_cropped_apart(pictures):
             sample = dataset[0]
         same += torch.equal(sample["A"], sample["B"])
     assert same < 3
+
+
+@pytest.mark.parametrize(
+    "flags, channels",
+    [
+        ("--input_nc 1", (1, 3)),
+        ("--output_nc 1", (3, 1)),
+        ("--input_nc 1 --direction BtoA", (3, 1)),
+        ("--output_nc 1 --direction BtoA", (1, 3)),
+        ("--input_nc 1 --output_nc 1", (1, 1)),
+    ],
+)
+@pytest.mark.parametrize("cache", ["none", "ram"])
+def test_a_grey_side_is_loaded_grey(cache, flags, channels, pictures, tmp_path, monkeypatch):
+    """--direction says which side the channels of input and output are of."""
+    monkeypatch.chdir(tmp_path)
+    line = ["--dataroot", pictures.unaligned(2, 3), *PLAIN, *flags.split(), "--cache", cache]
+    line += "--serial_batches --num_threads 0".split()
+    batches = data.create_dataset(TrainOptions(models.registry, data.registry).parse(line))
+    for _ in range(2):  # the second time from the cache
+        for index, batch in enumerate(batches):
+            numbers = index % 2, index + 100
+            for side, number, num_channels in zip("AB", numbers, channels, strict=True):
+                picture = pictures.draw(number).convert("RGB" if num_channels == 3 else "L")
+                expected = np.asarray(picture).reshape(48, 64, num_channels)
+                levels = ((batch[side][0] + 1) * 127.5).round().permute(1, 2, 0)
+                np.testing.assert_array_equal(levels.numpy(), expected)
+    if cache == "ram":
+        kept = batches.dataset.cache.checksums()
+        assert len(kept) == 2 + 3 and kept.all()
 
 
 @pytest.mark.parametrize("num_a, num_b", [(0, 2), (2, 0), (0, 0)])

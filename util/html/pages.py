@@ -23,6 +23,7 @@ from dominate.util import raw
 DATA_FILE_BYTES = 256 * 1024  # what a page that watches a live run reads at most, every few seconds
 
 _HERE = Path(__file__).parent
+_SCRIPT = ("reader", "pictures", "viewer", "charts")  # one module, joined in this order
 _NEXT = b"page.next();\n"
 
 
@@ -234,12 +235,14 @@ def _write_index(
         tags.a("images", href="images/"),
         ", beside this file.",
     )
+    script = "".join((_HERE / "page" / f"{n}.js").read_text(encoding="utf-8") for n in _SCRIPT)
     state = json.dumps(settings).replace("<", "\\u003c")  # no text can end the script element
     page.add(
         tags.header(tags.h1(title), tags.p(id="status"), about),
         tags.main(tags.noscript(tags.p(*without_script)), *sections),
         tags.script(raw(state), id="settings", type="application/json"),
-        tags.script(raw((_HERE / "page.js").read_text(encoding="utf-8"))),
+        # A module keeps its names to itself: what the data files may call is window.page alone.
+        tags.script(raw(script), type="module"),
     )
     # A path that is no valid Unicode can stand in the options.
     content = page.render(pretty=False).encode("utf-8", "replace")

@@ -105,6 +105,7 @@ def connect(opt: argparse.Namespace) -> Any:
     class LimitedVisdom(visdom.Visdom):
         def _handle_post(self, url: str, data: Any = None) -> str:
             try:
+                # visdom's own types leave out its session.
                 answer = self.session.post(  # type: ignore[attr-defined]
                     url, data=data or {}, timeout=CALL_LIMIT_S
                 )

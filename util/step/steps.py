@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from util import distributed
+from util.checkpoint import Stateful
 from util.clock import RunningMean
 from util.distributed import Share
 from util.image_pool import ImagePool
@@ -79,8 +80,11 @@ class Steps:
         )
         self.generator_loss = RunningMean()
         self.weight = 1.0  # of this process's gradients in the mean over all
-        self.shared = {"guard": self.guard, "averages": ema}
-        self.per_process = {"generator_loss": self.generator_loss, "updates": self.updates}
+        self.shared: dict[str, Stateful] = {"guard": self.guard, "averages": ema}
+        self.per_process: dict[str, Stateful] = {
+            "generator_loss": self.generator_loss,
+            "updates": self.updates,
+        }
         for optimizer in model.optimizers:
             optimizer.register_step_pre_hook(self._before_update)
             optimizer.register_step_post_hook(self._after_update)
@@ -92,8 +96,8 @@ class Steps:
         self.guard.begin(self.model.get_image_paths())
         yield
         distributed.average([*statistics(self.networks)])  # of different pictures in each process
-        self.ema.take_statistics()
         self.guard.end(self.model.losses())
+        self.ema.take_statistics()
         if self.watches_loss and not self.guard.step_is_bad:
             self.generator_loss.add(self.model.generator_loss * share.weight, share.num_all)
 
