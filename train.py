@@ -188,8 +188,8 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
                     model.optimize_parameters()
                 log.step(clock)
                 if clock.due(opt.print_freq):
-                    losses = model.get_current_losses()
-                    losses = distributed.mean_losses(losses, batch.share.weight)
+                    own = model.get_current_losses()
+                    losses = distributed.mean_losses(own, batch.share.weight)
                     log.losses(Losses.now(clock, losses, model.learning_rate))
                 if log.images_due(clock):
                     model.compute_visuals()

@@ -97,9 +97,14 @@ def build(setting: Setting, variant: str, name: str, row: str, more: str = "") -
 
 def loggers_of(variant: str, run: train.Run, clock: Clock) -> Loggers:
     """Those of train.py."""
-    model = run.model
-    words = {"captions": model.captions, "compare": model.compare}
-    return create_loggers(run.opt, "", clock, **words, waits=not is_fast(variant))
+    return create_loggers(
+        run.opt,
+        "",
+        clock,
+        captions=run.model.captions,
+        compare=run.model.compare,
+        waits=not is_fast(variant),
+    )
 
 
 def program(file: str, variant: str, flags: list[str]) -> list[str]:

@@ -310,7 +310,7 @@ def test_recomputed_layers_are_compiled_whole():
     net(picture).square().sum().backward()
     plain = [p.grad.clone() for p in net.parameters()]
     flags = Namespace(precision="fp32", channels_last="auto", compile=True, grad_checkpoint=True)
-    flags.grad_accum, flags.gan_mode, flags.norm = 1, "lsgan", "instance"
+    flags.deterministic, flags.gan_mode, flags.norm = False, "lsgan", "instance"
     prepare({"G": net}, [torch.optim.Adam(net.parameters())], flags, CPU)
     net.zero_grad()
     torch._dynamo.utils.counters.clear()
@@ -324,7 +324,7 @@ def test_recomputed_layers_are_compiled_whole():
 def test_recomputed_batch_norms_are_not_compiled():
     net = networks.define_D(3, 4, "pixel", norm="batch")
     flags = Namespace(precision="fp32", channels_last="auto", compile=True, grad_checkpoint=True)
-    flags.grad_accum, flags.gan_mode, flags.norm = 1, "lsgan", "batch"
+    flags.deterministic, flags.gan_mode, flags.norm = False, "lsgan", "batch"
     with pytest.raises(UserError, match="--compile with --grad_checkpoint"):
         prepare({"G": net}, [torch.optim.Adam(net.parameters())], flags, CPU)
 
@@ -333,7 +333,7 @@ def test_recomputed_batch_norms_are_not_compiled():
 def test_a_critic_whose_gradients_are_differentiated_is_not_compiled(capsys):
     """PyTorch's compiler cannot; with other objectives a discriminator is compiled."""
     flags = Namespace(precision="fp32", channels_last="auto", compile=True, grad_checkpoint=False)
-    flags.grad_accum, flags.gan_mode, flags.norm = 1, "wgangp", "instance"
+    flags.deterministic, flags.gan_mode, flags.norm = False, "wgangp", "instance"
     nets = {name: networks.define_D(3, 4, "pixel", norm="instance") for name in ("G", "D")}
     prepare(nets, [torch.optim.Adam(nets["D"].parameters())], flags, CPU)
     real, fake = torch.randn(2, 1, 3, 8, 8)
