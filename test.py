@@ -20,11 +20,11 @@ import data
 import models
 from options.test_options import TestOptions
 from util import distributed, runtime
-from util.loggers.wandb import WandbResults
-from util.per_sample import normalize_each_alone
-from util.performance import prepare
-from util.process import begin
-from util.results import THREADS, Results
+from util.show.loggers.wandb import WandbResults
+from util.show.results import THREADS, Results
+from util.speed.per_sample import normalize_each_alone
+from util.speed.performance import prepare
+from util.speed.process import begin
 from util.util import counted
 
 

@@ -21,14 +21,14 @@ from data.loader import DataError, Loader
 from models.base_model import BaseModel
 from options.train_options import TrainOptions, plain
 from util import distributed, runtime
-from util.checkpoint import Checkpoints
-from util.clock import Clock
-from util.interrupt import Interrupt, Stopped
-from util.lock import RunLock
-from util.loggers import Loggers, create_loggers
-from util.loggers.base import Losses
-from util.performance import prepare
-from util.process import begin
+from util.run.checkpoint import Checkpoints
+from util.run.clock import Clock
+from util.run.interrupt import Interrupt, Stopped
+from util.run.lock import RunLock
+from util.show.loggers import Loggers, create_loggers
+from util.show.loggers.base import Losses
+from util.speed.performance import prepare
+from util.speed.process import begin
 from util.step import Steps
 from util.step.ema import EMA
 from util.util import counted

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from util import distributed
 from util.distributed import Share
 from util.errors import MissingOption, ReportedElsewhere, UserError, first_line
-from util.interrupt import leave_signals_to_main
+from util.run.interrupt import leave_signals_to_main
 from util.runtime import is_out_of_memory, isolated_randomness, out_of_memory
 from util.streams import make_streams_last
 

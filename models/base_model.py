@@ -18,9 +18,9 @@ from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.networks.infer import infer_discriminator, infer_generator
 from models.networks.initialize import update_norm_buffers
 from models.schedules import get_scheduler
-from util.checkpoint import available, is_plain, load_weights, save_weights, weights_path
 from util.errors import UserError
 from util.files import writing
+from util.run.checkpoint import available, is_plain, load_weights, save_weights, weights_path
 from util.runtime import resolve_device
 from util.util import to_batch
 
@@ -119,7 +119,7 @@ class BaseModel(ABC):
         """Finish construction: devices, schedules, and weights to test or to start from.
 
         Raises UserError where weights are missing or do not fit. A run that goes on loads its
-        weights with the rest of its checkpoint (util.checkpoint).
+        weights with the rest of its checkpoint (util.run.checkpoint).
         """
         for net in self.networks().values():
             net.to(self.device)

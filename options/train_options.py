@@ -12,9 +12,9 @@ from options.base_options import BaseOptions, counts_layers, suffixed_name
 from options.parser import OptionParser, number, on_off_auto, whole
 from options.restore import run_folder, runs_in, saved_options
 from util import distributed
-from util.checkpoint import remove_run
 from util.errors import UserError
 from util.files import write_whole
+from util.run.checkpoint import remove_run
 
 
 class TrainOptions(BaseOptions):

@@ -43,7 +43,7 @@ from scripts.benchmarking.table import Row, heading, table
 from scripts.benchmarking.variants import ROOT, Setting
 from util import runtime
 from util.errors import UserError
-from util.performance import require_compiler
+from util.speed.performance import require_compiler
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from util import distributed, nvidia
 from util.errors import ReportedElsewhere, UserError, first_line
-from util.interrupt import Stopped
+from util.run.interrupt import Stopped
 from util.startup import end_imports
 from util.streams import make_streams_last
 

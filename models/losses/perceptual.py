@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from util.checkpoint import load_weights
 from util.errors import UserError, unknown_choice
+from util.run.checkpoint import load_weights
 from util.torchvision_compat import import_torchvision
 
 VGGS = ("vgg16", "vgg19")

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from scripts.benchmarking.variants import ROOT, VARIANTS, Setting, is_fast
-from util import heap
 from util.errors import UserError
+from util.speed import heap
 
 GIB = 2**30
 

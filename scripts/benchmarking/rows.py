@@ -37,11 +37,11 @@ from scripts.benchmarking.variants import (
     program,
     training_line,
 )
-from util import heap, performance
-from util.checkpoint import Checkpoints
-from util.clock import Clock
-from util.interrupt import Interrupt
-from util.loggers.base import Losses
+from util.run.checkpoint import Checkpoints
+from util.run.clock import Clock
+from util.run.interrupt import Interrupt
+from util.show.loggers.base import Losses
+from util.speed import heap, performance
 
 WARM_UP = 2  # steps: the second finds all memory allocated and all graphs compiled
 MEMORY_STEPS = 3

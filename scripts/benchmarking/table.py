@@ -11,7 +11,7 @@ import torch
 
 from scripts.benchmarking.measure import Samples
 from scripts.benchmarking.variants import VARIANTS, Setting
-from util import performance
+from util.speed import performance
 from util.util import counted
 
 

@@ -14,8 +14,8 @@ import models
 import train
 from options.train_options import TrainOptions
 from util import runtime
-from util.clock import Clock
-from util.loggers import Loggers, create_loggers
+from util.run.clock import Clock
+from util.show.loggers import Loggers, create_loggers
 
 ROOT = Path(__file__).resolve().parents[2]  # of the project; programs run there
 VARIANTS = ("plain", "default", "best")

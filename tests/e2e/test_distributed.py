@@ -361,7 +361,7 @@ def test_torchrun_ends_all_when_one_dies_or_starts_them_again(pictures, tmp_path
     dies.write_text(
         "import os, runpy, signal, sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from util import clock\n"
+        "from util.run import clock\n"
         "last = os.environ['TORCHELASTIC_RESTART_COUNT'] == sys.argv[1]\n"
         "class Deadly(clock.Clock):\n"
         "    def due(self, frequency):\n"

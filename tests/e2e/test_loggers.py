@@ -26,10 +26,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from util.loggers import visdom as visdom_logger
-from util.loggers.base import Losses
-from util.loggers.console import ConsoleLogger
-from util.loggers.files import FileLogger
+from util.show.loggers import visdom as visdom_logger
+from util.show.loggers.base import Losses
+from util.show.loggers.console import ConsoleLogger
+from util.show.loggers.files import FileLogger
 
 TINY = "--model pix2pix --netG resnet_6blocks --ngf 2 --ndf 2 --load_size 36 --crop_size 32"
 TINY += " --device cpu --seed 1 --name run --num_threads 0 --print_freq 3"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from util.html import ResultsPage, TrainingPage
+from util.show.html import ResultsPage, TrainingPage
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 

@@ -516,7 +516,7 @@ def test_compile(program, train, results, monkeypatch):
     """Each network is handed to PyTorch's compiler, which itself would take a minute here."""
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda it, **_: compiled.append(it) or it)
-    monkeypatch.setattr("util.performance.require_compiler", lambda device: None)
+    monkeypatch.setattr("util.speed.performance.require_compiler", lambda device: None)
     use(program, "", train, results)
     assert compiled == []
     use(program, "--compile" + " --overwrite" * (program == "train.py"), train, results)

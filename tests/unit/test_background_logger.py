@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from util.clock import Clock
-from util.loggers import Loggers
-from util.loggers.background import WAITING, BackgroundLogger
-from util.loggers.base import Logger, Losses, Outcome
-from util.loggers.console import ConsoleLogger
+from util.run.clock import Clock
+from util.show.loggers import Loggers
+from util.show.loggers.background import WAITING, BackgroundLogger
+from util.show.loggers.base import Logger, Losses, Outcome
+from util.show.loggers.console import ConsoleLogger
 
 DONE = Outcome("finished", "finished after epoch 3")
 LONG_S = 20.0  # nothing here takes so long unless it hangs

@@ -12,7 +12,7 @@ import data
 import models
 from models.base_model import as_own
 from options.train_options import TrainOptions
-from util.performance import fuse
+from util.speed.performance import fuse
 
 SETTINGS = [*itertools.product((False, True), repeat=2)]  # fused, channels_last
 

@@ -13,10 +13,10 @@ import torch
 
 from scripts import benchmark
 from scripts.benchmarking import measure, rows, table, variants
-from util import performance
 from util.errors import UserError
-from util.loggers.background import BackgroundLogger
-from util.loggers.base import Logger, Outcome
+from util.show.loggers.background import BackgroundLogger
+from util.show.loggers.base import Logger, Outcome
+from util.speed import performance
 
 CPU = torch.device("cpu")
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-import util.checkpoint
+import util.run.checkpoint
 from models.base_model import BaseModel
-from util.checkpoint import Checkpoints, load_weights, save_weights
 from util.errors import UserError
+from util.run.checkpoint import Checkpoints, load_weights, save_weights
 
 ONE = torch.ones(1)
 
@@ -70,7 +70,7 @@ def test_failed_save_leaves_the_old_file(error, tmp_path, monkeypatch):
         file.write(b"half a file")
         raise error
 
-    monkeypatch.setattr(util.checkpoint.torch, "save", fail_halfway)
+    monkeypatch.setattr(util.run.checkpoint.torch, "save", fail_halfway)
     with pytest.raises(UserError) as caught:
         Checkpoints(tmp_path, {"G": network()}, {}, {}).save("latest")
     assert str(tmp_path) in str(caught.value)
@@ -89,7 +89,7 @@ def test_stopped_in_the_middle_leaves_the_old_file(tmp_path, monkeypatch):
         file.write(b"half a file")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(util.checkpoint.torch, "save", stop)
+    monkeypatch.setattr(util.run.checkpoint.torch, "save", stop)
     with pytest.raises(KeyboardInterrupt):
         save_weights(network(), path)
     assert path.read_bytes() == before

@@ -17,9 +17,9 @@ from torch import nn
 import data
 import models
 from options.train_options import TrainOptions, plain
-from util.checkpoint import Checkpoints, load_weights, weights_path
-from util.clock import Clock
 from util.errors import UserError
+from util.run.checkpoint import Checkpoints, load_weights, weights_path
+from util.run.clock import Clock
 
 
 class Died(BaseException):

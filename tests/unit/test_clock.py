@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from util.clock import Clock, RunningMean
 from util.distributed import Share
+from util.run.clock import Clock, RunningMean
 
 
 class Batches:

@@ -15,10 +15,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from util.clock import Clock
-from util.loggers import console
-from util.loggers.base import Losses, Outcome
-from util.loggers.console import ConsoleLogger
+from util.run.clock import Clock
+from util.show.loggers import console
+from util.show.loggers.base import Losses, Outcome
+from util.show.loggers.console import ConsoleLogger
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_pty = pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo terminals")
@@ -27,10 +27,10 @@ needs_pty = pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo te
 CHILD = """
 import time
 from types import SimpleNamespace
-from util.clock import Clock
+from util.run.clock import Clock
 from util.distributed import Share
-from util.loggers.base import Losses, Outcome
-from util.loggers.console import ConsoleLogger
+from util.show.loggers.base import Losses, Outcome
+from util.show.loggers.console import ConsoleLogger
 
 class Pictures:
     def __len__(self): return 8

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models.networks.generators import define_G
-from util.deterministic import DeterministicReflectionPad2d, replace_reflection_padding
+from util.speed.deterministic import DeterministicReflectionPad2d, replace_reflection_padding
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 CASES = (  # padding: left, right, top, bottom; height, width

@@ -11,7 +11,7 @@ import pytest
 
 ALLOCATIONS = """
 import resource, sys, torch
-from util.heap import keep_freed_memory
+from util.speed.heap import keep_freed_memory
 
 keep_freed_memory("keep" in sys.argv)
 for _ in range(60):  # the heap grows a little until blocks fit

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from util.html import ResultsPage, TrainingPage, pages
+from util.show.html import ResultsPage, TrainingPage, pages
 
 ODD_NAME = "a b#%20<c>'\".jpg"
 ODD_TEXT = "</script><script>alert(1)</script> & \u2028 ü"

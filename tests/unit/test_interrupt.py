@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from util.interrupt import Interrupt, Stopped
+from util.run.interrupt import Interrupt, Stopped
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals")
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send the
 # What a worker process of the loader does at signals, before and after training closes.
 WORKER = """
 import os, signal, sys, torch
-from util.interrupt import leave_signals_to_main
+from util.run.interrupt import leave_signals_to_main
 
 closing = torch.zeros((), dtype=torch.bool)
 leave_signals_to_main(closing, 0)

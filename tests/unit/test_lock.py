@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from util.errors import UserError
-from util.lock import RunLock
+from util.run.lock import RunLock
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import multiprocessing, sys, time
 from pathlib import Path
-from util.lock import RunLock
+from util.run.lock import RunLock
 
 with RunLock(Path(sys.argv[1])):
     if len(sys.argv) > 2:
@@ -147,7 +147,7 @@ def test_each_system_says_in_its_own_way_that_another_holds_the_lock(code, tmp_p
     def held(_: int) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("util.lock.lock_exclusively", held)
+    monkeypatch.setattr("util.run.lock.lock_exclusively", held)
     with pytest.raises(UserError, match="is being written by another process"):
         RunLock(tmp_path)
 
@@ -156,7 +156,7 @@ def test_a_disk_without_locks_says_so_and_is_used(tmp_path, monkeypatch, capsys)
     def no_locks(_: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("util.lock.lock_exclusively", no_locks)
+    monkeypatch.setattr("util.run.lock.lock_exclusively", no_locks)
     with RunLock(tmp_path):
         pass
     assert "disk without locks" in capsys.readouterr().out

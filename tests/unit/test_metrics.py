@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from util.metrics import image_metrics
+from util.show.metrics import image_metrics
 
 
 def noisy(seed: int, height: int, width: int, level: float, spread: float) -> np.ndarray:

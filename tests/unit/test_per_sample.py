@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.networks import define_G
-from util.per_sample import normalize_each_alone
+from util.speed.per_sample import normalize_each_alone
 
 
 @pytest.mark.parametrize("norm", ["batch", "syncbatch", "instance"])

@@ -15,7 +15,7 @@ from models.base_model import treats_samples_alone
 from options.train_options import TrainOptions
 from util import runtime
 from util.errors import UserError
-from util.performance import (
+from util.speed.performance import (
     create_scaler,
     fuse,
     norm_without_view,
@@ -24,10 +24,10 @@ from util.performance import (
     run_in,
     wants_channels_last,
 )
-from util.recompute import recompute
+from util.speed.recompute import recompute
+from util.speed.winograd import LEAST_CHANNELS
 from util.step import Steps
 from util.step.ema import EMA
-from util.winograd import LEAST_CHANNELS
 
 CPU = torch.device("cpu")
 
@@ -85,8 +85,8 @@ KINDS = [("pix2pix", "lsgan"), ("cycle_gan", "lsgan"), ("cycle_gan", "wgangp")]
 @pytest.fixture
 def winograd_everywhere(monkeypatch):
     """Also where layers are too small to gain by it."""
-    monkeypatch.setattr("util.winograd.LEAST_CHANNELS", 1)
-    monkeypatch.setattr("util.winograd.LEAST_TILES", 1)
+    monkeypatch.setattr("util.speed.winograd.LEAST_CHANNELS", 1)
+    monkeypatch.setattr("util.speed.winograd.LEAST_TILES", 1)
 
 
 @pytest.mark.usefixtures("winograd_everywhere")
@@ -137,7 +137,7 @@ def test_bf16_trains_to_nearby_losses(pictures):
 
 
 def test_bf16_falls_back_with_a_line(capsys, monkeypatch):
-    monkeypatch.setattr("util.performance.cpu_has", lambda *_: False)
+    monkeypatch.setattr("util.speed.performance.cpu_has", lambda *_: False)
     assert resolve_precision("bf16", CPU) is torch.float32
     assert "no bf16 arithmetic; using fp32" in capsys.readouterr().out
     assert resolve_precision("auto", CPU) is torch.float32
@@ -162,7 +162,9 @@ def test_bf16_falls_back_with_a_line(capsys, monkeypatch):
     ],
 )
 def test_precision_by_device(name, kind, has, dtype, monkeypatch, capsys):
-    monkeypatch.setattr("util.performance.cpu_has", lambda *features: bool({*features} & {*has}))
+    monkeypatch.setattr(
+        "util.speed.performance.cpu_has", lambda *features: bool({*features} & {*has})
+    )
     monkeypatch.setattr(
         "torch.cuda.is_bf16_supported",
         lambda including_emulation=True: "bf16" in has or including_emulation,
@@ -191,7 +193,7 @@ def test_channels_last_by_itself_is_for_half_precision_on_gpus(flag, norm, dtype
 
 def test_fp16_trains_with_a_scale_that_fits(pictures, monkeypatch):
     """On a CPU it is slow, but the same as on a GPU."""
-    monkeypatch.setattr("util.performance.cpu_has", lambda *_: True)
+    monkeypatch.setattr("util.speed.performance.cpu_has", lambda *_: True)
     scales, update = [], torch.amp.GradScaler.update
     monkeypatch.setattr(
         "torch.amp.GradScaler.update", lambda self: scales.append(self.get_scale()) or update(self)
@@ -218,7 +220,7 @@ def test_small_gradients_survive_fp16():
 
 
 def test_fp16_with_wgangp_is_refused(pictures, monkeypatch):
-    monkeypatch.setattr("util.performance.cpu_has", lambda *_: True)
+    monkeypatch.setattr("util.speed.performance.cpu_has", lambda *_: True)
     flags = ("--precision", "fp16", "--gan_mode", "wgangp")
     with pytest.raises(UserError, match="--precision bf16"):
         losses_of(pictures, "pix2pix", *flags, prepared=True)

@@ -17,8 +17,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import plot_losses
 from util.errors import UserError
-from util.loggers.base import Losses
-from util.loggers.files import FileLogger
+from util.show.loggers.base import Losses
+from util.show.loggers.files import FileLogger
 
 HEADER = "================ Training Loss (Mon Jan  1 00:00:00 2024) ================"
 NEW = "(epoch: {}, iters: {}, time: 0.123, data: 0.002) , G_GAN: {:.3f}, D: 0.500"

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from util.errors import UserError
-from util.results import Results, UniqueNames
+from util.show.results import Results, UniqueNames
 from util.util import diagnose_network, print_numpy, save_image, tensor2im, to_batch
 
 PAGE = {"title": "run", "winsize_px": 64, "captions": {}, "compare": [], "options": ""}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import wandb
 
-from util.loggers.wandb import log_in
+from util.show.loggers.wandb import log_in
 
 
 @pytest.mark.parametrize("mode, asked", [("offline", 0), ("disabled", 0), ("online", 1), (None, 1)])

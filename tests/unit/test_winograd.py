@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from models import networks
-from util.recompute import recompute
-from util.winograd import LEAST_CHANNELS, Convolution, use_winograd, workspace
+from util.speed.recompute import recompute
+from util.speed.winograd import LEAST_CHANNELS, Convolution, use_winograd, workspace
 
 CASES = [  # (N, C, height, width), kernels
     ((1, 5, 18, 18), 7),  # as many tiles as fit
@@ -27,7 +27,7 @@ def leaves(shape, kernels, dtype=torch.float64):
 @pytest.mark.parametrize("strip_tiles", [512, 8, 1], ids="at most {} tiles at once".format)
 @pytest.mark.parametrize("shape, kernels", CASES)
 def test_outputs_and_gradients_are_those_of_a_convolution(shape, kernels, strip_tiles, monkeypatch):
-    monkeypatch.setattr("util.winograd.STRIP_TILES", strip_tiles)
+    monkeypatch.setattr("util.speed.winograd.STRIP_TILES", strip_tiles)
     x, weight, bias = leaves(shape, kernels)
     expected = F.conv2d(x, weight, bias)
     found = Convolution.apply(x, weight, bias)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from util.checkpoint import load_weights
+from util.run.checkpoint import load_weights
 
 
 class EMA:

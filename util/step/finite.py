@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from util.checkpoint import last_good
 from util.errors import UserError
 from util.image_pool import ImagePool
+from util.run.checkpoint import last_good
 
 READ_EVERY = 32  # steps between two looks at a GPU, each of which waits for it
 

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from util import distributed
-from util.checkpoint import Stateful
-from util.clock import RunningMean
 from util.distributed import Share
 from util.image_pool import ImagePool
+from util.run.checkpoint import Stateful
+from util.run.clock import RunningMean
 from util.step.ema import EMA
 from util.step.finite import FiniteGuard
 from util.step.update import Update, Updates

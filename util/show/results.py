@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from util.errors import UserError, first_line
-from util.html import ResultsPage
-from util.loggers.wandb import WandbResults
-from util.metrics import image_metrics
+from util.show.html import ResultsPage
+from util.show.loggers.wandb import WandbResults
+from util.show.metrics import image_metrics
 from util.util import counted, mkdirs, save_image, to_array, to_bytes
 
 THREADS = min(4, os.cpu_count() or 1)

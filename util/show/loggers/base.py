@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from util.clock import Clock
+from util.run.clock import Clock
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from util.clock import Clock
-from util.loggers.base import Logger, Losses, Outcome
+from util.run.clock import Clock
+from util.show.loggers.base import Logger, Losses, Outcome
 from util.util import tensor2im
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from util.clock import Clock
-from util.loggers.base import Logger, Losses, Outcome
+from util.run.clock import Clock
+from util.show.loggers.base import Logger, Losses, Outcome
 
 WAITING = 16  # calls at most; each may hold the pictures of one step
 

@@ -12,19 +12,19 @@ from pathlib import Path
 import torch
 
 from util import distributed, runtime
-from util.checkpoint import last_good
-from util.clock import Clock
-from util.command import resume_command
 from util.errors import first_line
-from util.interrupt import Stopped
-from util.loggers.background import BackgroundLogger
-from util.loggers.base import Logger, Losses, Outcome
-from util.loggers.console import ConsoleLogger
-from util.loggers.files import FileLogger
-from util.loggers.page import PageLogger, page_is_due
-from util.loggers.tensorboard import TensorBoardLogger
-from util.loggers.visdom import VisdomLogger
-from util.loggers.wandb import WandbLogger, log_in
+from util.run.checkpoint import last_good
+from util.run.clock import Clock
+from util.run.command import resume_command
+from util.run.interrupt import Stopped
+from util.show.loggers.background import BackgroundLogger
+from util.show.loggers.base import Logger, Losses, Outcome
+from util.show.loggers.console import ConsoleLogger
+from util.show.loggers.files import FileLogger
+from util.show.loggers.page import PageLogger, page_is_due
+from util.show.loggers.tensorboard import TensorBoardLogger
+from util.show.loggers.visdom import VisdomLogger
+from util.show.loggers.wandb import WandbLogger, log_in
 
 SILENCE_S = 1.0  # after which the end of a run says what it waits for
 

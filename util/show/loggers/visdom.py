@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from util.clock import Clock
-from util.loggers.base import Logger, Losses
+from util.run.clock import Clock
+from util.show.loggers.base import Logger, Losses
 from util.util import tensor2im
 
 CALL_LIMIT_S = 5.0

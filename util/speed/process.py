@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from util import runtime
-from util.deterministic import be_deterministic
-from util.heap import keep_freed_memory
+from util.speed.deterministic import be_deterministic
+from util.speed.heap import keep_freed_memory
 from util.startup import skip_dynamo
 
 

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from util.deterministic import replace_reflection_padding
 from util.errors import UserError, first_line
-from util.recompute import keeps_statistics, recompute
-from util.winograd import use_winograd
+from util.speed.deterministic import replace_reflection_padding
+from util.speed.recompute import keeps_statistics, recompute
+from util.speed.winograd import use_winograd
 
 
 def prepare(

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from util.clock import Clock
-from util.loggers.base import Logger, Losses, Outcome
+from util.run.clock import Clock
+from util.show.loggers.base import Logger, Losses, Outcome
 from util.util import tensor2im
 
 

@@ -10,8 +10,8 @@ from collections import deque
 import torch
 from tqdm import tqdm
 
-from util.clock import Clock
-from util.loggers.base import Logger, Losses, Outcome
+from util.run.clock import Clock
+from util.show.loggers.base import Logger, Losses, Outcome
 from util.streams import raise_if_switched_off
 
 REFRESH_S = 0.25

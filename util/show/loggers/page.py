@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from util.clock import Clock
-from util.command import resume_command
-from util.html import TrainingPage
-from util.loggers.base import Logger, Losses, Outcome
+from util.run.clock import Clock
+from util.run.command import resume_command
+from util.show.html import TrainingPage
+from util.show.loggers.base import Logger, Losses, Outcome
 from util.util import mkdirs, save_image, tensor2im
 
 

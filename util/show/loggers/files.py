@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from util.files import write_whole
-from util.loggers.base import Logger, Losses, Outcome
+from util.show.loggers.base import Logger, Losses, Outcome
 
 
 class FileLogger(Logger):

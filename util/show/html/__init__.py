@@ -1,5 +1,5 @@
 """Pages that show a run in the browser: pictures, curves, options; no server and no network."""
 
-from util.html.pages import ResultsPage, TrainingPage
+from util.show.html.pages import ResultsPage, TrainingPage
 
 __all__ = ["ResultsPage", "TrainingPage"]

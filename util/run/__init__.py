@@ -1,0 +1,1 @@
+"""What a run is on disk and in time: checkpoints, clock, lock, signals, how to resume it."""
