@@ -21,9 +21,10 @@ from data.loader import DataError, Loader
 from models.base_model import BaseModel
 from options.train_options import TrainOptions, plain
 from util import distributed, runtime
+from util.errors import Stopped
 from util.run.checkpoint import Checkpoints
 from util.run.clock import Clock
-from util.run.interrupt import Interrupt, Stopped
+from util.run.interrupt import Interrupt
 from util.run.lock import RunLock
 from util.show.loggers import Loggers, create_loggers
 from util.show.loggers.base import Losses
@@ -146,17 +147,11 @@ def resume(run: Run, epoch: int) -> None:
 
     From bare weights all else starts anew.
     """
-    model, clock, ema = run.model, run.clock, run.steps.ema
-
-    def load(label: str | int) -> None:
-        model.load_networks(label)
-        ema.load(lambda name: model.weights_path(label, name))
-
+    model, clock = run.model, run.clock
     with distributed.main_first():
         label = model.label_to_load()
-        resumed = run.checkpoints.resume(label, load)
+        resumed = run.checkpoints.resume(label, model.load_networks)
         if resumed is None:
-            load(label)
             print(
                 f"{model.save_dir} has weights {label} without a state: optimizers, schedule and "
                 f"order start anew at epoch {clock.epoch} (--epoch_count sets another)"

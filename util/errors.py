@@ -22,6 +22,13 @@ class MissingOption(UserError, AttributeError):
     """An option was read that no flag sets; hasattr() and getattr() take it as they should."""
 
 
+class Stopped(Exception):
+    """The run was asked to stop, has saved itself, and ends with status 128 + signal."""
+
+    def __init__(self, signal_number: int):
+        self.status = 128 + signal_number
+
+
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """' (did you mean X?)' for the candidate closest in spelling, or '' where none is near."""
     near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)

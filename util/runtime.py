@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from util import distributed, nvidia
-from util.errors import ReportedElsewhere, UserError, first_line
-from util.run.interrupt import Stopped
+from util.errors import ReportedElsewhere, Stopped, UserError, first_line
 from util.startup import end_imports
 from util.streams import make_streams_last
 

@@ -6,9 +6,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from util import __version__
 
@@ -52,36 +50,3 @@ def end_imports() -> None:
         gc.freeze()
         gc.enable()
         paused_gc = False
-
-
-def skip_dynamo() -> None:
-    """Let Adam work without torch._dynamo, whose import takes as long as all others together.
-
-    Several methods of PyTorch's optimizers import it on their first call, only to be left alone by
-    torch.compile. Where nothing is compiled, the methods inside those wrappers do the same. To be
-    called before the first optimizer is made. Leaves alone what is not wrapped as in PyTorch
-    2.13: then a start takes longer, and that is all.
-    """
-    import torch  # here, since this file comes before all imports
-
-    base, adam = torch.optim.Optimizer, torch.optim.Adam
-    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
-        inner = inside_dynamo_wrapper(getattr(base, name, None))
-        if inner is not None:
-            setattr(base, name, inner)
-
-    step = inside_dynamo_wrapper(adam.step)
-    if step is not None:
-
-        def step_with_grad_mode(self: Any, *args: Any, **kwargs: Any) -> Any:
-            with torch.set_grad_enabled(self.defaults["differentiable"]):  # as its wrapper does
-                return step(self, *args, **kwargs)
-
-        adam.step = step_with_grad_mode  # type: ignore[method-assign]
-
-
-def inside_dynamo_wrapper(method: Any) -> Callable[..., Any] | None:
-    """The method inside a wrapper that imports torch._dynamo, or None where there is none."""
-    code = getattr(method, "__code__", None)
-    imports = code is not None and "torch._dynamo" in code.co_names
-    return getattr(method, "__wrapped__", None) if imports else None

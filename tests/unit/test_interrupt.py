@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from util.run.interrupt import Interrupt, Stopped
+from util.errors import Stopped
+from util.run.interrupt import Interrupt
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals")
@@ -21,7 +22,7 @@ import os, signal, sys, torch
 from util.run.interrupt import leave_signals_to_main
 
 closing = torch.zeros((), dtype=torch.bool)
-leave_signals_to_main(closing, 0)
+leave_signals_to_main(closing)
 for number in (signal.SIGINT, signal.SIGTERM):
     os.kill(os.getpid(), number)
 print("lives", flush=True)

@@ -1,4 +1,7 @@
-"""Imports point one way: util < options, data, models < train.py, test.py, scripts."""
+"""Imports point one way: util < options, data, models < train.py, test.py, scripts.
+
+Inside util: ground floor < run, speed < step, show.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 MAY_IMPORT = {"util": set(), "options": {"util"}, "data": {"util"}, "models": {"util"}}
 OURS = {*MAY_IMPORT, "train", "test", "scripts", "datasets", "tests"}
+WINGS = {
+    "util/run": {"run"},
+    "util/speed": {"speed"},
+    "util/step": {"step", "speed", "run"},
+    "util/show": {"show", "speed", "run"},
+    "util": set(),  # the ground floor
+}
 FILES = [file for package in MAY_IMPORT for file in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -31,6 +41,32 @@ def test_imports_point_one_way(file):
     allowed = MAY_IMPORT[package] | {package}
     wrong = [f"line {line}: {name}" for line, name in imported(file) if name in OURS - allowed]
     assert wrong == []
+
+
+def imported_from_util(file: Path) -> Iterator[str]:
+    """The part of util, such as run or errors, that each import of a file is from."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "in util, imports say the whole path"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (name.split(".")[1] for name in names if name.startswith("util."))
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted((ROOT / "util").rglob("*.py")),
+    ids=lambda file: file.relative_to(ROOT).as_posix(),
+)
+def test_inside_util_imports_go_down(file):
+    path = file.relative_to(ROOT).as_posix()
+    allowed = next(allowed for wing, allowed in WINGS.items() if path.startswith(f"{wing}/"))
+    wings = {wing.removeprefix("util/") for wing in WINGS} - {"util"}
+    assert (set(imported_from_util(file)) & wings) - allowed == set()
+
+
+def test_the_ground_floor_is_small():
+    assert len(list((ROOT / "util").glob("*.py"))) <= 12
 
 
 def test_the_walk_sees_imports_of_every_form(tmp_path):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from util.startup import inside_dynamo_wrapper
+from util.speed.dynamo import inside_dynamo_wrapper
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = """
 import io, sys, torch
-from util.startup import skip_dynamo
+from util.speed.dynamo import skip_dynamo
 
 if "skip" in sys.argv:
     skip_dynamo()

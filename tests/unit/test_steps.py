@@ -12,6 +12,7 @@ import torch
 
 from util.distributed import Share
 from util.errors import UserError
+from util.run.checkpoint import Checkpoints
 from util.step import Steps
 from util.step.ema import EMA
 
@@ -241,6 +242,9 @@ def test_averages_go_on_from_their_files_or_begin_with_the_present_weights(tmp_p
         optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
         return net, optimizer, steps_of(Model(optimizer, G=net), decay=0.75).ema
 
+    def checkpoints_of(ema: EMA, folder: Path) -> Checkpoints:
+        return Checkpoints(folder, {}, {"averages": ema}, {}, averages=ema.networks)
+
     def step(net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> torch.Tensor:
         net(torch.randn(2, 1, 2, 2)).pow(3).sum().backward()
         optimizer.step()
@@ -250,11 +254,10 @@ def test_averages_go_on_from_their_files_or_begin_with_the_present_weights(tmp_p
     step(first, optimizer)
     step(first, optimizer)
     average = ema.networks["G_ema"][0].weight.clone()
-    torch.save(ema.networks["G_ema"].state_dict(), tmp_path / "G_ema.pth")
+    checkpoints_of(ema, tmp_path).save("latest")
 
     second, optimizer, resumed = trained(2)
-    resumed.load(lambda name: tmp_path / f"{name}.pth")
-    resumed.load_state_dict(ema.state_dict())
+    checkpoints_of(resumed, tmp_path).resume("latest", lambda label: None)
     assert torch.equal(resumed.networks["G_ema"][0].weight, average)
     now = step(second, optimizer)
     expected = 0.75 * average + 0.25 * now
@@ -262,11 +265,10 @@ def test_averages_go_on_from_their_files_or_begin_with_the_present_weights(tmp_p
     assert capsys.readouterr().out == ""
 
     third, optimizer, begun = trained(3)
-    begun.load(lambda name: tmp_path / f"none_{name}.pth")
-    begun.load_state_dict({})
+    checkpoints_of(begun, tmp_path).resume("1", lambda label: None)  # of which there is nothing
     now = step(third, optimizer)
     assert torch.equal(begun.networks["G_ema"][0].weight, now)
-    assert "none_G_ema.pth is not there, so averages begin now" in capsys.readouterr().out
+    assert "1_net_G_ema.pth is not there, so averages begin now" in capsys.readouterr().out
 
 
 def test_averages_count_updates_and_not_steps():

@@ -139,7 +139,7 @@ class Checkpoints:
         """Put networks and parts in the state of a checkpoint; returns a line that says which.
 
         If the files of the label do not belong together, the last whole checkpoint is taken.
-        Returns None, with nothing loaded, where no state belongs to the weights of the label.
+        Returns None, with weights alone loaded, where no state belongs to those of the label.
         `load_networks` loads the networks of a label, or raises UserError.
         """
         recover(self.folder)
@@ -154,9 +154,10 @@ class Checkpoints:
                     f"remove {state_path(self.folder, label)}"
                 )
             label, state = max(whole, key=newest)
+        load_networks(label)
+        self._load_averages(label)
         if state is None:
             return None
-        load_networks(label)
         try:
             for name, part in self.shared.items():
                 part.load_state_dict(state[name])
@@ -180,6 +181,14 @@ class Checkpoints:
                 "new processes begin with random states from --seed and empty pools; "
             )
         return f"{note}resumed from checkpoint {label} in {self.folder}"
+
+    def _load_averages(self, label: str) -> None:
+        for name, net in self.averages.items():
+            path = weights_path(self.folder, label, name)
+            if path.is_file():
+                net.load_state_dict(load_weights(path))
+            else:
+                print(f"--ema: {path} is not there, so averages begin now")
 
     def _load_own(self, part: Stateful, states: list[Any]) -> None:
         """Restore a part of this process, which may be one of more or fewer than there were."""

@@ -42,13 +42,6 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
-class Stopped(Exception):
-    """The run was asked to stop, has saved itself, and ends with status 128 + signal."""
-
-    def __init__(self, signal_number: int):
-        self.status = 128 + signal_number
-
-
 def leave_signals_to_main(closing: torch.Tensor) -> None:
     """For worker processes: SIGNALS, which a terminal or scheduler sends to all processes, are the
     main process's to answer. Once `closing` is set, SIGTERM ends the worker as usual.

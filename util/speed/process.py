@@ -6,8 +6,8 @@ import argparse
 
 from util import runtime
 from util.speed.deterministic import be_deterministic
+from util.speed.dynamo import skip_dynamo
 from util.speed.heap import keep_freed_memory
-from util.startup import skip_dynamo
 
 
 def begin(opt: argparse.Namespace, *, fast: bool = True) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-from util.run.checkpoint import load_weights
 
 
 class EMA:
@@ -52,14 +49,6 @@ class EMA:
             own = zip(model.module.buffers(), self.sources[name].buffers(), strict=True)
             for buffer, newest in own:
                 buffer.copy_(newest)
-
-    def load(self, path_of: Callable[[str], Path]) -> None:
-        """Read the averages, or where there is no file, begin with the present weights."""
-        for name, net in self.networks.items():
-            if path_of(name).is_file():
-                net.load_state_dict(load_weights(path_of(name)))
-            else:
-                print(f"--ema: {path_of(name)} is not there, so averages begin now")
 
     def state_dict(self) -> dict[str, int]:
         """How often each was updated; the weights are in files as those of other networks."""

@@ -12,11 +12,10 @@ from pathlib import Path
 import torch
 
 from util import distributed, runtime
-from util.errors import first_line
+from util.errors import Stopped, first_line
 from util.run.checkpoint import last_good
 from util.run.clock import Clock
 from util.run.command import resume_command
-from util.run.interrupt import Stopped
 from util.show.loggers.background import BackgroundLogger
 from util.show.loggers.base import Logger, Losses, Outcome
 from util.show.loggers.console import ConsoleLogger
