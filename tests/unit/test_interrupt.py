@@ -21,7 +21,7 @@ import os, signal, sys, torch
 from util.interrupt import leave_signals_to_main
 
 closing = torch.zeros((), dtype=torch.bool)
-leave_signals_to_main(closing, 0)
+leave_signals_to_main(closing)
 for number in (signal.SIGINT, signal.SIGTERM):
     os.kill(os.getpid(), number)
 print("lives", flush=True)
