@@ -19,6 +19,7 @@ from util.interrupt import Stopped
 from util.startup import end_imports
 
 show_tracebacks = False  # set by --verbose
+status = 1  # of the process: of an exception that `run` lets through, until it has returned
 
 
 def resolve_device(name: str) -> torch.device:
@@ -110,7 +111,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def run(main: Callable[[], None]) -> int:
-    """Run a command and return its exit status.
+    """Run a command and return its exit status, which is kept in `status` too; see `outcome`."""
+    global status
+    status = outcome(main)
+    return status
+
+
+def outcome(main: Callable[[], None]) -> int:
+    """Run a command and return what status it should end with.
 
     A UserError, or an OSError such as a full disk, ends in one line on stderr and status 2, after
     a traceback only where `show_tracebacks` is set; Ctrl-C ends in status 130.

@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 import copy
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
 
-from util import runtime
 from util.clock import Clock
-from util.errors import first_line
 from util.loggers.background import BackgroundLogger
-from util.loggers.base import Logger, Losses
+from util.loggers.base import Logger, Losses, switched_off
 from util.loggers.console import ConsoleLogger
 from util.loggers.files import FileLogger
 from util.loggers.page import PageLogger, page_is_due
@@ -89,10 +86,7 @@ class Loggers:
                 self._warn(logger.name, error)
 
     def _warn(self, name: str, error: Exception) -> None:
-        if runtime.show_tracebacks:
-            traceback.print_exception(error)
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        self.say(f"warning: {name} is switched off: {reason}")
+        self.say(switched_off(name, error))
 
 
 def create_loggers(
@@ -111,8 +105,7 @@ def create_loggers(
         captions, compare: see BaseModel.
     """
     folder = Path(opt.checkpoints_dir) / opt.name
-    if opt.use_wandb:
-        log_in()
+    wandb_mode = log_in(folder) if opt.use_wandb else None
     total_images = clock.total_images
     log = Loggers(ConsoleLogger(clock))
     log.add(FileLogger.name, lambda: FileLogger(folder, total_images))
@@ -138,5 +131,5 @@ def create_loggers(
     if opt.use_tensorboard:
         live(TensorBoardLogger.name, lambda: TensorBoardLogger(folder, total_images))
     if opt.use_wandb:
-        live(WandbLogger.name, lambda: WandbLogger(opt, folder))
+        live(WandbLogger.name, lambda: WandbLogger(opt, folder, wandb_mode))
     return log
