@@ -305,6 +305,7 @@ def test_flags_of_pages_and_viewers_in_testing(
     assert "123px" in page.read_text(encoding="utf-8")
     (folder,) = set((runs.folder / "wandb").glob("offline-run-*")) - before
     (file,) = folder.glob("*.wandb")
+    wait_until(lambda: len(WandbRun(file).history) == 2)  # its service writes in its own time
     run = WandbRun(file)
     assert (run.run.project, run.run.display_name) == ("tested", "run (test)")
     assert [len(logged["pictures/filenames"]) for logged in run.history] == [3, 3]

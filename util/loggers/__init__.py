@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from util.clock import Clock
+from util.finite import all_finite
 from util.loggers.background import BackgroundLogger
 from util.loggers.base import Logger, Losses, switched_off
 from util.loggers.console import ConsoleLogger
@@ -19,6 +20,7 @@ from util.loggers.page import PageLogger, page_is_due
 from util.loggers.tensorboard import TensorBoardLogger
 from util.loggers.visdom import VisdomLogger
 from util.loggers.wandb import WandbLogger, log_in
+from util.util import channels_note
 
 SILENCE_S = 1.0  # after which the end of a run says what it waits for
 
@@ -29,6 +31,7 @@ class Loggers:
     def __init__(self, console: ConsoleLogger | None, others: Iterable[Logger] = ()):
         self.console = console
         self.loggers: list[Logger] = [*([console] if console else []), *others]
+        self._said: set[str] = set()
 
     def add(self, name: str, make: Callable[[], Logger]) -> None:
         """Add a logger, unless it cannot be made."""
@@ -45,8 +48,21 @@ class Loggers:
         return any(logger.images_due(clock) for logger in self.loggers)
 
     def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
-        """Pass on pictures, label to (N, C, H, W) in [-1, 1], to those who want them now."""
+        """Pass on pictures, label to (N, C, H, W) in [-1, 1], to those who want them now.
+
+        What a picture cannot show of them is said once.
+        """
+        for label, images in visuals.items():
+            self._say_once(channels_note(label, images))
+            numbers = isinstance(images, torch.Tensor) and images.is_floating_point()
+            if numbers and not all_finite([images.detach()]):
+                self._say_once(f"warning: {label} has values that no picture shows: not finite")
         self._tell(lambda logger: logger.images(clock, visuals), lambda x: x.images_due(clock))
+
+    def _say_once(self, line: str) -> None:
+        if line and line not in self._said:
+            self._said.add(line)
+            self.say(line)
 
     def step(self, clock: Clock) -> None:
         if self.console:
