@@ -115,10 +115,8 @@ class FiniteGuard:
 
 def finite_pictures(images: torch.Tensor) -> list[bool]:
     """For each picture of (N, C, H, W) whether its values are finite; waits for the device."""
-    if not images.is_floating_point():
-        return [True] * len(images)
-    largest = torch.linalg.vector_norm(images.detach(), math.inf, dim=(1, 2, 3))
-    return largest.isfinite().tolist()
+    sides = (1, 2, 3)  # the extremes of which are found many times faster than a norm
+    return (images.amax(sides).isfinite() & images.amin(sides).isfinite()).tolist()
 
 
 def why_not_finite(networks: Mapping[str, nn.Module], precision: str) -> str:

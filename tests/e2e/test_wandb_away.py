@@ -90,6 +90,12 @@ def trained(tmp_path_factory, photos, run_in) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def own_service(monkeypatch) -> None:
+    """Not the service process that another test may have started in this process."""
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)
+
+
 @pytest.fixture
 def environment(tmp_path) -> Callable[[int], dict[str, str]]:
     """`environment(port)`: wandb with files in a folder of the test and a server on that port."""

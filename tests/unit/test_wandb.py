@@ -17,5 +17,8 @@ def test_a_key_is_asked_for_only_where_it_is_needed(mode, asked, monkeypatch, tm
     monkeypatch.setattr(wandb, "login", lambda: calls.append(None))
     monkeypatch.setattr(wandb_logger, "why_silent", lambda server: "")
     monkeypatch.setattr(wandb_logger, "leave_in_time", lambda server: None)
-    assert wandb_logger.log_in(tmp_path) is None
+    try:
+        assert wandb_logger.log_in(tmp_path) is None
+    finally:
+        wandb.teardown()  # or programs of other tests would use the service of this process
     assert len(calls) == asked
