@@ -20,6 +20,7 @@ import data
 import models
 from options.test_options import TestOptions
 from util import distributed, runtime
+from util.finite import why_not_finite
 from util.heap import keep_freed_memory
 from util.loggers.wandb import WandbResults
 from util.per_sample import normalize_each_alone
@@ -55,6 +56,7 @@ def main() -> None:
     results = Results(
         folder,
         measure=model.measure,
+        why_not_finite=lambda: why_not_finite(model.networks(), opt.precision),
         beside=model.device.type != "cpu",
         aspect_ratio=opt.aspect_ratio,
         also=WandbResults(opt, model.save_dir) if opt.use_wandb else None,
@@ -65,6 +67,7 @@ def main() -> None:
         options=options.text,
     )
     with (
+        results,
         tqdm(total=len(dataset), unit="image", disable=not sys.stderr.isatty()) as bar,
         torch.autocast(model.device.type, enabled=False),  # keeps what --precision has cast
     ):
