@@ -25,6 +25,7 @@ from util.show.results import THREADS, Results
 from util.speed.per_sample import normalize_each_alone
 from util.speed.performance import prepare
 from util.speed.process import begin
+from util.step.finite import why_not_finite
 from util.util import counted
 
 
@@ -54,6 +55,7 @@ def main(*, fast: bool = True) -> None:
     results = Results(
         folder,
         measure=model.measure,
+        why_not_finite=lambda: why_not_finite(model.networks(), opt.precision),
         beside=fast and model.device.type != "cpu",
         num_threads=THREADS if fast else 1,
         aspect_ratio=opt.aspect_ratio,
@@ -65,6 +67,7 @@ def main(*, fast: bool = True) -> None:
         options=options.text,
     )
     with (
+        results,
         tqdm(total=len(dataset), unit="image", disable=not sys.stderr.isatty()) as bar,
         torch.autocast(model.device.type, enabled=False),  # keeps what --precision has cast
     ):

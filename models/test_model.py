@@ -32,10 +32,10 @@ class TestModel(BaseModel):
 
     def __init__(self, opt: argparse.Namespace):
         super().__init__(opt)
-        if opt.output_nc not in (1, 3):
+        if opt.output_nc == 2:
             raise UserError(
-                f"--model test shows pictures of 3 channels or 1, and {opt.name} makes "
-                f"{opt.output_nc}; a colorization run takes any folder with --model colorization"
+                f"--model test shows RGB and grey pictures, and {opt.name} makes "
+                f"2 channels; a colorization run takes any folder with --model colorization"
             )
         self.visual_names = ["real", "fake"]
         self.model_names = [f"G{opt.model_suffix}"]

@@ -19,6 +19,7 @@ from util.startup import end_imports
 from util.streams import make_streams_last
 
 show_tracebacks = False  # set by --verbose
+status = 1  # of the process: of an exception that `run` lets through, until it has returned
 
 
 def resolve_device(name: str | torch.device) -> torch.device:
@@ -139,7 +140,14 @@ def out_of_memory(reason: str) -> str:
 
 
 def run(main: Callable[[], None]) -> int:
-    """Run a command and return its exit status.
+    """Run a command and return its exit status, which is kept in `status` too; see `outcome`."""
+    global status
+    status = outcome(main)
+    return status
+
+
+def outcome(main: Callable[[], None]) -> int:
+    """Run a command and return what status it should end with.
 
     A UserError, or an OSError such as a full disk, ends in one line on stderr and status 2, after
     a traceback only where `show_tracebacks` is set; Ctrl-C ends in status 130. That what is printed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +17,7 @@ def tensor2im(image: torch.Tensor | np.ndarray, imtype: type = np.uint8) -> np.n
     """The first picture of a batch as an (H, W, 3) array in 0..255, rounded and clamped.
 
     Args:
-        image: (N, C, H, W) or (C, H, W) in [-1, 1] with C 1 (grey) or 3; an array passes through.
+        image: (N, C, H, W) or (C, H, W) in [-1, 1], any C, see `to_array`; an array passes through.
     """
     if isinstance(image, np.ndarray):
         return image.astype(imtype)
@@ -43,9 +44,33 @@ def to_batch(pictures: torch.Tensor | np.ndarray) -> torch.Tensor:
 
 
 def to_array(pixels: torch.Tensor) -> np.ndarray:
-    """(H, W, 3) from (C, H, W) with C 1 (grey) or 3, on any device."""
-    pixels = pixels.expand(3, -1, -1) if len(pixels) == 1 else pixels
+    """(H, W, 3) from (C, H, W), on any device: of three channels and more the first three, of one
+    or two the first as grey. What shows pictures calls this, and `channels_note` to say so."""
+    pixels = pixels[:3] if len(pixels) >= 3 else pixels[:1].expand(3, -1, -1)
     return pixels.permute(1, 2, 0).cpu().numpy()
+
+
+def channels_note(label: str, image: torch.Tensor | np.ndarray) -> str:
+    """What `to_array` leaves out of the channels of (..., C, H, W), or "" if that is nothing."""
+    channels = 3 if isinstance(image, np.ndarray) else image.shape[-3]
+    if channels in (1, 3):
+        return ""
+    shown = "the first three are shown" if channels > 3 else "the first is shown, as grey"
+    return f"{label} has {channels} channels, of which {shown}"
+
+
+def finite_pictures(images: torch.Tensor) -> list[bool]:
+    """For each picture of (N, C, H, W) whether its values are finite; waits for the device."""
+    sides = (1, 2, 3)  # the extremes of which are found many times faster than a norm
+    return (images.amax(sides).isfinite() & images.amin(sides).isfinite()).tolist()
+
+
+def all_finite(tensors: list[torch.Tensor]) -> bool:
+    """Whether all values of all tensors are finite; waits for the device."""
+    if not tensors:
+        return True
+    largest = torch._foreach_norm(tensors, ord=math.inf)  # of which no overflow can come
+    return bool(torch.stack(largest).isfinite().all())
 
 
 def counted(number: int, thing: str) -> str:

@@ -150,23 +150,29 @@ def folder_of(tmp_path: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "flags, size",
+    "flags, size, batch_size, num_pictures",
     [
-        (PIX2PIX + "--gan_mode lsgan --lr_policy plateau --grad_accum 2", 2),
-        (TINY + "--model pix2pix --norm syncbatch --no_dropout --init_gain 0.1", 2),
-        (TINY + "--model cycle_gan --pool_size 0 --no_dropout --ema 0.5", 3),
+        (PIX2PIX + "--gan_mode lsgan --lr_policy plateau --grad_accum 2", 2, 2, 7),
+        (TINY + "--model pix2pix --norm syncbatch --no_dropout --init_gain 0.1", 2, 1, 4),
+        (TINY + "--model cycle_gan --pool_size 0 --no_dropout --ema 0.5", 3, 1, 5),
     ],
     ids=["pix2pix", "syncbatch", "cycle_gan"],
 )
-def test_the_same_as_one_process_with_the_whole_batch(flags, size, trainer, pictures, tmp_path):
-    """Also the short batch that ends an epoch of 5 pictures; syncbatch, see below, has none."""
-    number = 4 if "syncbatch" in flags else 5
-    root = pictures.unaligned(number, 2) if "cycle" in flags else pictures.two_folders(number)
-    flags += f" --dataroot {root} --n_epochs 1 --n_epochs_decay 1 --lr 1e-8 --save_epoch_freq 1"
+def test_the_same_as_one_process_with_the_whole_batch(
+    flags, size, batch_size, num_pictures, trainer, pictures, tmp_path
+):
+    """Also the last batch of an epoch, of which processes have different shares, one of them none.
+
+    With syncbatch, see below, they have equal ones.
+    """
+    many_pictures = pictures.unaligned if "cycle" in flags else pictures.two_folders
+    flags += f" --dataroot {many_pictures(num_pictures)} --n_epochs 1 --n_epochs_decay 1 --lr 1e-8"
+    flags += " --save_epoch_freq 1"
     one, many = folder_of(tmp_path, "one"), folder_of(tmp_path, "many")
-    trainer.run(one, f"{flags} --batch_size {size}")
-    printed = run(trainer, many, flags, size)
-    assert f"{size} processes: --batch_size 1 each, {size} in all" in printed
+    in_all = size * batch_size
+    trainer.run(one, f"{flags} --batch_size {in_all}")
+    printed = run(trainer, many, f"{flags} --batch_size {batch_size}", size)
+    assert f"{size} processes: --batch_size {batch_size} each, {in_all} in all" in printed
     assert_equal_on_all_ranks(many, size)
     for alone, together in zip(losses(one), losses(many), strict=True):
         assert together.pop("losses") == pytest.approx(alone.pop("losses"), rel=2e-3)

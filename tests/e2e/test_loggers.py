@@ -19,6 +19,7 @@ import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from util.show.loggers import visdom as visdom_logger
 from util.show.loggers.base import Losses
 from util.show.loggers.console import ConsoleLogger
 from util.show.loggers.files import FileLogger
+from util.show.loggers.visdom import VisdomLogger
 
 TINY = "--model pix2pix --netG resnet_6blocks --ngf 2 --ndf 2 --load_size 36 --crop_size 32"
 TINY += " --device cpu --seed 1 --name run --num_threads 0 --print_freq 3"
@@ -73,7 +75,7 @@ class Server:
         self.port, self.process = port, process
 
     def answers(self) -> bool:
-        return visdom_logger.answers(f"http://localhost:{self.port}")
+        return visdom_logger.answers("localhost", self.port)
 
     def window(self, number: int, env: str = "main") -> dict[str, Any]:
         """What a window shows; {} where there is none yet."""
@@ -303,6 +305,7 @@ def test_flags_of_pages_and_viewers_in_testing(
     assert "123px" in page.read_text(encoding="utf-8")
     (folder,) = set((runs.folder / "wandb").glob("offline-run-*")) - before
     (file,) = folder.glob("*.wandb")
+    wait_until(lambda: len(WandbRun(file).history) == 2)  # its service writes in its own time
     run = WandbRun(file)
     assert (run.run.project, run.run.display_name) == ("tested", "run (test)")
     assert [len(logged["pictures/filenames"]) for logged in run.history] == [3, 3]
@@ -426,6 +429,52 @@ def test_a_server_on_another_machine_is_not_started(train, server) -> None:
     flags = f"--use_visdom --display_server http://nowhere.invalid --display_port {server.port}"
     (warning,) = warnings(train(f"{flags} --n_epochs 1 --n_epochs_decay 0"))
     assert "nowhere.invalid" in warning
+
+
+@pytest.fixture
+def proxy() -> Iterator[tuple[str, list[str]]]:
+    """The address of a proxy that forbids all, and what it was asked for."""
+    asked: list[str] = []
+
+    class Forbids(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(403)
+
+        do_POST = do_CONNECT = do_GET
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Forbids) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.server_port}", asked
+        listener.shutdown()
+
+
+@pytest.mark.parametrize("name", ["localhost", "http://localhost", "127.0.0.1", "http://127.0.0.1"])
+def test_no_proxy_is_asked_for_this_machine(name, server, proxy, monkeypatch, tmp_path) -> None:
+    """Neither to look for a server nor to tell it; and a scheme is not needed."""
+    env = re.sub(r"\W", "_", name)
+    where = {"server": name, "port": server.port, "env": env, "id": 1, "ncols": 2}
+    opt = Namespace(name="run", **{f"display_{key}": value for key, value in where.items()})
+    with monkeypatch.context() as around:
+        for variable in ("no_proxy", "NO_PROXY"):
+            around.delenv(variable, raising=False)
+        for variable in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
+            around.setenv(variable, proxy[0])
+        logger = VisdomLogger(opt, tmp_path, 0)
+        logger.losses(Losses(1, 3, 3, 0.1, 0.1, 2e-4, {"G": 1.0}))
+    assert proxy[1] == []
+    assert list(server.curves(1, env)) == ["G"]
+
+
+def test_an_answer_of_a_proxy_is_no_visdom_server(proxy, monkeypatch) -> None:
+    for variable in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(variable, proxy[0])
+    assert not visdom_logger.answers("http://viewer.invalid", 8097)
+    assert proxy[1] == ["http://viewer.invalid:8097/win_exists"]
+    assert not visdom_logger.answers("localhost", int(proxy[0].rpartition(":")[2]))
 
 
 def test_pictures_of_different_sizes(train, server, pictures) -> None:

@@ -192,15 +192,16 @@ def test_save_by_iter_goes_on_from_any_of_its_checkpoints(tmp_path, dataroots, s
 
 @posix_only
 def test_the_last_whole_checkpoint_may_be_one_by_iteration(tmp_path, dataroots, straight, trainer):
-    """At 7 images latest, iter_6 and iter_4 are there, and 1 of 5 images."""
-    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --n_epochs 1 --n_epochs_decay 1"
-    flags += " --num_threads 0 --save_by_iter --ema 0.9"
-    trainer.run(tmp_path, flags, "epoch: 2, iters: 2", signal.SIGKILL, ends=-signal.SIGKILL)
-    torn = tmp_path / "checkpoints" / "run" / "latest_net_G.pth"
-    torn.unlink()  # of which iter_6 may be another name
-    torn.write_bytes(b"torn")
+    """At 13 images: latest and iter_12 are of 12, 2 is of 10; some files of latest are older."""
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --n_epochs 1 --n_epochs_decay 2"
+    flags += " --num_threads 0 --save_latest_freq 4 --save_by_iter --ema 0.9"
+    trainer.run(tmp_path, flags, "epoch: 3, iters: 3", signal.SIGKILL, ends=-signal.SIGKILL)
+    run = tmp_path / "checkpoints" / "run"
+    for name in ("G", "G_ema"):
+        (run / f"latest_net_{name}.pth").unlink()  # of which iter_12 may be another name
+        shutil.copy(run / f"iter_8_net_{name}.pth", run / f"latest_net_{name}.pth")
     trainer.run(tmp_path, AGAIN)
-    assert "latest do not belong together; resumed from checkpoint iter_6" in told(tmp_path)
+    assert "latest do not belong together; resumed from checkpoint iter_12" in told(tmp_path)
     assert_same(tmp_path, straight(flags))
 
 

@@ -17,7 +17,8 @@ from util.errors import UserError
 from util.image_pool import ImagePool
 from util.step import Steps
 from util.step.ema import EMA
-from util.step.finite import READ_EVERY, FiniteGuard, all_finite
+from util.step.finite import READ_EVERY, FiniteGuard
+from util.util import all_finite
 
 NAN, INF = math.nan, math.inf
 

@@ -89,6 +89,16 @@ def test_arrays_are_pictures_of_0_to_255(dtype):
     assert to_batch(tensor) is tensor
 
 
+@pytest.mark.parametrize("channels, shown", [(1, 0), (2, 0), (3, None), (4, None), (6, None)])
+def test_any_number_of_channels_is_shown(channels, shown):
+    """The first three, or the first as grey."""
+    levels = torch.arange(channels) * 10
+    tensor = (levels / 127.5 - 1).reshape(1, channels, 1, 1).expand(1, channels, 4, 5)
+    picture = tensor2im(tensor)
+    assert picture.shape == (4, 5, 3)
+    assert picture[0, 0].tolist() == ([0, 0, 0] if shown == 0 else [0, 10, 20])
+
+
 @pytest.mark.parametrize(
     "ratio, size", [(1.0, (60, 40)), (1.5, (90, 40)), (0.5, (60, 80)), (2.0, (120, 40))]
 )
@@ -267,6 +277,39 @@ def test_results_are_told_in_the_order_of_inputs(tmp_path):
     assert places == sorted(places)
     for number, size in enumerate(sizes):
         assert Image.open(tmp_path / "images" / f"n{number:02}_fake.png").size == (size, size)
+
+
+def test_what_is_not_shown_of_a_result_is_said_once(tmp_path, capsys):
+    results = Results(tmp_path, measure=("fake", "target"), **PAGE)
+    for number in range(2):
+        pictures = {"real": torch.zeros(1, 6, 8, 8), "fake": torch.zeros(1, 2, 8, 8)}
+        pictures["target"] = torch.full((1, 3, 8, 8), 20 / 127.5)
+        results.add(pictures, {label: [f"{number}.png"] for label in pictures})
+    assert results.close()["L1"] == 20
+    assert Image.open(tmp_path / "images" / "1_real.png").size == (8, 8)
+    assert capsys.readouterr().out.splitlines() == [
+        "real has 6 channels, of which the first three are shown",
+        "fake has 2 channels, of which the first is shown, as grey",
+    ]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_result_that_is_not_finite_is_an_error_and_those_before_stay(tmp_path, value, dtype):
+    batch = {label: tensor.to(dtype) for label, tensor in visuals(0, batch=3).items()}
+    batch["fake_B"][1, 2, 3, 4] = value
+    results = Results(tmp_path, measure=None, why_not_finite=lambda: "mend it", **PAGE)
+    results.add(visuals(0), paths("x/1.png"))
+    with pytest.raises(UserError) as error, results:
+        results.add(batch, paths("x/2.png", "x/3.png", "x/4.png"))
+    for word in ("x/3.png", "fake_B", "not finite", "mend it"):
+        assert word in str(error.value)
+    assert "real_" not in str(error.value)
+    written = {file.name.partition("_")[0] for file in (tmp_path / "images").iterdir()}
+    assert written == {"1", "2"}
+    told = (tmp_path / "data" / "0001.js").read_text()
+    assert told.count("page.result(") == 2
+    assert told.rstrip().endswith('"stopped by an error");')
 
 
 def test_label_order_is_kept(tmp_path):

@@ -9,19 +9,28 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from util.errors import UserError, first_line
 from util.show.html import ResultsPage
 from util.show.loggers.wandb import WandbResults
 from util.show.metrics import image_metrics
-from util.util import counted, mkdirs, save_image, to_array, to_bytes
+from util.util import (
+    channels_note,
+    counted,
+    finite_pictures,
+    mkdirs,
+    save_image,
+    to_array,
+    to_bytes,
+)
 
 THREADS = min(4, os.cpu_count() or 1)
 WAITING = 4 * THREADS  # results that may be unfinished; each holds the pictures of one input
@@ -30,12 +39,14 @@ WAITING = 4 * THREADS  # results that may be unfinished; each holds the pictures
 class Results:
     """Writes folder/images/STEM_LABEL.png and folder/index.html.
 
-    Raises UserError where files cannot be written.
+    Raises UserError where files cannot be written. As a context it closes the page where an error
+    ends it; else `close` does.
 
     Args:
         folder: results/NAME/PHASE_EPOCH.
-        measure: labels of a result and of its target, for L1, PSNR and SSIM; no metrics with None,
-            nor for inputs that have no such pictures.
+        measure: labels of a result and of its target, for L1, PSNR and SSIM of what is shown; no
+            metrics with None, nor for inputs that have no such pictures.
+        why_not_finite: says what may be wrong where values are not finite, and what to do.
         beside: whether `add` returns before its results are written.
         num_threads: that write and measure.
         aspect_ratio: width over height by which pictures are stretched.
@@ -48,6 +59,7 @@ class Results:
         folder: Path,
         *,
         measure: tuple[str, str] | None,
+        why_not_finite: Callable[[], str] = lambda: "look at the picture",
         beside: bool = True,
         num_threads: int = THREADS,
         aspect_ratio: float = 1.0,
@@ -55,9 +67,11 @@ class Results:
         **page: Any,
     ):
         self.folder, self.measure, self.aspect_ratio = folder, measure, aspect_ratio
+        self.why_not_finite = why_not_finite
         self.also, self.most_unfinished = also, WAITING if beside else 0
         self.metrics: list[dict[str, float]] = []
         self._names = UniqueNames()
+        self._notes: set[str] = set()
         self._threads = ThreadPoolExecutor(num_threads, "results")
         self._unfinished: deque[Unfinished] = deque()
         with self._errors_told():
@@ -67,9 +81,15 @@ class Results:
     def add(self, visuals: Mapping[str, torch.Tensor], paths: Mapping[str, Sequence[str]]) -> None:
         """Take a batch: label to (N, C, H, W) in [-1, 1], and label to its N source files.
 
-        Raises UserError where this or an earlier result could not be written, or where there are
-        fewer pictures of a label than inputs.
+        Raises UserError where this or an earlier result could not be written, where there are fewer
+        pictures of a label than inputs, and for a result with values that are not finite, of which
+        a picture would be black. Those before it are kept.
         """
+        for note in (channels_note(label, tensor) for label, tensor in visuals.items()):
+            if note and note not in self._notes:
+                self._notes.add(note)
+                tqdm.write(note)  # which spares the progress bar
+        finite = {label: finite_pictures(tensor) for label, tensor in visuals.items()}
         pixels = {label: to_bytes(tensor) for label, tensor in visuals.items()}
         for label, of_batch in pixels.items():
             if len(of_batch) < len(paths[label]):
@@ -79,6 +99,11 @@ class Results:
                 )
         label, sources = next(iter(paths.items()))
         for i, source in enumerate(sources):
+            if bad := [la for la in pixels if not finite[la][i]]:
+                raise UserError(
+                    f"{paths[bad[0]][i]}: values of its {' and '.join(bad)} are not finite, so no "
+                    f"picture can show them; {self.why_not_finite()}"
+                )
             files = {la: f"{self._names.of(paths[la][i], la)}_{la}.png" for la in pixels}
             result = {"name": self._names.of(source, label), "source": source, "files": files}
             pictures = {la: to_array(of_batch[i]) for la, of_batch in pixels.items()}
@@ -113,13 +138,24 @@ class Results:
         if self.also is not None:
             self.also.add(pictures, metrics)
 
-    def close(self) -> dict[str, float]:
-        """Wait for all results and finish the page; returns the mean of each metric."""
+    def __enter__(self) -> Results:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            with contextlib.suppress(UserError):  # the first one is told
+                self.close("stopped by an error" if issubclass(kind, Exception) else "stopped")
+
+    def close(self, outcome: str = "") -> dict[str, float]:
+        """Wait for all results and finish the page; returns the mean of each metric.
+
+        `outcome` says how it ended, where that is before all results were there.
+        """
         while self._unfinished:
             self._finish_first()
         self._threads.shutdown()
         with self._errors_told():
-            self.page.end()
+            self.page.end(outcome)
         names = self.metrics[0] if self.metrics else {}
         means = {n: sum(m[n] for m in self.metrics) / len(self.metrics) for n in names}
         if self.also is not None:

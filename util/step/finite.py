@@ -12,6 +12,7 @@ from torch import nn
 from util.errors import UserError
 from util.image_pool import ImagePool
 from util.run.checkpoint import last_good
+from util.util import all_finite
 
 READ_EVERY = 32  # steps between two looks at a GPU, each of which waits for it
 
@@ -88,8 +89,7 @@ class FiniteGuard:
         """Before a save: UserError if a loss so far or a weight now is not finite."""
         self.check_losses()
         for net in self.networks:
-            floats = [v for v in net.state_dict().values() if v.is_floating_point()]
-            if floats and not all_finite(floats):
+            if not all_finite(float_state(net)):
                 self._stop("a weight or statistic is not finite", self._images)
 
     def accepts(self, gradients: list[torch.Tensor]) -> bool:
@@ -112,7 +112,20 @@ class FiniteGuard:
         )
 
 
-def all_finite(tensors: list[torch.Tensor]) -> bool:
-    """Whether all values of all tensors are finite; waits for the device."""
-    largest = torch._foreach_norm(tensors, ord=math.inf)  # of which no overflow can come
-    return bool(torch.stack(largest).isfinite().all())
+def why_not_finite(networks: Mapping[str, nn.Module], precision: str) -> str:
+    """Why networks have made pictures that are not finite, and what to do about it."""
+    broken = [name for name, net in networks.items() if not all_finite(float_state(net))]
+    if broken:
+        cause = f"weights of the network {' and '.join(broken)} are not finite"
+        remedy = "take an earlier checkpoint (--epoch, --load_iter): training had diverged"
+    else:
+        cause = f"the weights of the network {' and '.join(networks)} are finite"
+        remedy = "look at the picture, or take an earlier checkpoint (--epoch, --load_iter)"
+    if precision != "fp32":
+        remedy = f"pass --precision fp32, not {precision}; where that does not help, {remedy}"
+    return f"{cause}; {remedy}"
+
+
+def float_state(net: nn.Module) -> list[torch.Tensor]:
+    """Weights and statistics of a network, without what is counted in whole numbers."""
+    return [value for value in net.state_dict().values() if value.is_floating_point()]

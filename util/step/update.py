@@ -11,7 +11,7 @@ import torch
 
 from util import distributed
 from util.errors import UserError
-from util.step.finite import all_finite
+from util.util import all_finite
 
 
 class Update:

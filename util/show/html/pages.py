@@ -161,9 +161,9 @@ class ResultsPage:
         figures = {metric: _number(value) for metric, value in (metrics or {}).items()}
         self._data.call("result", _now(), name, source, _urls(files), figures)
 
-    def end(self) -> None:
-        """Says that all results are there."""
-        self._data.call("end", _now(), "")
+    def end(self, message: str = "") -> None:
+        """Says that all results are there, or how else it ended."""
+        self._data.call("end", _now(), message)
 
 
 class _Data:

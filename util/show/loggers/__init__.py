@@ -5,25 +5,25 @@ from __future__ import annotations
 import argparse
 import copy
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
 
-from util import distributed, runtime
-from util.errors import Stopped, first_line
+from util import distributed
+from util.errors import Stopped
 from util.run.checkpoint import last_good
 from util.run.clock import Clock
 from util.run.command import resume_command
 from util.show.loggers.background import BackgroundLogger
-from util.show.loggers.base import Logger, Losses, Outcome
+from util.show.loggers.base import Logger, Losses, Outcome, switched_off
 from util.show.loggers.console import ConsoleLogger
 from util.show.loggers.files import FileLogger
 from util.show.loggers.page import PageLogger, page_is_due
 from util.show.loggers.tensorboard import TensorBoardLogger
 from util.show.loggers.visdom import VisdomLogger
 from util.show.loggers.wandb import WandbLogger, log_in
+from util.util import all_finite, channels_note
 
 SILENCE_S = 1.0  # after which the end of a run says what it waits for
 
@@ -45,6 +45,7 @@ class Loggers:
     ):
         self.outcome = outcome
         self.loggers: list[Logger] = [*([console] if console else []), *others]
+        self._said: set[str] = set()
 
     def add(self, name: str, make: Callable[[], Logger]) -> None:
         """Add a logger, unless it cannot be made."""
@@ -61,8 +62,21 @@ class Loggers:
         return any(logger.images_due(clock) for logger in self.loggers)
 
     def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
-        """Pass on pictures, label to (N, C, H, W) in [-1, 1], to those who want them now."""
+        """Pass on pictures, label to (N, C, H, W) in [-1, 1], to those who want them now.
+
+        What a picture cannot show of them is said once.
+        """
+        for label, images in visuals.items():
+            self._say_once(channels_note(label, images))
+            numbers = isinstance(images, torch.Tensor) and images.is_floating_point()
+            if numbers and not all_finite([images.detach()]):
+                self._say_once(f"warning: {label} has values that no picture shows: not finite")
         self._tell(lambda logger: logger.images(clock, visuals), lambda x: x.images_due(clock))
+
+    def _say_once(self, line: str) -> None:
+        if line and line not in self._said:
+            self._said.add(line)
+            self.say(line)
 
     def step(self, clock: Clock) -> None:
         self._tell(lambda logger: logger.step(clock))
@@ -107,10 +121,7 @@ class Loggers:
                     self._warn(logger.name, error)
 
     def _warn(self, name: str, error: Exception) -> None:
-        if runtime.show_tracebacks:
-            traceback.print_exception(error)
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        self.say(f"warning: {name} is switched off: {reason}")
+        self.say(switched_off(name, error))
 
 
 def create_loggers(
@@ -135,8 +146,7 @@ def create_loggers(
     if not distributed.is_main():
         return Loggers(None)
     folder = Path(opt.checkpoints_dir) / opt.name
-    if opt.use_wandb:
-        log_in()
+    wandb_mode = log_in(folder) if opt.use_wandb else None
     total_images = clock.total_images
 
     def outcome(error: Exception | None) -> Outcome:
@@ -171,5 +181,5 @@ def create_loggers(
     if opt.use_tensorboard:
         live(TensorBoardLogger.name, lambda: TensorBoardLogger(folder, total_images))
     if opt.use_wandb:
-        live(WandbLogger.name, lambda: WandbLogger(opt, folder))
+        live(WandbLogger.name, lambda: WandbLogger(opt, folder, wandb_mode))
     return log

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
+from util import runtime
+from util.errors import first_line
 from util.run.clock import Clock
 
 
@@ -81,3 +84,10 @@ class Logger:
 
     def close(self, outcome: Outcome) -> None:
         """The run is over."""
+
+
+def switched_off(name: str, error: Exception) -> str:
+    """The warning that a logger has failed; --verbose prints the traceback before."""
+    if runtime.show_tracebacks:
+        traceback.print_exception(error)
+    return f"warning: {name} is switched off: {type(error).__name__}: {first_line(error)}"

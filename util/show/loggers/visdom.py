@@ -9,9 +9,7 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,8 +48,7 @@ class VisdomLogger(Logger):
 
     def __init__(self, opt: argparse.Namespace, folder: Path, total_images: int):
         self.opt = opt
-        url = f"{opt.display_server}:{opt.display_port}"
-        if not answers(url):
+        if not answers(opt.display_server, opt.display_port):
             start_server(opt.display_server, opt.display_port)
         self.client = connect(opt)
         self.title = {"title": f"{opt.name} losses", "xlabel": "images", "ylabel": "loss"}
@@ -103,12 +100,11 @@ def connect(opt: argparse.Namespace) -> Any:
     import visdom
 
     class LimitedVisdom(visdom.Visdom):
+        session = open_session(opt.display_server)
+
         def _handle_post(self, url: str, data: Any = None) -> str:
             try:
-                # visdom's own types leave out its session.
-                answer = self.session.post(  # type: ignore[attr-defined]
-                    url, data=data or {}, timeout=CALL_LIMIT_S
-                )
+                answer = self.session.post(url, data=data or {}, timeout=CALL_LIMIT_S)
                 answer.raise_for_status()
             except requests.RequestException as error:
                 # No ConnectionError, after which the client prints a line and goes on calling.
@@ -124,22 +120,45 @@ def connect(opt: argparse.Namespace) -> Any:
     )
 
 
-def answers(url: str) -> bool:
-    """Whether a server answers at all."""
+def answers(server: str, port: int) -> bool:
+    """Whether a visdom server answers: it says of any window whether that exists.
+
+    Its page is no sign, which some versions of its web server refuse to show (403).
+    """
+    import requests
+
+    url = f"{with_scheme(server)}:{port}/win_exists"
+    window = {"eid": "main", "win": "1"}
     try:
-        with urllib.request.urlopen(url, timeout=CALL_LIMIT_S):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
+        answer = open_session(server).post(url, json=window, timeout=CALL_LIMIT_S)
+    except requests.RequestException:
         return False
+    return answer.ok and answer.text in ("true", "false")
+
+
+def open_session(server: str) -> Any:
+    """Requests to a server; where it is on this machine, no proxy of the environment is asked."""
+    import requests
+
+    session = requests.Session()
+    session.trust_env = not is_here(server)
+    return session
+
+
+def is_here(server: str) -> bool:
+    host = urllib.parse.urlparse(with_scheme(server)).hostname
+    return host in ("localhost", "127.0.0.1", "::1")
+
+
+def with_scheme(server: str) -> str:
+    """--display_server as a URL: the client takes localhost for http://localhost too."""
+    return server if "://" in server else f"http://{server}"
 
 
 def start_server(server: str, port: int) -> None:
     """Start a visdom server on this machine, if that is where it is looked for."""
-    host = urllib.parse.urlparse(server if "//" in server else f"http://{server}").hostname
-    if host not in ("localhost", "127.0.0.1", "::1"):
-        raise ConnectionError(f"no server answers at {server}:{port}")
+    if not is_here(server):
+        raise ConnectionError(f"no visdom server answers at {server}:{port}")
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER, "-port", str(port), "-bind_local"],
         stdin=subprocess.DEVNULL,
@@ -149,14 +168,17 @@ def start_server(server: str, port: int) -> None:
     )
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline and process.poll() is None:
-        if answers(f"{server}:{port}"):
+        if answers(server, port):
             ending = f"taskkill /PID {process.pid} /F" if os.name == "nt" else f"kill {process.pid}"
             # Not print, which would break the progress bars.
             tqdm.write(f"started a visdom server at {server}:{port}; it ends with: {ending}")
             return
         time.sleep(0.2)
     process.kill()
-    raise ConnectionError(f"no server answers at {server}:{port}, and none could be started")
+    raise ConnectionError(
+        f"no visdom server answers at {server}:{port}, and none could be started; is the port "
+        "taken (--display_port)?"
+    )
 
 
 def read_history(
