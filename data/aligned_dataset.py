@@ -67,7 +67,7 @@ class AlignedDataset(BaseDataset):
             pair = self.cached((path_a, path_b), lambda: self._resized_pair(path_a, path_b))
             augment = self.draw_augment(size_of(pair[0]))
         except UserError as error:
-            raise (error if path_b in str(error) else in_file(path_a, error)) from error
+            raise in_file(path_a, error) from error
         a, b = (to_tensor(augment(pixels)) for pixels in pair)
         return {"A": a, "B": b, "A_paths": path_a, "B_paths": path_b}
 

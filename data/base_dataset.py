@@ -148,8 +148,8 @@ def size_of(pixels: torch.Tensor) -> tuple[int, int]:
 
 
 def in_file(path: str, error: UserError) -> UserError:
-    """The error with the name of the file, unless it has it."""
-    return error if path in str(error) else UserError(f"{path}: {error}")
+    """The error with the name of the file, unless it names one."""
+    return error if error.path else UserError(f"{path}: {error}", path)
 
 
 def geometry(opt: argparse.Namespace) -> tuple[Resize, int | None]:

@@ -45,18 +45,19 @@ def open_picture(path: str | Path, max_megapixels: float | None = None) -> Image
             if width * height > max_megapixels * 1e6:
                 raise UserError(
                     f"{path}: {width}x{height} pixels are more than --max_megapixels "
-                    f"{max_megapixels:g}; raise it if you trust the file"
+                    f"{max_megapixels:g}; raise it if you trust the file",
+                    path,
                 )
             return to_rgb(ImageOps.exif_transpose(picture))
     except UserError:
         raise
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such picture") from None
+        raise UserError(f"{path}: there is no such picture", path) from None
     except PermissionError:
-        raise UserError(f"{path}: no permission to read this picture") from None
+        raise UserError(f"{path}: no permission to read this picture", path) from None
     except Exception as error:  # Pillow's decoders raise many types on damaged files
         raise UserError(
-            f"{path}: cannot be read as a picture ({error}); repair or remove it"
+            f"{path}: cannot be read as a picture ({error}); repair or remove it", path
         ) from error
 
 
@@ -68,7 +69,7 @@ def picture_size(path: str | Path) -> tuple[int, int]:
             turned = picture.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 lie on a side
     except Exception as error:
         raise UserError(
-            f"{path}: cannot be read as a picture ({error}); repair or remove it"
+            f"{path}: cannot be read as a picture ({error}); repair or remove it", path
         ) from error
     return (height, width) if turned else (width, height)
 

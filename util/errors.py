@@ -5,13 +5,21 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 
 class UserError(Exception):
     """A mistake in flags, folders or files: shown as one line, exit status 2, no traceback.
 
     The message says which flag or file, what was received, what is allowed, what to do next.
+
+    Attributes:
+        path: the file that it names, if it is about one; else empty.
     """
+
+    def __init__(self, message: str = "", path: str | Path = ""):
+        super().__init__(message)
+        self.path = str(path)
 
 
 class ReportedElsewhere(UserError):
