@@ -27,9 +27,8 @@ from options.restore import (
     restore_architecture,
     run_folder,
     saved_options,
-    take_saved,
-    without_misfits,
 )
+from options.settle import settle, usable
 from util import __version__, distributed
 from util.errors import UserError
 from util.files import write_whole, writing
@@ -83,8 +82,6 @@ class BaseOptions:
         self.saved_name = ""
         saved, source = self.earlier_options(argv) or ({}, None)
         self.parser, model, dataset, replaced = self._build_parser(argv, saved)
-        # A plug-in may set defaults for names that are no flags; those it says anew at each start.
-        saved = {name: saved[name] for name in self.parser.dests() if name in saved}
         opt, self.given = self.parser.parse(argv)
         for action, plugin in replaced:
             check_replaced(opt, self.parser, action, plugin)
@@ -93,9 +90,11 @@ class BaseOptions:
         if counts_layers(opt, self.given):
             print(f"--netD basic with --n_layers_D {opt.n_layers_D}: using --netD n_layers")
             opt.netD = "n_layers"
-        if source is not None and source.name == "train_opt.txt":  # which another program saved
-            saved = without_misfits(opt, self.given, saved, source, self.parser.checked)
-        changes = take_saved(opt, self.given, saved, self.parser.checked)
+        changes = []
+        if source is not None:
+            values = usable(saved, source, opt, self.given, self.parser)
+            _, contradicted = settle(opt, self.given, values)
+            changes = [f"{name} {v} -> {getattr(opt, name)}" for name, v in contradicted.items()]
         self.resolve(opt, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
         check_fit(opt, model, dataset)
@@ -205,9 +204,10 @@ class BaseOptions:
         parser.owners = self.owners
         self.add_flags(parser)
         chosen = OptionParser(add_help=False)
-        chosen.add_argument("--model", default=str(saved.get("model", self.default_model)))
-        chosen.add_argument("--dataset_mode", default=saved.get("dataset_mode"))
+        chosen.add_argument("--model", default=self.default_model)
+        chosen.add_argument("--dataset_mode")
         names, _ = chosen.parse_known_args(argv)
+        settle(names, chosen.given(argv), {n: str(saved[n]) for n in vars(names) if n in saved})
 
         model = self.models.find(names.model)
         replaced = self._add_plugin_flags(parser, f"--model {names.model}", model)

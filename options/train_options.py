@@ -53,11 +53,17 @@ class TrainOptions(BaseOptions):
         if opt.continue_train and opt.overwrite:
             raise UserError("--continue_train goes on, --overwrite starts afresh: pass one of them")
         opt.continue_train = bool(opt.continue_train and found)
-        if opt.continue_train and opt.load_pretrain:
-            print(f"{folder} has a checkpoint: --load_pretrain {opt.load_pretrain} is not needed")
-            # --epoch_count beside it said where this run began, not where it is to go on.
-            opt.load_pretrain, self.given = "", self.given - {"epoch_count"}
-        if not opt.continue_train and not opt.overwrite:
+        if opt.continue_train:
+            # Beside --load_pretrain, and on a line that torchrun starts again, --epoch_count says
+            # where the run began.
+            if "epoch_count" in self.given and not (opt.load_pretrain or distributed.restarts()):
+                opt.resume_at = opt.epoch_count
+            if opt.load_pretrain:
+                print(
+                    f"{folder} has a checkpoint: --load_pretrain {opt.load_pretrain} is not needed"
+                )
+                opt.load_pretrain = ""
+        elif not opt.overwrite:
             refuse_used(opt)
 
     def check(self, opt: argparse.Namespace) -> None:
