@@ -38,7 +38,7 @@ from util.util import counted
 def main(*, fast: bool = True) -> None:
     """`fast`: with the speed features that no flag switches off; without them for comparison."""
     options = TrainOptions(models.registry, data.registry)
-    opt, given = distributed.from_main(lambda: (options.parse(arguments()), options.given))
+    opt = distributed.from_main(lambda: options.parse(arguments()))
     begin(opt, fast=fast)
     run = build(opt, fast=fast)
     warning = runtime.warn_of_unused_card(opt.device)
@@ -46,8 +46,7 @@ def main(*, fast: bool = True) -> None:
         return
     with RunLock(run.model.save_dir):
         if opt.continue_train:
-            placed = "epoch_count" in given and not distributed.restarts()
-            resume(run, opt.epoch_count if placed else 0)
+            resume(run)
         if run.clock.epoch > run.clock.last_epoch:
             print(
                 f"{opt.name} is finished: {counted(run.clock.epoch - 1, 'epoch')} done; to train "
@@ -142,12 +141,12 @@ def begin_alike(model: BaseModel, opt: argparse.Namespace) -> None:
     runtime.seed_everything(opt.seed + distributed.rank())
 
 
-def resume(run: Run, epoch: int) -> None:
-    """Go on where the checkpoint was saved, or with it at the beginning of `epoch` if above 0.
+def resume(run: Run) -> None:
+    """Go on where the checkpoint was saved, or with it at the beginning of epoch `resume_at`.
 
     From bare weights all else starts anew.
     """
-    model, clock = run.model, run.clock
+    model, clock, epoch = run.model, run.clock, run.opt.resume_at
     with distributed.main_first():
         label = model.label_to_load()
         resumed = run.checkpoints.resume(label, model.load_networks)

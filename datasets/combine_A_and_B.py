@@ -34,7 +34,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data.image_folder import make_dataset
 from data.image_io import open_picture
-from options.base_options import add_max_megapixels
+from options.flags import MAX_MEGAPIXELS
 from options.parser import OptionParser, count_or_inf
 from util import runtime
 from util.errors import UserError
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def add_common_flags(parser: OptionParser) -> None:
     """Flags of the programs that make pairs, about how pictures are read and written."""
-    add_max_megapixels(parser)
+    MAX_MEGAPIXELS.add_to(parser)
     parser.add_argument(
         "--no_multiprocessing",
         action="store_true",

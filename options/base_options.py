@@ -1,9 +1,8 @@
-"""How a command line becomes the options of a run, and the flags shared by train.py and test.py."""
+"""How a command line becomes the options of a run."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import re
 import secrets
@@ -21,23 +20,15 @@ from options.checks import (
     check_replaced,
     check_sizes,
 )
-from options.parser import (
-    OptionParser,
-    count_or_inf,
-    device_name,
-    gpu_ids,
-    number,
-    on_off_auto,
-    whole,
-)
+from options.flags import Section
+from options.parser import OptionParser
 from options.restore import (
     refuse_another_model,
     restore_architecture,
     run_folder,
     saved_options,
-    take_saved,
-    without_misfits,
 )
+from options.settle import settle, usable
 from util import __version__, distributed
 from util.errors import UserError
 from util.files import write_whole, writing
@@ -60,6 +51,7 @@ class BaseOptions:
         text: the options as printed.
     """
 
+    sections: tuple[Section, ...]
     is_train: bool
     default_model: str
     given: set[str]
@@ -72,12 +64,13 @@ class BaseOptions:
         self.datasets = datasets or registry_of("data")
 
     def add_flags(self, parser: OptionParser) -> None:
-        """The flags of this level; sub-classes call super and add theirs."""
-        add_experiment_flags(parser, self.default_model, self.models.names())
-        add_data_flags(parser, self.datasets.names())
-        add_network_flags(parser)
-        add_speed_flags(parser)
-        add_wandb_flags(parser)
+        """The program's own flags, with the names that the registries hold."""
+        for section in self.sections:
+            section.add_to(parser)
+        model, dataset_mode = parser.actions(("model", "dataset_mode"))
+        model.default = self.default_model
+        model.help = f"{model.help} {', '.join(self.models.names())}"
+        dataset_mode.choices = self.datasets.names()
 
     def parse(self, argv: list[str] | None = None) -> argparse.Namespace:
         """Options of a command line (default: this process's), checked and printed.
@@ -89,8 +82,6 @@ class BaseOptions:
         self.saved_name = ""
         saved, source = self.earlier_options(argv) or ({}, None)
         self.parser, model, dataset, replaced = self._build_parser(argv, saved)
-        # A plug-in may set defaults for names that are no flags; those it says anew at each start.
-        saved = {name: saved[name] for name in self.parser.dests() if name in saved}
         opt, self.given = self.parser.parse(argv)
         for action, plugin in replaced:
             check_replaced(opt, self.parser, action, plugin)
@@ -99,9 +90,11 @@ class BaseOptions:
         if counts_layers(opt, self.given):
             print(f"--netD basic with --n_layers_D {opt.n_layers_D}: using --netD n_layers")
             opt.netD = "n_layers"
-        if source is not None and source.name == "train_opt.txt":  # which another program saved
-            saved = without_misfits(opt, self.given, saved, source, self.parser.checked)
-        changes = take_saved(opt, self.given, saved, self.parser.checked)
+        changes = []
+        if source is not None:
+            values = usable(saved, source, opt, self.given, self.parser)
+            _, contradicted = settle(opt, self.given, values)
+            changes = [f"{name} {v} -> {getattr(opt, name)}" for name, v in contradicted.items()]
         self.resolve(opt, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
         check_fit(opt, model, dataset)
@@ -211,9 +204,10 @@ class BaseOptions:
         parser.owners = self.owners
         self.add_flags(parser)
         chosen = OptionParser(add_help=False)
-        chosen.add_argument("--model", default=str(saved.get("model", self.default_model)))
-        chosen.add_argument("--dataset_mode", default=saved.get("dataset_mode"))
+        chosen.add_argument("--model", default=self.default_model)
+        chosen.add_argument("--dataset_mode")
         names, _ = chosen.parse_known_args(argv)
+        settle(names, chosen.given(argv), {n: str(saved[n]) for n in vars(names) if n in saved})
 
         model = self.models.find(names.model)
         replaced = self._add_plugin_flags(parser, f"--model {names.model}", model)
@@ -277,286 +271,3 @@ def describe(opt: argparse.Namespace, parser: OptionParser, typed: dict[str, Any
         lines.append(f"{name:>25}: {value}{note}")
     lines.append("----------------- End -------------------")
     return "\n".join(lines)
-
-
-# --- Flags, a function for each section of --help -------------------------------------------------
-
-
-def add_experiment_flags(parser: OptionParser, default_model: str, model_names: list[str]) -> None:
-    parser.begin_section("Experiment")
-    parser.add_argument(
-        "--dataroot",
-        metavar="DIR",
-        help="needed: folder with the pictures; the layout depends on --dataset_mode",
-    )
-    parser.add_argument(
-        "--name",
-        default="experiment_name",
-        help="name of the run: the folder under --checkpoints_dir where all of it is kept",
-    )
-    parser.add_argument(
-        "--checkpoints_dir", default="./checkpoints", metavar="DIR", help="where runs are kept"
-    )
-    parser.add_argument(
-        "--suffix",
-        default="",
-        help="appended to --name after an underscore; {flag} stands for the flag's value, as "
-        "in {model}_{netG}_size{load_size}",
-    )
-    parser.add_argument("--model", default=default_model, help=f"one of {', '.join(model_names)}")
-    parser.add_argument(
-        "--seed",
-        type=whole(0, 2**32 - 1),
-        metavar="N",
-        help="makes initial weights, order, crops, flips and dropout repeatable; by default a "
-        "new one is drawn and printed",
-    )
-    parser.add_argument(
-        "--device",
-        type=device_name,
-        default="auto",
-        metavar="{auto,cpu,cuda,cuda:N,mps}",
-        help="where to compute; auto takes a CUDA GPU, else Apple's MPS, else the CPU",
-    )
-    parser.add_argument(
-        "--gpu_ids",
-        type=gpu_ids,
-        default=(),
-        metavar="N[,N]",
-        help="the same in the words of older commands: 0 is --device cuda:0, -1 is --device "
-        "cpu; several, as 0,1, are used under torchrun, one by each process",
-    )
-    parser.add_argument(
-        "--epoch",
-        default="latest",
-        metavar="LABEL",
-        help="which checkpoint to load: latest, or an epoch number",
-    )
-    parser.add_argument(
-        "--load_iter",
-        type=whole(0),
-        default=0,
-        metavar="N",
-        help="above 0: load checkpoint iter_N (of --save_by_iter) instead of --epoch",
-    )
-    parser.add_argument(
-        "--dry_run",
-        action="store_true",
-        help="print the options as they would be used, check them, and exit",
-    )
-    parser.add_argument(
-        "--verbose",
-        action="store_true",
-        help="print the networks layer by layer, and tracebacks of errors",
-    )
-
-
-def add_data_flags(parser: OptionParser, dataset_names: list[str]) -> None:
-    parser.begin_section("Data")
-    parser.add_argument(
-        "--dataset_mode",
-        default="unaligned",
-        choices=dataset_names,
-        help="how pictures are arranged and loaded",
-    )
-    parser.add_argument(
-        "--direction",
-        default="AtoB",
-        choices=["AtoB", "BtoA"],
-        help="which side is the input and which the output",
-    )
-    parser.add_argument(
-        "--serial_batches",
-        action="store_true",
-        help="take the pictures in the order of their names instead of shuffled",
-    )
-    parser.add_argument(
-        "--num_threads",
-        type=whole(0, 1024),
-        default=4,
-        metavar="N",
-        help="processes that load pictures; 0 loads in the main process; results do not depend "
-        "on it",
-    )
-    parser.add_argument(
-        "--batch_size",
-        type=whole(1, 65536),
-        default=1,
-        metavar="N",
-        help="pictures per step; under torchrun, of each process",
-    )
-    parser.add_argument(
-        "--preprocess",
-        default="resize_and_crop",
-        choices=["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"],
-        help="resize_and_crop: to load_size squared, then a crop_size crop; crop: the crop "
-        "alone; scale_width: width to load_size, aspect ratio kept; scale_width_and_crop: the "
-        "same and a crop; none: sides are only rounded to what the generator takes",
-    )
-    parser.add_argument(
-        "--load_size",
-        type=whole(1, 65536),
-        default=286,
-        metavar="PX",
-        help="pictures are scaled to this size first; test.py: to crop_size unless given",
-    )
-    parser.add_argument(
-        "--crop_size",
-        type=whole(1, 65536),
-        default=256,
-        metavar="PX",
-        help="side of the square that is cut out, at random in training, from the centre in "
-        "testing",
-    )
-    parser.add_argument(
-        "--no_flip",
-        action="store_true",
-        help="do not mirror pictures left to right at random",
-    )
-    parser.add_argument(
-        "--max_dataset_size",
-        type=count_or_inf,
-        default=math.inf,
-        metavar="N",
-        help="use at most this many pictures of a folder; inf: all",
-    )
-    add_max_megapixels(parser)
-    parser.add_argument(
-        "--display_winsize",
-        type=whole(1, 65536),
-        default=256,
-        metavar="PX",
-        help="width of pictures on HTML pages",
-    )
-
-
-def add_max_megapixels(parser: OptionParser) -> None:
-    """Also for the programs in datasets/ that read pictures."""
-    parser.add_argument(
-        "--max_megapixels",
-        type=number(above=0),
-        default=179.0,
-        metavar="MP",
-        help="refuse larger pictures, which may be files made to exhaust the memory",
-    )
-
-
-def add_network_flags(parser: OptionParser) -> None:
-    parser.begin_section("Networks")
-    parser.add_argument(
-        "--input_nc",
-        type=whole(1, 64),
-        default=3,
-        metavar="N",
-        help="input: 3 RGB, 1 grey",
-    )
-    parser.add_argument(
-        "--output_nc",
-        type=whole(1, 64),
-        default=3,
-        metavar="N",
-        help="output: 3 RGB, 1 grey",
-    )
-    parser.add_argument(
-        "--ngf",
-        type=whole(1, 4096),
-        default=64,
-        metavar="N",
-        help="generator filters next to the picture; the usual measure of its size",
-    )
-    parser.add_argument(
-        "--ndf",
-        type=whole(1, 4096),
-        default=64,
-        metavar="N",
-        help="discriminator filters in the first layer",
-    )
-    parser.add_argument(
-        "--netG",
-        default="resnet_9blocks",
-        choices=["resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"],
-        help="generator; unet_256 needs sides that are multiples of 256, unet_128 of 128, the "
-        "ResNets of 4",
-    )
-    parser.add_argument(
-        "--netD",
-        default="basic",
-        choices=["basic", "n_layers", "pixel"],
-        help="discriminator: basic is the 70x70 PatchGAN, n_layers a PatchGAN of --n_layers_D "
-        "layers, pixel judges each pixel",
-    )
-    parser.add_argument(
-        "--n_layers_D",
-        type=whole(1, 10),
-        default=3,
-        metavar="N",
-        help="layers of the PatchGAN; given with --netD basic it selects n_layers",
-    )
-    parser.add_argument(
-        "--norm",
-        default="instance",
-        choices=["instance", "batch", "none", "syncbatch"],
-        help="normalisation in both networks",
-    )
-    parser.add_argument(
-        "--init_type",
-        default="normal",
-        choices=["normal", "xavier", "kaiming", "orthogonal"],
-        help="how weights are drawn at the start",
-    )
-    parser.add_argument(
-        "--init_gain",
-        type=number(above=0),
-        default=0.02,
-        metavar="X",
-        help="scale of the initial weights for normal, xavier and orthogonal",
-    )
-    parser.add_argument("--no_dropout", action="store_true", help="no dropout in the generator")
-
-
-def add_speed_flags(parser: OptionParser) -> None:
-    parser.begin_section("Speed")
-    parser.add_argument(
-        "--precision",
-        default="fp32",
-        choices=["fp32", "bf16", "fp16", "auto"],
-        help="arithmetic inside the networks; bf16 is faster and takes less memory where the "
-        "device has it, and rounds more; fp16 is for GPUs that lack bf16; auto: bf16 where the "
-        "device has it, else fp32",
-    )
-    parser.add_argument(
-        "--compile",
-        action="store_true",
-        help="compile the networks at the start, which takes a minute and saves time per step",
-    )
-    parser.add_argument(
-        "--channels_last",
-        type=on_off_auto,
-        nargs="?",
-        const=True,
-        default="auto",
-        metavar="on|off|auto",
-        help="memory layout of the networks; auto: where it is known to be faster",
-    )
-    parser.add_argument(
-        "--ema",
-        type=number(0, below=1),
-        default=0.0,
-        metavar="DECAY",
-        help="in training, also average the generators' weights over time, as with 0.999, and "
-        "save them beside as LABEL_net_G_ema.pth; in testing, take those where the run has "
-        "them; 0: no averages",
-    )
-
-
-def add_wandb_flags(parser: OptionParser) -> None:
-    parser.begin_section("Weights & Biases")
-    parser.add_argument(
-        "--use_wandb", action="store_true", help="log losses and pictures to Weights & Biases"
-    )
-    parser.add_argument(
-        "--wandb_project_name",
-        default="CycleGAN-and-pix2pix",
-        metavar="NAME",
-        help="project there",
-    )

@@ -128,7 +128,17 @@ class Options(argparse.Namespace):
     """Options by name. One that no flag sets is explained, since other people's files read theirs.
 
     Raises MissingOption, an AttributeError, for those.
+
+    Attributes:
+        resume_at: the epoch at whose beginning a run resumes; 0: where its checkpoint stands. It is
+            no option, so it is neither printed nor saved.
     """
+
+    __slots__ = ("resume_at",)
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.resume_at = 0
 
     def __getattr__(self, name: str) -> NoReturn:  # called for what is not there
         file = sys._getframe(1).f_code.co_filename

@@ -14,22 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from options.settle import DISCRIMINATOR, GENERATOR, settle
 from util.errors import UserError
 from util.registry import Registry
 
 # (option, saved value, where it comes from) -> the value, or UserError for one that cannot be.
 Check = Callable[[str, Any, object], Any]
-
-GENERATOR = ("netG", "norm", "ngf", "no_dropout", "input_nc", "output_nc", "direction", "ema")
-DISCRIMINATOR = ("netD", "ndf", "n_layers_D", "spectral_norm")
-# Flags that say how to start, not what to train.
-PER_START = frozenset(
-    (
-        *("name", "checkpoints_dir", "suffix", "continue_train", "overwrite", "epoch", "load_iter"),
-        *("epoch_count", "load_pretrain", "load_pretrain_partial", "dry_run", "verbose", "device"),
-        "gpu_ids",
-    )
-)
 
 
 def run_folder(opt: argparse.Namespace) -> Path:
@@ -60,45 +50,6 @@ def saved_options(folder: Path) -> tuple[dict[str, Any], Path] | None:
         lines = re.findall(r"^ *(\w+): (.*?) *(?:\t\[default: .*\])?$", text, re.MULTILINE)
         return {name: plain_value(value) for name, value in lines}, file
     return None
-
-
-def take_saved(
-    opt: argparse.Namespace, given: set[str], saved: dict[str, Any], checked: Check
-) -> list[str]:
-    """Set the flags of `opt` that were not given to their saved values.
-
-    Returns a line for each given one that changes what was saved.
-    """
-    changes = []
-    for name in sorted((saved.keys() & vars(opt).keys()) - PER_START):
-        value = checked(name, saved[name], "the saved options")
-        if name not in given:
-            setattr(opt, name, value)
-        elif getattr(opt, name) != value:
-            changes.append(f"{name} {value} -> {getattr(opt, name)}")
-    return changes
-
-
-def without_misfits(
-    opt: argparse.Namespace,
-    given: set[str],
-    saved: dict[str, Any],
-    source: Path,
-    checked: Check,
-) -> dict[str, Any]:
-    """Options that another program saved, without those whose values this one does not take.
-
-    Of the architecture all are kept, since no default can stand in for them; the others are named.
-    """
-    kept = dict(saved)
-    for name in (saved.keys() & vars(opt).keys()) - PER_START - {*GENERATOR, *DISCRIMINATOR}:
-        try:
-            checked(name, saved[name], source)
-        except UserError as error:
-            del kept[name]
-            if name not in given:
-                print(f"{error}; using --{name} {getattr(opt, name)}")
-    return kept
 
 
 def plain_value(text: str) -> Any:
@@ -154,24 +105,18 @@ def restore_architecture(
         saved = {**saved, **{k: v for k, v in swapped.items() if v is not None}}
     names = GENERATOR + (DISCRIMINATOR if opt.isTrain else ())
     saved = {n: checked(n, saved[n], source) for n in names if n in saved and hasattr(opt, n)}
-    restored = []
-    for name in saved:
-        if getattr(opt, name) == saved[name]:
-            continue
-        if name not in given:
-            setattr(opt, name, saved[name])
-            restored.append(f"{name}={saved[name]}")
-        elif can_differ(name, opt, saved):
-            if not opt.isTrain:  # where each change is told anyway
-                print(f"--{name} {getattr(opt, name)} is used, though {source} says {saved[name]}")
-        else:
+    restored, contradicted = settle(opt, given, saved)
+    for name, value in contradicted.items():
+        if not can_differ(name, opt, saved):
             instead = ", or choose another --name" if opt.isTrain else ""
             raise UserError(
-                f"--{name} {getattr(opt, name)} contradicts {source}, which says {saved[name]}; "
+                f"--{name} {getattr(opt, name)} contradicts {source}, which says {value}; "
                 f"leave the flag out{instead}"
             )
+        if not opt.isTrain:  # where each change is told anyway
+            print(f"--{name} {getattr(opt, name)} is used, though {source} says {value}")
     if restored:
-        print(f"from {source}: {', '.join(restored)}")
+        print(f"from {source}: {', '.join(f'{name}={value}' for name, value in restored.items())}")
 
 
 def can_differ(name: str, opt: argparse.Namespace, saved: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Flags of test.py, and how they settle which run, pictures and generator it uses."""
+"""How the flags of test.py settle which run, pictures and generator it uses."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from options import flags
 from options.base_options import BaseOptions
 from options.checks import require_dataroot
-from options.parser import OptionParser, count_or_inf, number
+from options.parser import OptionParser
 from options.restore import run_folder, runs_in, saved_options
 from util.errors import UserError
 
@@ -20,6 +21,7 @@ class TestOptions(BaseOptions):
     """Base flags plus where results go; pictures in order of name, unflipped, centre-cropped."""
 
     __test__ = False  # not a test, whatever pytest thinks of the name
+    sections = flags.OF_TESTING
     is_train = False
     default_model = "test"
 
@@ -30,7 +32,6 @@ class TestOptions(BaseOptions):
         )
         for action in parser.actions(USED_IN_TRAINING_ONLY):
             action.help = f"{action.help} (no effect in testing)"
-        add_testing_flags(parser)
 
     def resolve(self, opt: argparse.Namespace, model: Any, dataset: Any) -> None:
         require_dataroot(opt)
@@ -77,34 +78,3 @@ class TestOptions(BaseOptions):
         suffix = "_B" if "direction" in self.given and opt.direction != trained else "_A"
         print(f"{opt.name} has two generators: using --model_suffix {suffix}")
         return suffix
-
-
-def add_testing_flags(parser: OptionParser) -> None:
-    parser.begin_section("Testing")
-    parser.add_argument(
-        "--phase", default="test", help="part of --dataroot to use: train, val, test, ..."
-    )
-    parser.add_argument(
-        "--results_dir", default="./results/", metavar="DIR", help="where results are written"
-    )
-    parser.add_argument(
-        "--num_test",
-        type=count_or_inf,
-        default=50,
-        metavar="N",
-        help="how many pictures to run; inf: all",
-    )
-    parser.add_argument(
-        "--aspect_ratio",
-        type=number(0.01, below=100),
-        default=1.0,
-        metavar="X",
-        help="width over height by which results are stretched back",
-    )
-    parser.add_argument(
-        "--eval",
-        action="store_true",
-        help="normalise with the running averages of training and without dropout; by default "
-        "both act as in training on each picture alone, whatever --batch_size, as pix2pix was "
-        "published",
-    )
