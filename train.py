@@ -19,9 +19,10 @@ import data
 import models
 from data.loader import DataError, Loader
 from models.base_model import BaseModel
+from models.weights import label_to_load
 from options.train_options import TrainOptions, plain
 from util import distributed, runtime
-from util.checkpoint import Checkpoints
+from util.checkpoint import Checkpoints, weights_path
 from util.clock import Clock
 from util.interrupt import Interrupt, Stopped
 from util.lock import RunLock
@@ -150,10 +151,10 @@ def resume(run: Run, epoch: int) -> None:
 
     def load(label: str | int) -> None:
         model.load_networks(label)
-        ema.load(lambda name: model.weights_path(label, name))
+        ema.load(lambda name: weights_path(model.save_dir, label, name))
 
     with distributed.main_first():
-        label = model.label_to_load()
+        label = label_to_load(run.opt)
         resumed = run.checkpoints.resume(label, load)
         if resumed is None:
             load(label)

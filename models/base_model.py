@@ -13,14 +13,12 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from models import weights
 from models.networks.discriminators import define_D
 from models.networks.generators import SIZE_MULTIPLE, define_G
-from models.networks.infer import infer_discriminator, infer_generator
-from models.networks.initialize import update_norm_buffers
 from models.schedules import get_scheduler
-from util.checkpoint import available, is_plain, load_weights, save_weights, weights_path
+from util.checkpoint import is_plain
 from util.errors import UserError
-from util.files import writing
 from util.runtime import resolve_device
 from util.util import to_batch
 
@@ -126,15 +124,11 @@ class BaseModel(ABC):
         self.print_networks(opt.verbose)
         if self.isTrain:
             self.schedulers = [get_scheduler(optimizer, opt) for optimizer in self.optimizers]
-        label = self.label_to_load()
+        label = weights.label_to_load(opt)
         if not self.isTrain:
             self.load_networks(label, averages=opt.ema > 0)
         elif opt.load_pretrain:
             self.load_networks(label, Path(opt.load_pretrain), partial=opt.load_pretrain_partial)
-
-    def label_to_load(self) -> str:
-        """Which checkpoint the options ask for."""
-        return label_to_load(self.opt)
 
     def print_networks(self, verbose: bool) -> None:
         """Print the size of each network, and its layers if `verbose`."""
@@ -256,10 +250,7 @@ class BaseModel(ABC):
 
     def save_networks(self, label: str | int) -> None:
         """Write each network to LABEL_net_NAME.pth, a bare state_dict, in the run's folder."""
-        with writing(self.save_dir):
-            self.save_dir.mkdir(parents=True, exist_ok=True)
-        for name, net in self.networks().items():
-            save_weights(net, self.weights_path(label, name))
+        weights.save_networks(self.networks(), self.save_dir, label)
 
     def load_networks(
         self,
@@ -275,67 +266,26 @@ class BaseModel(ABC):
         fits is taken, and the rest is listed and stays as it is. With `averages` those of the
         generators (--ema) are read.
         """
-        misfits, missing = [], []
-        offered = folder is not None and not partial
-        more = "; or take what is there and fits with --load_pretrain_partial" if offered else ""
-        for name, net in self.networks().items():
-            file_name = f"{name}_ema" if averages and name.startswith("G") else name
-            path = self.weights_path(label, file_name, folder)
-            if not path.is_file():
-                missing.append(path)
-                continue
-            state = update_norm_buffers(net, load_weights(path))
-            misfit = describe_misfit(net, state)
-            if misfit and not partial:
-                misfits.append(f"{path} does not fit the network {name}: {misfit}")
-                continue
-            if misfit:
-                own = net.state_dict()
-                state = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
-                print(f"network {name}: {len(state)} of {len(own)} tensors of {path}; {misfit}")
-            else:
-                print(f"network {name}: weights of {path}")
-            net.load_state_dict(state, strict=not misfit)
-        if missing and (not partial or len(missing) == len(self.model_names)):
-            known = f"there is no such checkpoint{available(missing[0])}"
-            raise UserError(f"{missing[0]}: {known}{self.advise_model(missing[0])}{more}")
-        for path in missing:
-            print(f"{path} is not there: that network starts with new weights")
-        if misfits:
-            raise UserError(f"{'; '.join(misfits)}; {fit_advice(folder or self.save_dir)}{more}")
+        weights.load_networks(
+            self.networks(),
+            folder or self.save_dir,
+            label,
+            partial=partial,
+            averages=averages,
+            pretrained=folder is not None,
+        )
 
-    def advise_model(self, missing: Path) -> str:
-        """Which --model the weights beside a missing file are of, for the end of its error."""
-        label = missing.name.partition("_net_")[0]
-        for model, network in (("pix2pix", "G"), ("cycle_gan", "G_A")):
-            there = weights_path(missing.parent, label, network).is_file()
-            if there and network not in self.model_names:
-                return f"; pass --model {model}, or the one that those are of"
-        return ""
-
-    def weights_path(self, label: str | int, name: str, folder: Path | None = None) -> Path:
-        return weights_path(folder or self.save_dir, label, name)
-
-    @classmethod
-    def infer_architecture(cls, opt: argparse.Namespace) -> tuple[dict[str, Any], Path] | None:
+    @staticmethod
+    def infer_architecture(opt: argparse.Namespace) -> tuple[dict[str, Any], Path] | None:
         """Architecture flags read off the run's weights, for weights that came without options.
 
         Returns the flags and the file they were read from, or None where there is none or it
         tells nothing.
         """
         folder = Path(opt.checkpoints_dir) / opt.name
-        label = label_to_load(opt)
-        suffix = getattr(opt, "model_suffix", "")
-        names = [f"G{suffix}", "G", "G_A"]
-        paths = (weights_path(folder, label, name) for name in names)
-        path = next((path for path in paths if path.is_file()), None)
-        found = infer_generator(load_weights(path)) if path else {}
-        if not path or not found:
-            return None
-        discriminator = path.with_name(path.name.replace("_net_G", "_net_D"))
-        if opt.isTrain and discriminator.is_file():
-            found.update(infer_discriminator(load_weights(discriminator)))
-        return found, path
+        generators = [f"G{getattr(opt, 'model_suffix', '')}", "G", "G_A"]
+        label = weights.label_to_load(opt)
+        return weights.infer_architecture(folder, label, generators, is_train=opt.isTrain)
 
     def together(self, net: nn.Module, *inputs: torch.Tensor) -> Sequence[torch.Tensor]:
         """net(x) for each input, in one call where that gives the same results and is faster."""
@@ -394,37 +344,3 @@ def as_own(
         for index, moments in saved["state"].items()
     }
     return {"state": state, "param_groups": groups}
-
-
-def label_to_load(opt: argparse.Namespace) -> str:
-    """Which checkpoint the options ask for."""
-    return f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch
-
-
-def fit_advice(folder: Path) -> str:
-    """What to do about weights in a folder that do not fit."""
-    file = folder / "train_opt.txt"
-    listed = f"; {file} lists them" if file.is_file() else ""
-    return (
-        "pass the flags it was trained with (--netG, --netD, --norm, --ngf, --ndf, --no_dropout, "
-        f"--input_nc, --output_nc, --n_layers_D{listed})"
-    )
-
-
-def describe_misfit(net: nn.Module, state: dict[str, torch.Tensor]) -> str:
-    """How weights differ from the network they should go into; '' where they fit."""
-    own = net.state_dict()
-    lists = {
-        "missing": [k for k in own if k not in state],
-        "not expected": [k for k in state if k not in own],
-        "of another shape": [
-            f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
-            for k in own
-            if k in state and own[k].shape != state[k].shape
-        ],
-    }
-    return ", ".join(
-        f"{len(keys)} {what} ({', '.join(keys[:8])}{', ...' if len(keys) > 8 else ''})"
-        for what, keys in lists.items()
-        if keys
-    )
