@@ -19,6 +19,8 @@ import data
 import models
 from data.loader import DataError, Loader
 from models.base_model import BaseModel
+from models.optimizer_state import OptimizerState
+from models.schedules import start_at
 from models.weights import label_to_load
 from options.train_options import TrainOptions, plain
 from util import distributed, runtime
@@ -114,11 +116,12 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
         watches_loss=opt.lr_policy == "plateau",
     )
     clock = Clock(opt.epoch_count, opt.n_epochs + opt.n_epochs_decay, len(dataset))
+    optimizers = OptimizerState(model.optimizers, model.schedulers, opt.lr)
     memories = {f"model.{name}": memory for name, memory in model.memories().items()}
     checkpoints = Checkpoints(
         model.save_dir,
         networks,
-        {"clock": clock, "model": model, **steps.shared},
+        {"clock": clock, "model": optimizers, **steps.shared},
         plain(opt),
         keep=opt.keep_checkpoints,
         per_process={
@@ -165,7 +168,7 @@ def resume(run: Run, epoch: int) -> None:
             return
         if epoch:
             clock.start_at(epoch)
-            model.start_at(epoch)
+            start_at(epoch, model.schedulers)
         print(f"{resumed}: epoch {clock.epoch}, {clock.epoch_images} of its images seen")
 
 

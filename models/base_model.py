@@ -17,7 +17,6 @@ from models import weights
 from models.networks.discriminators import define_D
 from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.schedules import get_scheduler
-from util.checkpoint import is_plain
 from util.errors import UserError
 from util.runtime import resolve_device
 from util.util import to_batch
@@ -217,28 +216,6 @@ class BaseModel(ABC):
     def learning_rate(self) -> float:
         return self.optimizers[0].param_groups[0]["lr"]
 
-    def state_dict(self) -> dict[str, Any]:
-        """The state of training besides the networks: optimizers and schedules."""
-        return {
-            "lr": self.opt.lr if self.isTrain else None,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore `state_dict()`; options of this run win over those it was saved with."""
-        factor = self.opt.lr / state["lr"]  # of rates, which plateau may have lowered
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            require_shapes(optimizer, saved["state"])
-            optimizer.load_state_dict(as_own(optimizer, saved, factor))
-        for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
-            scheduler.load_state_dict(saved)
-
-    def start_at(self, epoch: int) -> None:
-        """Place the schedules at the beginning of an epoch, counted from 1."""
-        for scheduler in self.schedulers:
-            scheduler.load_state_dict({**scheduler.state_dict(), "last_epoch": epoch - 1})
-
     def memories(self) -> dict[str, Any]:
         """What the model keeps of past steps: its attributes that have a state, as image pools."""
         kinds = (nn.Module, torch.optim.Optimizer)
@@ -311,36 +288,3 @@ def treats_samples_alone(net: nn.Module) -> bool:
     """Whether what a network makes of a sample depends neither on the batch nor on chance."""
     mixes = nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd
     return not any(isinstance(layer, mixes) for layer in net.modules())
-
-
-def require_shapes(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
-    """ValueError if moments have not the shapes of their weights, on which kernels rely."""
-    shapes = [p.shape for group in optimizer.param_groups for p in group["params"]]
-    for index, moments in state.items():
-        for name, value in moments.items():
-            if not is_plain(value) or (value.ndim and value.shape != shapes[index]):
-                raise ValueError(f"{name} of weight {index}")
-
-
-def as_own(
-    optimizer: torch.optim.Optimizer, saved: dict[str, Any], lr_factor: float
-) -> dict[str, Any]:
-    """A saved state as this optimizer itself would have made it.
-
-    Its settings decide where PyTorch puts the counts of steps, and kernels rely on moments that lie
-    in memory as their weights do (--precision, --channels_last). Rates are the saved ones times
-    `lr_factor`.
-    """
-    groups = [
-        {**theirs, **own, "params": theirs["params"], "lr": theirs["lr"] * lr_factor}
-        for own, theirs in zip(optimizer.param_groups, saved["param_groups"], strict=True)
-    ]
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state = {
-        index: {
-            name: torch.empty_like(parameters[index]).copy_(value) if value.ndim else value
-            for name, value in moments.items()
-        }
-        for index, moments in saved["state"].items()
-    }
-    return {"state": state, "param_groups": groups}
