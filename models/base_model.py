@@ -43,6 +43,8 @@ class BaseModel(ABC):
         space: the colour space of its pictures, which must be that of the dataset.
         measure: the visual name of a result and of the target it should equal, for metrics; left
             out where a sub-class shows others.
+        known_by: the network whose file tells that weights are of this model, such as "G"; for
+            errors of models that do not find theirs. Sub-classes do not inherit it.
     """
 
     captions: ClassVar[dict[str, str]] = {}
@@ -50,6 +52,7 @@ class BaseModel(ABC):
     takes: ClassVar[tuple[str, ...]] = ()
     space: ClassVar[str] = "RGB or grey"
     measure: ClassVar[tuple[str, str] | None] = None
+    known_by: ClassVar[str] = ""
 
     def __init__(self, opt: argparse.Namespace):
         self.opt = opt

@@ -15,6 +15,7 @@ from models.networks.initialize import update_norm_buffers
 from util.checkpoint import available, load_weights, save_weights, weights_path
 from util.errors import UserError
 from util.files import writing
+from util.registry import registry_of
 
 
 def label_to_load(opt: argparse.Namespace) -> str:
@@ -107,10 +108,11 @@ def advise_model(missing: Path, networks: Mapping[str, nn.Module]) -> str:
     `networks` are those of the model that was asked for.
     """
     label = missing.name.partition("_net_")[0]
-    for model, network in (("pix2pix", "G"), ("cycle_gan", "G_A")):
-        there = weights_path(missing.parent, label, network).is_file()
-        if there and network not in networks:
-            return f"; pass --model {model}, or the one that those are of"
+    classes = registry_of("models").usable().items()
+    known = {vars(model).get("known_by", ""): name for name, model in classes}
+    for network in sorted(known.keys() - networks.keys() - {""}):
+        if weights_path(missing.parent, label, network).is_file():
+            return f"; pass --model {known[network]}, or the one that those are of"
     return ""
 
 
