@@ -142,7 +142,7 @@ class BaseModel(ABC):
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks by name."""
-        return {name: self._declared("model_names", f"net{name}") for name in self.model_names}
+        return declared(self, "model_names", "net")
 
     def eval(self) -> None:
         """Put norm and dropout of all networks in test mode."""
@@ -168,7 +168,7 @@ class BaseModel(ABC):
 
     def get_current_visuals(self) -> OrderedDict[str, torch.Tensor]:
         """The pictures to show, (N, C, H, W) in [-1, 1], in the order of `visual_names`."""
-        visuals = {name: self._declared("visual_names", name) for name in self.visual_names}
+        visuals = declared(self, "visual_names")
         return OrderedDict((name, to_batch(pictures)) for name, pictures in visuals.items())
 
     def get_current_losses(self) -> OrderedDict[str, float]:
@@ -177,14 +177,8 @@ class BaseModel(ABC):
 
     def losses(self) -> dict[str, torch.Tensor]:
         """The losses of the last step, scalars on the device; does not wait for it."""
-        names = self.loss_names
-        return {n: self._scalar(self._declared("loss_names", f"loss_{n}")) for n in names}
-
-    def _scalar(self, loss: torch.Tensor | float) -> torch.Tensor:
-        """A loss on the device; models may set one that is switched off to the number 0."""
-        if isinstance(loss, torch.Tensor):
-            return loss.reshape(()).to(self.device)
-        return torch.full((), float(loss), device=self.device)  # a copy would wait
+        losses = declared(self, "loss_names", "loss_")
+        return {name: as_scalar(loss, self.device) for name, loss in losses.items()}
 
     def update_learning_rate(self, metric: float = 0.0) -> tuple[float, float]:
         """End an epoch of the schedules; returns the rate before and after.
@@ -206,7 +200,7 @@ class BaseModel(ABC):
         It is `loss_G`, or in a model without one the sum of the losses whose names begin with G.
         """
         if hasattr(self, "loss_G"):
-            return self._scalar(self.loss_G)
+            return as_scalar(self.loss_G, self.device)
         parts = [loss for name, loss in self.losses().items() if name.startswith("G")]
         if not parts:
             raise UserError(
@@ -262,10 +256,9 @@ class BaseModel(ABC):
         Returns the flags and the file they were read from, or None where there is none or it
         tells nothing.
         """
-        folder = Path(opt.checkpoints_dir) / opt.name
-        generators = [f"G{getattr(opt, 'model_suffix', '')}", "G", "G_A"]
-        label = weights.label_to_load(opt)
-        return weights.infer_architecture(folder, label, generators, is_train=opt.isTrain)
+        folder, label = Path(opt.checkpoints_dir) / opt.name, weights.label_to_load(opt)
+        suffix = getattr(opt, "model_suffix", "")
+        return weights.infer_architecture(folder, label, suffix, is_train=opt.isTrain)
 
     def together(self, net: nn.Module, *inputs: torch.Tensor) -> Sequence[torch.Tensor]:
         """net(x) for each input, in one call where that gives the same results and is faster."""
@@ -279,12 +272,26 @@ class BaseModel(ABC):
         for net in [nets] if isinstance(nets, nn.Module) else nets:
             net.requires_grad_(requires_grad)
 
-    def _declared(self, names: str, attribute: str) -> Any:
-        if not hasattr(self, attribute):
+
+def declared(model: BaseModel, names: str, prefix: str = "") -> dict[str, Any]:
+    """By name what a list of names, such as `loss_names`, promises as attributes."""
+    values = {}
+    for name in getattr(model, names):
+        attribute = f"{prefix}{name}"
+        if not hasattr(model, attribute):
+            kind = type(model).__name__
             raise AttributeError(
-                f"{type(self).__name__}.{names} promises an attribute {attribute}, which is not set"
+                f"{kind}.{names} promises an attribute {attribute}, which is not set"
             )
-        return getattr(self, attribute)
+        values[name] = getattr(model, attribute)
+    return values
+
+
+def as_scalar(loss: torch.Tensor | float, device: torch.device) -> torch.Tensor:
+    """A loss on the device; models may set one that is switched off to the number 0."""
+    if isinstance(loss, torch.Tensor):
+        return loss.reshape(()).to(device)
+    return torch.full((), float(loss), device=device)  # a copy would wait
 
 
 def treats_samples_alone(net: nn.Module) -> bool:

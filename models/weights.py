@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +80,18 @@ def load_networks(
 
 
 def infer_architecture(
-    folder: Path, label: str, generators: Sequence[str], *, is_train: bool
+    folder: Path, label: str, suffix: str = "", *, is_train: bool
 ) -> tuple[dict[str, Any], Path] | None:
     """Architecture flags read off a run's weights, for weights that came without options.
 
     Args:
-        generators: names of networks, the first of which that has a file is read.
+        suffix: of the generator that is wanted, such as _A; where it has no file, G or G_A is read.
         is_train: flags of the discriminator are wanted as well.
 
     Returns the flags and the file they were read from, or None where there is none or it tells
     nothing.
     """
-    paths = (weights_path(folder, label, name) for name in generators)
+    paths = (weights_path(folder, label, name) for name in (f"G{suffix}", "G", "G_A"))
     path = next((path for path in paths if path.is_file()), None)
     found = infer_generator(load_weights(path)) if path else {}
     if not path or not found:

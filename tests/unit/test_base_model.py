@@ -121,3 +121,16 @@ def test_losses_may_be_numbers(pictures):
     model.loss_G_on = torch.ones((), device="meta")
     assert torch.stack(list(model.losses().values())).shape == (2,)
     assert model.generator_loss.device == model.device
+
+
+def test_a_name_without_its_attribute_is_told(pictures):
+    model = build(pictures)
+    model.model_names, model.loss_names, model.visual_names = ["G", "X"], ["Y"], ["Z"]
+    for read, names, attribute in (
+        (model.networks, "model_names", "netX"),
+        (model.losses, "loss_names", "loss_Y"),
+        (model.get_current_visuals, "visual_names", "Z"),
+    ):
+        promise = f"Pix2PixModel.{names} promises an attribute {attribute}, which is not set"
+        with pytest.raises(AttributeError, match=f"^{promise}$"):
+            read()
