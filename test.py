@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 import data
 import models
+from models.weights import label_to_load
 from options.test_options import TestOptions
 from util import distributed, runtime
 from util.show.loggers.wandb import WandbResults
@@ -50,7 +51,7 @@ def main(*, fast: bool = True) -> None:
         return
     options.save(opt)
 
-    label = model.label_to_load()
+    label = label_to_load(opt)
     folder = Path(opt.results_dir) / opt.name / f"{opt.phase}_{label}"
     results = Results(
         folder,

@@ -19,6 +19,9 @@ import data
 import models
 from data.loader import DataError, Loader
 from models.base_model import BaseModel
+from models.optimizer_state import OptimizerState
+from models.schedules import start_at
+from models.weights import label_to_load
 from options.train_options import TrainOptions, plain
 from util import distributed, runtime
 from util.errors import Stopped
@@ -113,11 +116,12 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
         watches_loss=opt.lr_policy == "plateau",
     )
     clock = Clock(opt.epoch_count, opt.n_epochs + opt.n_epochs_decay, len(dataset))
+    optimizers = OptimizerState(model.optimizers, model.schedulers, opt.lr)
     memories = {f"model.{name}": memory for name, memory in model.memories().items()}
     checkpoints = Checkpoints(
         model.save_dir,
         networks,
-        {"clock": clock, "model": model, **steps.shared},
+        {"clock": clock, "model": optimizers, **steps.shared},
         plain(opt),
         keep=opt.keep_checkpoints,
         per_process={
@@ -146,9 +150,9 @@ def resume(run: Run) -> None:
 
     From bare weights all else starts anew.
     """
-    model, clock, epoch = run.model, run.clock, run.opt.resume_at
+    opt, model, clock = run.opt, run.model, run.clock
     with distributed.main_first():
-        label = model.label_to_load()
+        label = label_to_load(opt)
         resumed = run.checkpoints.resume(label, model.load_networks)
         if resumed is None:
             print(
@@ -156,9 +160,9 @@ def resume(run: Run) -> None:
                 f"order start anew at epoch {clock.epoch} (--epoch_count sets another)"
             )
             return
-        if epoch:
-            clock.start_at(epoch)
-            model.start_at(epoch)
+        if opt.resume_at:
+            clock.start_at(opt.resume_at)
+            start_at(opt.resume_at, model.schedulers)
         print(f"{resumed}: epoch {clock.epoch}, {clock.epoch_images} of its images seen")
 
 

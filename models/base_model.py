@@ -13,14 +13,11 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from models import weights
 from models.networks.discriminators import define_D
 from models.networks.generators import SIZE_MULTIPLE, define_G
-from models.networks.infer import infer_discriminator, infer_generator
-from models.networks.initialize import update_norm_buffers
 from models.schedules import get_scheduler
 from util.errors import UserError
-from util.files import writing
-from util.run.checkpoint import available, is_plain, load_weights, save_weights, weights_path
 from util.runtime import resolve_device
 from util.util import to_batch
 
@@ -46,6 +43,8 @@ class BaseModel(ABC):
         space: the colour space of its pictures, which must be that of the dataset.
         measure: the visual name of a result and of the target it should equal, for metrics; left
             out where a sub-class shows others.
+        known_by: the network whose file tells that weights are of this model, such as "G"; for
+            errors of models that do not find theirs. Sub-classes do not inherit it.
     """
 
     captions: ClassVar[dict[str, str]] = {}
@@ -53,6 +52,7 @@ class BaseModel(ABC):
     takes: ClassVar[tuple[str, ...]] = ()
     space: ClassVar[str] = "RGB or grey"
     measure: ClassVar[tuple[str, str] | None] = None
+    known_by: ClassVar[str] = ""
 
     def __init__(self, opt: argparse.Namespace):
         self.opt = opt
@@ -126,15 +126,11 @@ class BaseModel(ABC):
         self.print_networks(opt.verbose)
         if self.isTrain:
             self.schedulers = [get_scheduler(optimizer, opt) for optimizer in self.optimizers]
-        label = self.label_to_load()
+        label = weights.label_to_load(opt)
         if not self.isTrain:
             self.load_networks(label, averages=opt.ema > 0)
         elif opt.load_pretrain:
             self.load_networks(label, Path(opt.load_pretrain), partial=opt.load_pretrain_partial)
-
-    def label_to_load(self) -> str:
-        """Which checkpoint the options ask for."""
-        return label_to_load(self.opt)
 
     def print_networks(self, verbose: bool) -> None:
         """Print the size of each network, and its layers if `verbose`."""
@@ -146,7 +142,7 @@ class BaseModel(ABC):
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks by name."""
-        return {name: self._declared("model_names", f"net{name}") for name in self.model_names}
+        return declared(self, "model_names", "net")
 
     def eval(self) -> None:
         """Put norm and dropout of all networks in test mode."""
@@ -172,7 +168,7 @@ class BaseModel(ABC):
 
     def get_current_visuals(self) -> OrderedDict[str, torch.Tensor]:
         """The pictures to show, (N, C, H, W) in [-1, 1], in the order of `visual_names`."""
-        visuals = {name: self._declared("visual_names", name) for name in self.visual_names}
+        visuals = declared(self, "visual_names")
         return OrderedDict((name, to_batch(pictures)) for name, pictures in visuals.items())
 
     def get_current_losses(self) -> OrderedDict[str, float]:
@@ -181,14 +177,8 @@ class BaseModel(ABC):
 
     def losses(self) -> dict[str, torch.Tensor]:
         """The losses of the last step, scalars on the device; does not wait for it."""
-        names = self.loss_names
-        return {n: self._scalar(self._declared("loss_names", f"loss_{n}")) for n in names}
-
-    def _scalar(self, loss: torch.Tensor | float) -> torch.Tensor:
-        """A loss on the device; models may set one that is switched off to the number 0."""
-        if isinstance(loss, torch.Tensor):
-            return loss.reshape(()).to(self.device)
-        return torch.full((), float(loss), device=self.device)  # a copy would wait
+        losses = declared(self, "loss_names", "loss_")
+        return {name: as_scalar(loss, self.device) for name, loss in losses.items()}
 
     def update_learning_rate(self, metric: float = 0.0) -> tuple[float, float]:
         """End an epoch of the schedules; returns the rate before and after.
@@ -210,7 +200,7 @@ class BaseModel(ABC):
         It is `loss_G`, or in a model without one the sum of the losses whose names begin with G.
         """
         if hasattr(self, "loss_G"):
-            return self._scalar(self.loss_G)
+            return as_scalar(self.loss_G, self.device)
         parts = [loss for name, loss in self.losses().items() if name.startswith("G")]
         if not parts:
             raise UserError(
@@ -223,28 +213,6 @@ class BaseModel(ABC):
     def learning_rate(self) -> float:
         return self.optimizers[0].param_groups[0]["lr"]
 
-    def state_dict(self) -> dict[str, Any]:
-        """The state of training besides the networks: optimizers and schedules."""
-        return {
-            "lr": self.opt.lr if self.isTrain else None,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore `state_dict()`; options of this run win over those it was saved with."""
-        factor = self.opt.lr / state["lr"]  # of rates, which plateau may have lowered
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            require_shapes(optimizer, saved["state"])
-            optimizer.load_state_dict(as_own(optimizer, saved, factor))
-        for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
-            scheduler.load_state_dict(saved)
-
-    def start_at(self, epoch: int) -> None:
-        """Place the schedules at the beginning of an epoch, counted from 1."""
-        for scheduler in self.schedulers:
-            scheduler.load_state_dict({**scheduler.state_dict(), "last_epoch": epoch - 1})
-
     def memories(self) -> dict[str, Any]:
         """What the model keeps of past steps: its attributes that have a state, as image pools."""
         kinds = (nn.Module, torch.optim.Optimizer)
@@ -256,10 +224,7 @@ class BaseModel(ABC):
 
     def save_networks(self, label: str | int) -> None:
         """Write each network to LABEL_net_NAME.pth, a bare state_dict, in the run's folder."""
-        with writing(self.save_dir):
-            self.save_dir.mkdir(parents=True, exist_ok=True)
-        for name, net in self.networks().items():
-            save_weights(net, self.weights_path(label, name))
+        weights.save_networks(self.networks(), self.save_dir, label)
 
     def load_networks(
         self,
@@ -275,67 +240,25 @@ class BaseModel(ABC):
         fits is taken, and the rest is listed and stays as it is. With `averages` those of the
         generators (--ema) are read.
         """
-        misfits, missing = [], []
-        offered = folder is not None and not partial
-        more = "; or take what is there and fits with --load_pretrain_partial" if offered else ""
-        for name, net in self.networks().items():
-            file_name = f"{name}_ema" if averages and name.startswith("G") else name
-            path = self.weights_path(label, file_name, folder)
-            if not path.is_file():
-                missing.append(path)
-                continue
-            state = update_norm_buffers(net, load_weights(path))
-            misfit = describe_misfit(net, state)
-            if misfit and not partial:
-                misfits.append(f"{path} does not fit the network {name}: {misfit}")
-                continue
-            if misfit:
-                own = net.state_dict()
-                state = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
-                print(f"network {name}: {len(state)} of {len(own)} tensors of {path}; {misfit}")
-            else:
-                print(f"network {name}: weights of {path}")
-            net.load_state_dict(state, strict=not misfit)
-        if missing and (not partial or len(missing) == len(self.model_names)):
-            known = f"there is no such checkpoint{available(missing[0])}"
-            raise UserError(f"{missing[0]}: {known}{self.advise_model(missing[0])}{more}")
-        for path in missing:
-            print(f"{path} is not there: that network starts with new weights")
-        if misfits:
-            raise UserError(f"{'; '.join(misfits)}; {fit_advice(folder or self.save_dir)}{more}")
+        weights.load_networks(
+            self.networks(),
+            folder or self.save_dir,
+            label,
+            partial=partial,
+            averages=averages,
+            pretrained=folder is not None,
+        )
 
-    def advise_model(self, missing: Path) -> str:
-        """Which --model the weights beside a missing file are of, for the end of its error."""
-        label = missing.name.partition("_net_")[0]
-        for model, network in (("pix2pix", "G"), ("cycle_gan", "G_A")):
-            there = weights_path(missing.parent, label, network).is_file()
-            if there and network not in self.model_names:
-                return f"; pass --model {model}, or the one that those are of"
-        return ""
-
-    def weights_path(self, label: str | int, name: str, folder: Path | None = None) -> Path:
-        return weights_path(folder or self.save_dir, label, name)
-
-    @classmethod
-    def infer_architecture(cls, opt: argparse.Namespace) -> tuple[dict[str, Any], Path] | None:
+    @staticmethod
+    def infer_architecture(opt: argparse.Namespace) -> tuple[dict[str, Any], Path] | None:
         """Architecture flags read off the run's weights, for weights that came without options.
 
         Returns the flags and the file they were read from, or None where there is none or it
         tells nothing.
         """
-        folder = Path(opt.checkpoints_dir) / opt.name
-        label = label_to_load(opt)
+        folder, label = Path(opt.checkpoints_dir) / opt.name, weights.label_to_load(opt)
         suffix = getattr(opt, "model_suffix", "")
-        names = [f"G{suffix}", "G", "G_A"]
-        paths = (weights_path(folder, label, name) for name in names)
-        path = next((path for path in paths if path.is_file()), None)
-        found = infer_generator(load_weights(path)) if path else {}
-        if not path or not found:
-            return None
-        discriminator = path.with_name(path.name.replace("_net_G", "_net_D"))
-        if opt.isTrain and discriminator.is_file():
-            found.update(infer_discriminator(load_weights(discriminator)))
-        return found, path
+        return weights.infer_architecture(folder, label, suffix, is_train=opt.isTrain)
 
     def together(self, net: nn.Module, *inputs: torch.Tensor) -> Sequence[torch.Tensor]:
         """net(x) for each input, in one call where that gives the same results and is faster."""
@@ -349,82 +272,29 @@ class BaseModel(ABC):
         for net in [nets] if isinstance(nets, nn.Module) else nets:
             net.requires_grad_(requires_grad)
 
-    def _declared(self, names: str, attribute: str) -> Any:
-        if not hasattr(self, attribute):
+
+def declared(model: BaseModel, names: str, prefix: str = "") -> dict[str, Any]:
+    """By name what a list of names, such as `loss_names`, promises as attributes."""
+    values = {}
+    for name in getattr(model, names):
+        attribute = f"{prefix}{name}"
+        if not hasattr(model, attribute):
+            kind = type(model).__name__
             raise AttributeError(
-                f"{type(self).__name__}.{names} promises an attribute {attribute}, which is not set"
+                f"{kind}.{names} promises an attribute {attribute}, which is not set"
             )
-        return getattr(self, attribute)
+        values[name] = getattr(model, attribute)
+    return values
+
+
+def as_scalar(loss: torch.Tensor | float, device: torch.device) -> torch.Tensor:
+    """A loss on the device; models may set one that is switched off to the number 0."""
+    if isinstance(loss, torch.Tensor):
+        return loss.reshape(()).to(device)
+    return torch.full((), float(loss), device=device)  # a copy would wait
 
 
 def treats_samples_alone(net: nn.Module) -> bool:
     """Whether what a network makes of a sample depends neither on the batch nor on chance."""
     mixes = nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd
     return not any(isinstance(layer, mixes) for layer in net.modules())
-
-
-def require_shapes(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
-    """ValueError if moments have not the shapes of their weights, on which kernels rely."""
-    shapes = [p.shape for group in optimizer.param_groups for p in group["params"]]
-    for index, moments in state.items():
-        for name, value in moments.items():
-            if not is_plain(value) or (value.ndim and value.shape != shapes[index]):
-                raise ValueError(f"{name} of weight {index}")
-
-
-def as_own(
-    optimizer: torch.optim.Optimizer, saved: dict[str, Any], lr_factor: float
-) -> dict[str, Any]:
-    """A saved state as this optimizer itself would have made it.
-
-    Its settings decide where PyTorch puts the counts of steps, and kernels rely on moments that lie
-    in memory as their weights do (--precision, --channels_last). Rates are the saved ones times
-    `lr_factor`.
-    """
-    groups = [
-        {**theirs, **own, "params": theirs["params"], "lr": theirs["lr"] * lr_factor}
-        for own, theirs in zip(optimizer.param_groups, saved["param_groups"], strict=True)
-    ]
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state = {
-        index: {
-            name: torch.empty_like(parameters[index]).copy_(value) if value.ndim else value
-            for name, value in moments.items()
-        }
-        for index, moments in saved["state"].items()
-    }
-    return {"state": state, "param_groups": groups}
-
-
-def label_to_load(opt: argparse.Namespace) -> str:
-    """Which checkpoint the options ask for."""
-    return f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch
-
-
-def fit_advice(folder: Path) -> str:
-    """What to do about weights in a folder that do not fit."""
-    file = folder / "train_opt.txt"
-    listed = f"; {file} lists them" if file.is_file() else ""
-    return (
-        "pass the flags it was trained with (--netG, --netD, --norm, --ngf, --ndf, --no_dropout, "
-        f"--input_nc, --output_nc, --n_layers_D{listed})"
-    )
-
-
-def describe_misfit(net: nn.Module, state: dict[str, torch.Tensor]) -> str:
-    """How weights differ from the network they should go into; '' where they fit."""
-    own = net.state_dict()
-    lists = {
-        "missing": [k for k in own if k not in state],
-        "not expected": [k for k in state if k not in own],
-        "of another shape": [
-            f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
-            for k in own
-            if k in state and own[k].shape != state[k].shape
-        ],
-    }
-    return ", ".join(
-        f"{len(keys)} {what} ({', '.join(keys[:8])}{', ...' if len(keys) > 8 else ''})"
-        for what, keys in lists.items()
-        if keys
-    )

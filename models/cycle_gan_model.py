@@ -38,6 +38,7 @@ class CycleGANModel(BaseModel):
     }
     takes: ClassVar = ("A", "B")
     compare: ClassVar = [("real_A", "fake_B"), ("real_B", "fake_A")]
+    known_by: ClassVar = "G_A"
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:

@@ -27,6 +27,7 @@ class Pix2PixModel(BaseModel):
     compare: ClassVar = [("real_A", "fake_B"), ("fake_B", "real_B")]
     takes: ClassVar = ("A", "B")
     measure: ClassVar = ("fake_B", "real_B")
+    known_by: ClassVar = "G"
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor
@@ -70,6 +70,12 @@ def make_scheduler(
     if policy not in factors:
         raise unknown_choice("--lr_policy", policy, LR_POLICIES)
     return EpochSchedule(optimizer, factors[policy], first_epoch)
+
+
+def start_at(epoch: int, schedulers: Iterable[LRScheduler]) -> None:
+    """Place schedules at the beginning of an epoch, counted from 1."""
+    for scheduler in schedulers:
+        scheduler.load_state_dict({**scheduler.state_dict(), "last_epoch": epoch - 1})
 
 
 class EpochSchedule(LRScheduler):

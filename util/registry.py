@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,14 @@ class Registry:
             f"{self.flag} {name}: {module.__file__} must define a class named {wanted} (in any "
             f"letter case, underscores left out) that derives from {self.base.__name__}"
         )
+
+    def usable(self) -> dict[str, Any]:
+        """The classes by name, without those that `find` cannot give."""
+        classes = {}
+        for name in self.names():
+            with contextlib.suppress(Exception):  # a file is anybody's, and told of when chosen
+                classes[name] = self.find(name)
+        return classes
 
     def _import(self, module_name: str):
         try:

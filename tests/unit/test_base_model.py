@@ -10,7 +10,7 @@ import torch
 
 import data
 import models
-from models.base_model import as_own
+from models.optimizer_state import OptimizerState, as_own
 from options.train_options import TrainOptions
 from util.speed.performance import fuse
 
@@ -35,6 +35,10 @@ def settle(model, is_fused: bool, is_channels_last: bool) -> None:
         fuse(optimizer, model.device)
 
 
+def state_of(model) -> OptimizerState:
+    return OptimizerState(model.optimizers, model.schedulers, model.opt.lr)
+
+
 def step(model, seed: int) -> None:
     """An update by gradients that are a function of the seed."""
     torch.manual_seed(seed)
@@ -57,13 +61,14 @@ def test_optimizers_go_on_under_other_settings(saved, own, pictures):
     for seed in range(3):
         step(before, seed)
     file = io.BytesIO()
-    torch.save([before.state_dict(), [n.state_dict() for n in before.networks().values()]], file)
+    networks = [net.state_dict() for net in before.networks().values()]
+    torch.save([state_of(before).state_dict(), networks], file)
     state, networks = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
 
     settle(after, *own)
     for net, values in zip(after.networks().values(), networks, strict=True):
         net.load_state_dict(values)
-    after.load_state_dict(state)
+    state_of(after).load_state_dict(state)
     for seed in (3, 4):
         step(before, seed)
         step(after, seed)
@@ -80,7 +85,7 @@ def test_a_rate_that_plateau_has_lowered_follows_another_lr(lr, resumed_at, pict
     assert rates[:6] == [(0.01, 0.01)] * 6
     assert rates[6] == pytest.approx((0.01, 0.002))
     after = build(pictures, "--lr_policy", "plateau", "--lr", lr)
-    after.load_state_dict(before.state_dict())
+    state_of(after).load_state_dict(state_of(before).state_dict())
     for optimizer in after.optimizers:
         assert optimizer.param_groups[0]["lr"] == pytest.approx(resumed_at)
     assert after.schedulers[0].best == 1.0
@@ -116,3 +121,16 @@ def test_losses_may_be_numbers(pictures):
     model.loss_G_on = torch.ones((), device="meta")
     assert torch.stack(list(model.losses().values())).shape == (2,)
     assert model.generator_loss.device == model.device
+
+
+def test_a_name_without_its_attribute_is_told(pictures):
+    model = build(pictures)
+    model.model_names, model.loss_names, model.visual_names = ["G", "X"], ["Y"], ["Z"]
+    for read, names, attribute in (
+        (model.networks, "model_names", "netX"),
+        (model.losses, "loss_names", "loss_Y"),
+        (model.get_current_visuals, "visual_names", "Z"),
+    ):
+        promise = f"Pix2PixModel.{names} promises an attribute {attribute}, which is not set"
+        with pytest.raises(AttributeError, match=f"^{promise}$"):
+            read()

@@ -134,6 +134,17 @@ def test_an_error_inside_a_plugin_is_not_hidden(plugins):
         plugins(foo_model="1 / 0").find("foo")
 
 
+def test_those_that_can_be_used(plugins):
+    registry = plugins(
+        foo_model=CLASS.format("FooModel"),
+        raising_model="1 / 0",
+        unfinished_model="class UnfinishedModel(",
+        other_model=CLASS.format("AnotherModel"),
+        lacking_model="import nothing_of_this_name",
+    )
+    assert {n: c.__name__ for n, c in registry.usable().items()} == {"foo": "FooModel"}
+
+
 def test_the_programs_own():
     assert {"pix2pix", "cycle_gan", "test"} <= set(models.registry.names())
     assert {"aligned", "unaligned", "single"} <= set(data.registry.names())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 from argparse import Namespace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import data
 import models
 from models import networks
 from models.networks.infer import infer_discriminator, infer_generator
+from models.weights import load_networks
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
 from util.errors import UserError
@@ -69,7 +71,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
     return Workplace(tmp_path)
 
 
-def refused(call, *arguments: str) -> str:
+def refused(call, *arguments) -> str:
     """The one line that a call is refused with."""
     with pytest.raises(UserError) as caught:
         call(*arguments)
@@ -533,6 +535,35 @@ def test_weights_without_options_and_another_model(trained, other, work):
     opt = work.again("continue", f"--name run --model {other}")
     model = models.create_model(opt)
     assert f"pass --model {trained}" in refused(model.load_networks, "latest")
+
+
+FACES = """
+from models.cycle_gan_model import CycleGANModel
+
+class FacesModel(CycleGANModel):
+    known_by = "G_face"
+"""
+
+
+@pytest.mark.parametrize(
+    "network, told", [("G_face", "faces"), ("G", "pix2pix"), ("G_A", "cycle_gan"), ("H", None)]
+)
+def test_a_model_says_by_which_network_its_weights_are_known(network, told, work, monkeypatch):
+    """One that derives from it says nothing of its own; a file that is broken says nothing."""
+    plugins = work.checkpoints.parent / "plugins"
+    shutil.copytree(models.registry.folder, plugins)
+    (plugins / "faces_model.py").write_text(FACES, encoding="utf-8")
+    (plugins / "broken_model.py").write_text("1 / 0", encoding="utf-8")
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(plugins)])
+    monkeypatch.setattr(models.registry, "folder", plugins)
+    file = work.checkpoints / "other" / f"latest_net_{network}.pth"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    missing = file.with_name("latest_net_Q.pth")
+    advice = f"; pass --model {told}, or the one that those are of" if told else ""
+    message = refused(load_networks, {"Q": torch.nn.Linear(1, 1)}, file.parent, "latest")
+    others = f"; {file.parent} has weights of other networks: {network}.pth"
+    assert message == f"{missing}: there is no such checkpoint{others}{advice}"
 
 
 def test_only_a_file_that_is_there_is_said_to_list_the_flags(work):

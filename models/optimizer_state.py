@@ -1,0 +1,72 @@
+"""What a checkpoint keeps of optimizers and schedules, also for runs with other settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from util.run.checkpoint import is_plain
+
+
+class OptimizerState:
+    """Optimizers and their schedules as one part of a checkpoint.
+
+    Args:
+        lr: the full rate (--lr); a run that is resumed may have another than the saved one.
+    """
+
+    def __init__(
+        self, optimizers: Sequence[torch.optim.Optimizer], schedulers: Sequence[Any], lr: float
+    ):
+        self.optimizers, self.schedulers, self.lr = optimizers, schedulers, lr
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "lr": self.lr,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict()`; options of this run win over those it was saved with."""
+        factor = self.lr / state["lr"]  # of rates, which plateau may have lowered
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            require_shapes(optimizer, saved["state"])
+            optimizer.load_state_dict(as_own(optimizer, saved, factor))
+        for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
+            scheduler.load_state_dict(saved)
+
+
+def require_shapes(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
+    """ValueError if moments have not the shapes of their weights, on which kernels rely."""
+    shapes = [p.shape for group in optimizer.param_groups for p in group["params"]]
+    for index, moments in state.items():
+        for name, value in moments.items():
+            if not is_plain(value) or (value.ndim and value.shape != shapes[index]):
+                raise ValueError(f"{name} of weight {index}")
+
+
+def as_own(
+    optimizer: torch.optim.Optimizer, saved: dict[str, Any], lr_factor: float
+) -> dict[str, Any]:
+    """A saved state as this optimizer itself would have made it.
+
+    Its settings decide where PyTorch puts the counts of steps, and kernels rely on moments that lie
+    in memory as their weights do (--precision, --channels_last). Rates are the saved ones times
+    `lr_factor`.
+    """
+    groups = [
+        {**theirs, **own, "params": theirs["params"], "lr": theirs["lr"] * lr_factor}
+        for own, theirs in zip(optimizer.param_groups, saved["param_groups"], strict=True)
+    ]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state = {
+        index: {
+            name: torch.empty_like(parameters[index]).copy_(value) if value.ndim else value
+            for name, value in moments.items()
+        }
+        for index, moments in saved["state"].items()
+    }
+    return {"state": state, "param_groups": groups}
