@@ -21,9 +21,6 @@ from options.parser import (
     whole,
 )
 
-# These flags may stand bare, which means on.
-SWITCHES = {on_off: "on|off", on_off_auto: "on|off|auto"}
-
 
 class Flag(NamedTuple):
     """A flag as --help shows it.
@@ -40,16 +37,13 @@ class Flag(NamedTuple):
 
     def add_to(self, parser: OptionParser) -> None:
         name, _, metavar = self.name.partition(" ")
-        settings: dict[str, Any]
-        if isinstance(self.kind, tuple):
-            settings = {"choices": self.kind}
-        elif self.kind in SWITCHES:
-            settings = {"type": self.kind, "nargs": "?", "const": True}
-            metavar = SWITCHES[self.kind]
-        else:
-            settings = {"type": self.kind}
+        values = "choices" if isinstance(self.kind, tuple) else "type"
         parser.add_argument(
-            name, default=self.default, metavar=metavar or None, help=self.help, **settings
+            name,
+            default=self.default,
+            metavar=metavar or None,
+            help=self.help,
+            **{values: self.kind},
         )
 
 

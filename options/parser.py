@@ -51,8 +51,10 @@ class OptionParser(argparse.ArgumentParser):
     def add_argument(self, *names: Any, **kwargs: Any) -> argparse.Action:
         if kwargs.get("action") == "store_true":
             kwargs.pop("action")
-            kwargs.update(type=on_off, nargs="?", const=True, metavar="on|off")
+            kwargs["type"] = on_off
             kwargs.setdefault("default", False)
+        if kwargs.get("type") in SWITCHES:
+            kwargs.update(nargs="?", const=True, metavar=SWITCHES[kwargs["type"]])
         if kwargs.get("type") is float:  # no nan, no inf, also in third-party flags
             is_weight = str(names[0]).startswith("--lambda_")
             kwargs["type"] = number(0) if is_weight else number()
@@ -175,6 +177,9 @@ def on_off_auto(text: str) -> bool | str:
         return on_off(text)
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"{text!r} is none of on, off, auto") from None
+
+
+SWITCHES = {on_off: "on|off", on_off_auto: "on|off|auto"}  # types of flags that may stand bare
 
 
 def whole(at_least: int, at_most: int = 2**31 - 1) -> Callable[[str], int]:
