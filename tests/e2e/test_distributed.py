@@ -11,12 +11,15 @@ import socket
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
 from trainer import Trainer, child, told
+
+from models.base_model import BaseModel
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = "--name run --device cpu --seed 3 --ngf 4 --ndf 4 --load_size 36 --crop_size 32 "
@@ -44,7 +47,16 @@ def member(
     import models
 
     made, create_model = [], models.create_model
-    models.create_model = lambda opt: made.append(create_model(opt)) or made[-1]
+
+    def create_other(opt: Namespace) -> BaseModel:
+        """As one that draws its weights from a source of its own: the main process's count."""
+        made.append(create_model(opt))
+        for net in made[-1].networks().values():
+            for value in net.state_dict().values():
+                value.add_(rank)
+        return made[-1]
+
+    models.create_model = create_other
     try:
         child(folder, flags.split(), at, number)
     finally:
