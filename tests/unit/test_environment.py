@@ -86,7 +86,7 @@ def test_test_requirements_join_the_same_environment(project, capsys):
     python = environment.ensure(project, ["requirements-test.txt"])
     assert imports(python, "demo_package")
     assert imports(python, "test_package")
-    assert "Making" not in capsys.readouterr().out
+    assert "Creating" not in capsys.readouterr().out
     environment.ensure(project, ["requirements.txt"])
     environment.ensure(project, ["requirements-test.txt"])
     assert capsys.readouterr().out == ""
@@ -118,7 +118,7 @@ def test_a_failed_installation_says_so_and_is_made_up_for(project, monkeypatch):
 def test_an_environment_without_its_interpreter_is_made_anew(project, capsys):
     python_of(project).unlink()
     assert imports(environment.ensure(project, ["requirements.txt"]), "demo_package")
-    assert "Making" in capsys.readouterr().out
+    assert "Creating" in capsys.readouterr().out
 
 
 def test_the_users_own_constraints_stay_in_force(project, monkeypatch, tmp_path):
