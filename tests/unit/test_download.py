@@ -68,7 +68,7 @@ def inside(folder: str, files: dict[str, bytes] = FILES) -> dict[str, bytes]:
 
 
 class Server:
-    """Answers with `pages`, and remembers what it was asked for.
+    """Answers with `pages`, and records its requests.
 
     A page may announce more bytes than it has: `cut` of them are missing in the end.
     """
@@ -175,7 +175,7 @@ def test_a_folder_with_only_one_phase_is_not_taken_for_the_data_set(fetch) -> No
 
 
 def damaged(archive: bytes, at: float) -> bytes:
-    """One byte changed, so many parts of the way through."""
+    """One byte changed, at this fraction of the file."""
     index = int(len(archive) * at)
     return archive[:index] + bytes([archive[index] ^ 0xFF]) + archive[index + 1 :]
 
@@ -327,7 +327,7 @@ def test_a_file_downloaded_before_is_unpacked_and_kept(tmp_path) -> None:
         ("cyclegan_dataset", "horse2zebra", zip_of(inside("maps")), "is the data set maps, not"),
         ("pix2pix_dataset", "facades", tar_of(inside("facades")), "no pictures in any of train,"),
         ("cyclegan_dataset", "set", zip_of({"set/trainA/a.txt": b"1"}), "is no cyclegan_dataset"),
-        ("cyclegan_dataset", "set", zip_of({"src/main.c": b"1"}), "but main.c"),
+        ("cyclegan_dataset", "set", zip_of({"src/main.c": b"1"}), "it has main.c"),
         ("cyclegan_model", "set", zip_of(inside("set")), "PyTorch weights"),
     ],
 )
