@@ -1,7 +1,7 @@
 """Runs train.py in processes that start quickly, and stops them where a test wants.
 
 They are forked from a process that has already imported the program, since importing takes
-the runs.
+longer than the runs.
 """
 
 from __future__ import annotations
