@@ -2,14 +2,15 @@
 
     python datasets/combine_A_and_B.py --fold_A DIR --fold_B DIR --fold_AB DIR
 
-Pairs are pictures of the same name, in the folders themselves and in the same sub-folders of both
-(train, val, test): fold_A/train/1.jpg and fold_B/train/1.png become fold_AB/train/1.jpg, which
-`train.py --dataroot fold_AB` reads. A keeps its pixels; a B of another size is resized to A's size
-(bicubic), since both halves of a file are equally large. The file has A's type, PNG for GIF, which
-has too few colours; JPEG and WebP are written at quality 95.
+Two pictures with the same name form a pair, in the folders themselves or in the same subfolder of
+both (train, val, test): fold_A/train/1.jpg and fold_B/train/1.png become fold_AB/train/1.jpg, which
+`train.py --dataroot fold_AB` reads. A keeps its pixels; if B has another size it is resized to A's
+(bicubic), since both halves of a file must be equally large. The file has A's type, except that GIF
+becomes PNG, since GIF has too few colours. JPEG and WebP are written at quality 95.
 
-What cannot be combined is named and counted, the rest goes on, and the exit status is 1. A file
-that is there already with other content is left alone and is an error, unless --overwrite.
+Pictures that cannot be combined are named and counted; the others are still processed, and the
+exit status is 1. A file that already exists with other content is an error, and is only replaced
+with --overwrite.
 """
 
 from __future__ import annotations
@@ -46,29 +47,29 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--fold_A", type=Path, required=True, metavar="DIR", help="pictures A")
     parser.add_argument("--fold_B", type=Path, required=True, metavar="DIR", help="pictures B")
     parser.add_argument(
-        "--fold_AB", type=Path, required=True, metavar="DIR", help="folder that gets the pairs"
+        "--fold_AB", type=Path, required=True, metavar="DIR", help="folder for the pairs"
     )
     parser.add_argument(
         "--num_imgs",
         type=count_or_inf,
         default=math.inf,
         metavar="N",
-        help="at most this many pairs of each sub-folder (train, val, test); inf: all",
+        help="at most N pairs from each subfolder (train, val, test); inf: all",
     )
     parser.add_argument(
         "--use_AB",
         action="store_true",
-        help="files are named X_A.jpg and X_B.jpg, and become X.jpg; --fold_A and --fold_B may "
-        "then be one folder",
+        help="files named X_A.jpg and X_B.jpg become X.jpg; --fold_A and --fold_B may then be the "
+        "same folder",
     )
     add_common_flags(parser)
     opt, _ = parser.parse(sys.argv[1:] if argv is None else argv)
     inputs = {opt.fold_A.resolve(), opt.fold_B.resolve()}
     if len(inputs) == 1 and not opt.use_AB:
-        raise UserError(f"--fold_A and --fold_B are one folder, {opt.fold_A}; see --use_AB")
+        raise UserError(f"--fold_A and --fold_B are the same folder, {opt.fold_A}; see --use_AB")
     if inputs & {opt.fold_AB.resolve(), *opt.fold_AB.resolve().parents}:
         raise UserError(
-            f"--fold_AB {opt.fold_AB} is, or is in, a folder that is read; write to another one"
+            f"--fold_AB {opt.fold_AB} is, or is inside, an input folder; choose another one"
         )
 
     pairs, problems = find_pairs(opt.fold_A, opt.fold_B, opt.use_AB)
@@ -87,32 +88,33 @@ def main(argv: list[str] | None = None) -> None:
     resized, failed = process(combine, jobs, parallel=not opt.no_multiprocessing)
     failed += len(problems)
     print(
-        f"{len(resized)} pairs in {opt.fold_AB}; in {sum(resized)} of them B was resized to A's "
-        f"size; {failed} errors"
+        f"{len(resized)} pairs in {opt.fold_AB}; B was resized to A's size in {sum(resized)} of "
+        f"them; {failed} errors"
     )
     if failed:
         raise SystemExit(1)
 
 
 def add_common_flags(parser: OptionParser) -> None:
-    """Flags of the programs that make pairs, about how pictures are read and written."""
+    """Add the flags for reading and writing pictures, shared by the programs that make pairs."""
     MAX_MEGAPIXELS.add_to(parser)
     parser.add_argument(
         "--no_multiprocessing",
         action="store_true",
-        help="one after the other in this process instead of one process per core",
+        help="process one pair at a time in this process, instead of one process per core",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace files that have other content"
+        "--overwrite", action="store_true", help="replace existing files that have other content"
     )
 
 
 def find_pairs(
     fold_a: Path, fold_b: Path, use_ab: bool
 ) -> tuple[list[tuple[str, Path, Path]], list[str]]:
-    """(name, path of A, path of B) of each pair in order of name, and what has no clear partner.
+    """(name, path of A, path of B) of each pair, sorted by name, and a list of problems.
 
-    The name is the path in the folders up to the file type, and with `use_ab` up to _A or _B.
+    The name is the path within the folder without the file type and, with `use_ab`, without _A or
+    _B.
     """
     side_a = pictures_by_name(fold_a, "_A" if use_ab else "")
     side_b = pictures_by_name(fold_b, "_B" if use_ab else "")
@@ -142,7 +144,7 @@ def pictures_by_name(folder: Path, ending: str) -> dict[str, list[Path]]:
 def combine(
     path_a: Path, path_b: Path, path_ab: Path, max_megapixels: float, overwrite: bool
 ) -> bool:
-    """Write one pair; says whether B had to be resized."""
+    """Write one pair; returns whether B was resized."""
     a, b = (open_picture(path, max_megapixels) for path in (path_a, path_b))
     resize = a.size != b.size
     if resize:
@@ -159,10 +161,10 @@ def side_by_side(a: Image.Image, b: Image.Image) -> Image.Image:
 
 
 def write_picture(picture: Image.Image, path: Path, overwrite: bool) -> None:
-    """Write a picture whole or not at all, its format by the ending of the path.
+    """Write a picture completely or not at all, in the format given by the path's ending.
 
-    Raises UserError where the file is there with other content (unless `overwrite`), or where the
-    format or the disk cannot take it.
+    Raises UserError if the file exists with other content (unless `overwrite`), or if the format or
+    the disk cannot hold the picture.
     """
     encoded = io.BytesIO()
     try:
@@ -172,7 +174,7 @@ def write_picture(picture: Image.Image, path: Path, overwrite: bool) -> None:
             if path.read_bytes() == encoded.getvalue():
                 return
             if not overwrite:
-                raise UserError(f"{path} is there with other content; remove it or --overwrite")
+                raise UserError(f"{path} exists with other content; remove it, or pass --overwrite")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.tmp")
         try:
@@ -180,7 +182,7 @@ def write_picture(picture: Image.Image, path: Path, overwrite: bool) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: more pixels than WebP can have
+    except (OSError, ValueError) as error:  # ValueError: more pixels than WebP allows
         size = f"{picture.width}x{picture.height}"
         raise UserError(f"{path} cannot be written ({size} pixels): {error}") from error
 
@@ -190,17 +192,17 @@ def process(
 ) -> tuple[list[Any], int]:
     """Call function(*job) for each job, in one process per core if `parallel`; shows progress.
 
-    Returns the results, and how many calls failed with a UserError, each of which is printed.
+    Returns the results and the number of calls that failed with a UserError; each error is printed.
     """
     results: list[Any] = []
     failed = 0
     run = partial(attempt, function)
     pool = None
-    if parallel:  # Ctrl-C is for this process, which then stops the others.
+    if parallel:  # only this process handles Ctrl-C; it stops the others
         ignore = (signal.SIGINT, signal.SIG_IGN)
         pool = ProcessPoolExecutor(initializer=signal.signal, initargs=ignore)
     try:
-        # Before the progress bar, whose thread would not survive a fork.
+        # Start the processes before the progress bar, whose thread would not survive a fork.
         outcomes = pool.map(run, jobs, chunksize=4) if pool else map(run, jobs)
         with tqdm(total=len(jobs), unit="pair", disable=not sys.stderr.isatty()) as bar:
             for outcome in outcomes:
@@ -212,7 +214,7 @@ def process(
                 bar.update()
     except BrokenProcessPool as error:
         raise UserError(
-            "a process ended unexpectedly, perhaps for want of memory; try --no_multiprocessing"
+            "a process ended unexpectedly, perhaps out of memory; try --no_multiprocessing"
         ) from error
     finally:
         if pool:
@@ -221,7 +223,7 @@ def process(
 
 
 def attempt(function: Callable[..., Any], job: tuple) -> Any:
-    """function(*job), or the UserError it raises: so one bad file does not end the others."""
+    """function(*job) or the UserError it raises, so that one bad file does not stop the rest."""
     try:
         return function(*job)
     except UserError as error:

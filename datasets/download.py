@@ -1,17 +1,17 @@
-"""Download a data set or a trained generator of the pix2pix and CycleGAN papers.
+"""Download a data set or a trained generator from the pix2pix and CycleGAN papers.
 
     python datasets/download.py pix2pix_dataset facades       datasets/facades
     python datasets/download.py cyclegan_dataset horse2zebra  datasets/horse2zebra
     python datasets/download.py pix2pix_model sat2map         checkpoints/sat2map_pretrained
     python datasets/download.py cyclegan_model horse2zebra    checkpoints/horse2zebra_pretrained
 
-Without a name, those there are and their sizes. Needs nothing but Python.
+Without a name, it lists the available names and their sizes. Needs only Python.
 
-A download is checked before it is moved into place: its length is what the server announced, all
-checksums of the archive hold, it has nothing but files and folders, none of which leads out of its
-folder, and among them pictures in the folders of such a data set. Weights must be what PyTorch has
-written. What fails leaves nothing behind. facades and maps of both papers go to one folder each,
-and do not get into each other's way.
+A download is checked before it is moved into place. Its length must be what the server announced,
+and all checksums of the archive must match. It may hold only files and folders, none of them
+outside its own folder, and must have pictures in the expected folders. Weights must be in a format
+that PyTorch writes. A failed download leaves nothing behind. facades and maps exist for both
+papers; the two versions share a folder without conflicts.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class Collection:
-    """What can be had by name: where it is, where it goes, and the entries that show it is there.
+    """A set of downloads: their address, their folder, and the entries that show one is there.
 
-    {} in url and folder stands for the name. Sizes are of the downloads, in MB, roughly.
+    {} in url and folder stands for the name. Sizes are approximate download sizes in MB.
     """
 
     url: str
@@ -105,7 +105,7 @@ PICTURES = tuple(".jpg .jpeg .jfif .png .gif .bmp .ppm .tif .tiff .webp".split()
 def main(argv: list[str]) -> None:
     kind, *rest = argv or ["--help"]
     if kind not in COLLECTIONS and kind not in ("-h", "--help"):
-        raise UserError(f"{kind!r} is none of {', '.join(COLLECTIONS)}; see --help")
+        raise UserError(f"{kind!r} is not one of {', '.join(COLLECTIONS)}; see --help")
     if kind not in COLLECTIONS:
         print(__doc__, *(f"{each}:\n{listed(each)}" for each in COLLECTIONS), sep="\n")
         return
@@ -113,17 +113,17 @@ def main(argv: list[str]) -> None:
         prog=f"download_{kind}", description=__doc__, epilog=f"names:\n{listed(kind)}"
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("name", nargs="?", default="", help="without one, those there are")
-    parser.add_argument("--url", help="take it from this address, for instance a mirror")
+    parser.add_argument("name", nargs="?", default="", help="omit it to list the available names")
+    parser.add_argument("--url", help="download from this address, for instance a mirror")
     parser.add_argument(
         "--from",
         dest="file",
         type=Path,
         metavar="FILE",
-        help="take this file, which was downloaded before",
+        help="use this file, downloaded earlier",
     )
     parser.add_argument(
-        "--output_dir", type=Path, metavar="DIR", help="folder to make instead of the usual one"
+        "--output_dir", type=Path, metavar="DIR", help="folder to create instead of the usual one"
     )
     opt, _ = parser.parse(rest)
     if not opt.name:
@@ -131,7 +131,7 @@ def main(argv: list[str]) -> None:
         return
     collection = COLLECTIONS[kind]
     if opt.url and opt.file:
-        raise UserError("--url takes it from the network, --from from this disk: pass one of them")
+        raise UserError("--url downloads, --from uses a file on this disk: pass one of them")
     if opt.file and not opt.file.is_file():
         raise UserError(f"--from {opt.file}: there is no such file")
     if not (opt.url or opt.file):
@@ -164,14 +164,14 @@ def main(argv: list[str]) -> None:
         print("\nstopped by Ctrl-C; nothing was kept", file=sys.stderr)
         raise
     finally:
-        for parent in made:  # those that are empty, so none where all went well
+        for parent in made:  # rmdir only removes empty ones, so none after a success
             with contextlib.suppress(OSError):
                 parent.rmdir()
     print(f"{opt.name} is in {target}: {', '.join(sorted(p.name for p in target.iterdir()))}")
 
 
 def listed(kind: str) -> str:
-    """The names of a collection with their sizes, one a line."""
+    """The names of a collection with their sizes, one per line."""
     return "\n".join(
         f"    {name:<24}{f'{size:>5} MB' if size else 'from cityscapes-dataset.com'}"
         for name, size in COLLECTIONS[kind].sizes.items()
@@ -182,33 +182,33 @@ def check_name(kind: str, name: str) -> None:
     names = COLLECTIONS[kind].sizes
     if name not in names:
         raise UserError(
-            f"there is no {kind} {name!r}{did_you_mean(name, names)}; there are "
+            f"there is no {kind} {name!r}{did_you_mean(name, names)}; available: "
             f"{', '.join(names)}; anything else needs --url or --from"
         )
     if name == "cityscapes":
         raise UserError(
-            "the licence of Cityscapes does not allow others to offer it: get "
+            "the licence of Cityscapes does not allow redistribution: get "
             "gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip from "
             "https://cityscapes-dataset.com, then run datasets/prepare_cityscapes_dataset.py"
         )
 
 
 def check_target(target: Path, entries: tuple[str, ...]) -> None:
-    """Refuse a folder that has such entries already, or where there can be no folder."""
+    """Reject a target that already has such entries, or that cannot be a folder."""
     for path in (target, *target.parents):
         if path.exists() and not path.is_dir():
             raise UserError(f"{target} cannot be a folder, since {path} is a file")
     if there := [entry for entry in entries if (target / entry).exists()]:
         raise UserError(
-            f"{target} has {' and '.join(there)} already; remove that to download it again, or "
+            f"{target} already has {' and '.join(there)}; remove that to download it again, or "
             "pass another --output_dir"
         )
 
 
 def fetch(url: str, file: Path) -> None:
-    """Download to a file, which has the announced length afterwards.
+    """Download to a file, and check that it has the announced length.
 
-    Raises UserError for an address, an answer or a connection that is no good.
+    Raises UserError for a bad address, a bad response or a failed connection.
     """
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, open(file, "wb") as sink:
@@ -216,7 +216,7 @@ def fetch(url: str, file: Path) -> None:
             total = int(announced) if announced else None
             free = shutil.disk_usage(file.parent).free
             if total and total > free:
-                raise UserError(f"it has {megabytes(total)}, the disk {megabytes(free)} free")
+                raise UserError(f"it has {megabytes(total)}, the disk only {megabytes(free)} free")
             print(f"{url}: {megabytes(total) if total else 'unknown size'}", flush=True)
             progress = Progress("downloaded", total)
             while chunk := answer.read(CHUNK_BYTES):
@@ -225,16 +225,17 @@ def fetch(url: str, file: Path) -> None:
             progress.end()
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise UserError(
-            f"cannot be downloaded ({error}); try again, or another address with --url"
+            f"cannot be downloaded ({error}); try again, or pass another address with --url"
         ) from error
     if total is not None and progress.done != total:
         raise UserError(f"broke off after {progress.done} of {total} bytes; try again")
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack the files of a zip or tar.gz archive, all of its checksums verified.
+    """Unpack a zip or tar.gz archive and verify all of its checksums.
 
-    Raises UserError for what is neither, is damaged, or holds more than files for the folder.
+    Raises UserError for any other file, a damaged archive, or one with links, devices or paths
+    outside the folder.
     """
     progress, num_files = Progress("unpacked", None), 0
     try:
@@ -244,15 +245,15 @@ def unpack(archive: Path, folder: Path) -> None:
         progress.end()
     except UserError:
         raise
-    except Exception as error:  # both libraries raise many types on what is damaged or unusual
+    except Exception as error:  # both libraries raise many types for damaged or unusual archives
         raise UserError(f"cannot be unpacked ({error})") from error
     if not progress.done:
         raise UserError("has no files in it")
-    print(f"{num_files} files, all checksums right")
+    print(f"{num_files} files, all checksums correct")
 
 
 def extract(archive: Path, folder: Path) -> Iterator[int]:
-    """The size of each file once it is there; once exhausted, every checksum has been verified."""
+    """Yield the size of each file after extracting it; at the end, all checksums are verified."""
     with open(archive, "rb") as file:
         start = file.read(16)
     if start.startswith(b"PK"):
@@ -266,7 +267,7 @@ def extract(archive: Path, folder: Path) -> Iterator[int]:
                     yield info.file_size
     elif start.startswith(b"\x1f\x8b"):
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as packed:
-            # A second lock, which Python asks for from 3.12 on, and lacks before 3.10.12.
+            # A second check. Python warns without it from 3.12 on, and lacks it before 3.10.12.
             packed.extraction_filter = getattr(tarfile, "data_filter", None)
             for member in packed:
                 check_member(member.name, member.isfile() or member.isdir())
@@ -280,18 +281,18 @@ def extract(archive: Path, folder: Path) -> Iterator[int]:
 
 
 def check_member(name: str, is_plain: bool) -> None:
-    """Refuse links, devices and names that lead out, which zipfile would change in silence."""
-    path = PureWindowsPath(name)  # which knows / and \, drives and roots, on every system
+    """Reject links, devices and paths outside the folder, which zipfile would silently change."""
+    path = PureWindowsPath(name)  # understands / and \, drives and roots, on every system
     if path.anchor or ".." in path.parts:
-        raise UserError(f"refused, since {name!r} in it leads out of the folder")
+        raise UserError(f"refused, since {name!r} in it points outside the folder")
     if not is_plain:
         raise UserError(f"refused, since {name!r} in it is a link or device")
 
 
 def find_data_set(folder: Path, name: str, kind: str) -> Path:
-    """Where the data set is in an unpacked archive, which may have one more folder around it.
+    """Find the data set in an unpacked archive, which may wrap it in one more folder.
 
-    Raises UserError where it is that of another name, or has none of its folders with pictures.
+    Raises UserError if it is a data set of another name, or if no expected folder has pictures.
     """
     collection = COLLECTIONS[kind]
     shown = [p for p in folder.iterdir() if not p.name.startswith((".", "__MACOSX"))]
@@ -308,12 +309,12 @@ def find_data_set(folder: Path, name: str, kind: str) -> Path:
     if next(pictures, None) is None:
         wanted = ", ".join(collection.entries)
         found = ", ".join(sorted(p.name for p in folder.iterdir())[:8])
-        raise UserError(f"is no {kind}: it has no pictures in any of {wanted}, but {found}")
+        raise UserError(f"is no {kind}: it has no pictures in any of {wanted}; it has {found}")
     return folder
 
 
 def check_weights(file: Path) -> None:
-    """Refuse what torch.save did not write: a zip archive or, before PyTorch 1.6, a pickle."""
+    """Reject what torch.save did not write: a zip archive or, before PyTorch 1.6, a pickle."""
     with open(file, "rb") as opened:
         start = opened.read(2)
     try:
@@ -330,13 +331,13 @@ def check_weights(file: Path) -> None:
 
 
 def move(new: Path, target: Path) -> None:
-    """Make `new` the target or, where that is a folder already, move its entries there."""
+    """Rename `new` to the target or, if that folder exists already, move its entries there."""
     if not target.exists():
         os.rename(new, target)
         return
     entries = list(new.iterdir())
     if there := [e.name for e in entries if (target / e.name).exists()]:
-        raise UserError(f"{target} has {' and '.join(there)} already")
+        raise UserError(f"{target} already has {' and '.join(there)}")
     moved: list[Path] = []
     try:
         for entry in entries:
@@ -349,12 +350,12 @@ def move(new: Path, target: Path) -> None:
 
 
 class Progress:
-    """Bytes so far: one line that is written over on a terminal, elsewhere one now and then."""
+    """Shows the bytes so far: a terminal gets one line, rewritten; anything else, new lines."""
 
     def __init__(self, verb: str, total: int | None):
         self.verb, self.total, self.done = verb, total, 0
         self.start_s = self.shown_s = time.monotonic()
-        # What goes before and after a line, and how often there is one.
+        # What is printed before and after each line, and the seconds between two lines.
         self.style = ("\r", "", 0.2) if sys.stderr.isatty() else ("", "\n", 10)
 
     def add(self, num_bytes: int) -> None:
@@ -378,7 +379,7 @@ def megabytes(num_bytes: float) -> str:
 
 
 def run(argv: list[str]) -> int:
-    """The exit status of a command: 2 after a mistake or failure, which is shown in one line."""
+    """Run a command; returns its exit status, 2 after an error, which is printed in one line."""
     program = f"download_{argv[0]}" if argv and argv[0] in COLLECTIONS else "download.py"
     return exit_status(f"{program}: error", lambda: main(argv))
 

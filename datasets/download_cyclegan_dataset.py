@@ -1,6 +1,6 @@
-"""Download a data set of the CycleGAN paper: `python datasets/download_cyclegan_dataset.py NAME`.
+"""Download a data set from the CycleGAN paper: `python datasets/download_cyclegan_dataset.py NAME`.
 
-The same as `python datasets/download.py cyclegan_dataset NAME`, under the name that guides use.
+The same as `python datasets/download.py cyclegan_dataset NAME`, under the name that tutorials use.
 """
 
 import sys

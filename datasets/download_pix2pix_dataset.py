@@ -1,6 +1,6 @@
-"""Download a data set of the pix2pix paper: `python datasets/download_pix2pix_dataset.py NAME`.
+"""Download a data set from the pix2pix paper: `python datasets/download_pix2pix_dataset.py NAME`.
 
-The same as `python datasets/download.py pix2pix_dataset NAME`, under the name that guides use.
+The same as `python datasets/download.py pix2pix_dataset NAME`, under the name that tutorials use.
 """
 
 import sys

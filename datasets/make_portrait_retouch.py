@@ -1,31 +1,31 @@
-"""Make (retouched, original) portrait pairs: A is what a beauty retouch leaves, B the photograph.
+"""Make portrait pairs: A is the photograph after a beauty retouch, B the photograph itself.
 
     python datasets/make_portrait_retouch.py --originals ORIGINALS --out OUT
 
-reads every picture of ORIGINALS together with ORIGINALS/faces.json and writes OUT/trainA/NAME.jpg
-(retouched) and OUT/trainB/NAME.jpg (original), squares of --size pixels. Training with
-`--dataroot OUT --direction AtoB` then learns to undo the retouch. faces.json says where each face
-is, in pixels of the original, left and right as seen in the picture:
+reads every picture in ORIGINALS and the file ORIGINALS/faces.json, and writes OUT/trainA/NAME.jpg
+(retouched) and OUT/trainB/NAME.jpg (original), both --size pixels square. Training with
+`--dataroot OUT --direction AtoB` then learns to undo the retouch. faces.json locates each face, in
+pixels of the original, with left and right as seen in the picture:
 
     {"NAME": {"eyes":  [[x, y], [x, y]],     pupils: left, right
               "mouth": [[x, y], [x, y]],     corners: left, right
               "jaw":   [[x, y], [x, y], [x, y], [x, y]],
-                                             outline of the face: left at the height of the mouth,
-                                             left halfway to the chin, and the same two on the
-                                             right, from below
+                                             outline of the face: left at mouth height, left
+                                             halfway to the chin, right halfway to the chin, right
+                                             at mouth height
               "chin":  [x, y]}}              its lowest point
 
-The bundled set was made by this script, and its B pictures are the originals themselves, so
+This script made the bundled set, whose B pictures are the originals. To make its A pictures again:
 
     python datasets/make_portrait_retouch.py \\
         --originals datasets/portrait_retouch/trainB --out OUT
 
-makes its A pictures again. The same input gives the same output; nothing is random.
+The same input gives the same output; nothing is random.
 
-The retouch is the usual one. Skin: frequency separation, with the tones evened out by an
-edge-preserving guided filter (He et al. 2010, doi:10.1007/978-3-642-15549-9_1) and part of the
-pores put back, through a soft mask of skin-coloured places that leaves out eyes, brows, lips and
-hair. Shape: a liquify-style warp that slims the jaw, shortens the chin and opens the eyes a little.
+The retouch uses common techniques. Skin: frequency separation. An edge-preserving guided filter
+(He et al. 2010, doi:10.1007/978-3-642-15549-9_1) evens out the tones, and part of the pores is put
+back. A soft mask limits this to skin-coloured areas, without eyes, brows, lips and hair. Shape: a
+liquify-style warp slims the jaw, shortens the chin and enlarges the eyes a little.
 """
 
 import argparse
@@ -43,11 +43,11 @@ from skimage.transform import warp
 
 Array = NDArray[np.float64]
 
-# How strong the retouch is. Lengths are fractions of the width of the jaw.
+# The strength of the retouch. Lengths are fractions of the width of the jaw.
 JAW_INWARDS = 0.034
 CHIN_UPWARDS = 0.045
 EYE_ENLARGEMENT = 0.06
-SMOOTHING = 1.5  # variance that counts as flat, over the median variance of the skin
+SMOOTHING = 1.5  # variance that counts as flat, relative to the skin's median variance
 KEPT_PORES = 0.25
 
 JPEG_QUALITY = 92
@@ -55,7 +55,7 @@ JPEG_QUALITY = 92
 
 @dataclass(frozen=True)
 class Face:
-    """Landmarks in pixels of the square picture, each row (x, y); see the file's first lines."""
+    """Landmarks in pixels of the square picture, one (x, y) per row; see the module docstring."""
 
     eyes: Array  # (2, 2)
     mouth: Array  # (2, 2)
@@ -74,7 +74,7 @@ class Face:
 
 
 def blob(shape: tuple[int, ...], centre: Array, radii: Array, up: Array) -> Array:
-    """Gaussian hill, 1 at centre; radii are its standard deviations across and along `up`."""
+    """Gaussian, 1 at the centre; `radii` are its standard deviations across and along `up`."""
     y, x = np.mgrid[: shape[0], : shape[1]]
     dx, dy = x - centre[0], y - centre[1]
     along = (dx * up[0] + dy * up[1]) / radii[1]
@@ -83,13 +83,13 @@ def blob(shape: tuple[int, ...], centre: Array, radii: Array, up: Array) -> Arra
 
 
 def plateau(shape: tuple[int, ...], centre: Array, radii: Array, up: Array) -> Array:
-    """Ellipse with a soft rim: about 1 inside, 0.5 on the ellipse with these radii, 0 outside."""
+    """Ellipse with a soft edge: about 1 inside, 0.5 at the given radii, 0 outside."""
     hill = blob(shape, centre, radii, up)
     return 1 / (1 + (np.exp(-0.5) / np.maximum(hill, 1e-9)) ** 6)
 
 
 def skin_mask(image: Array, face: Face) -> Array:
-    """(H, W) in [0, 1]: places of skin colour in and around the face, without its features."""
+    """(H, W) in [0, 1]: skin-coloured areas in and around the face, without its features."""
     shape, up, width = image.shape, face.upwards, face.width
     lab = rgb2lab(gaussian(image, sigma=0.012 * width, channel_axis=2))  # wrinkles count as skin
     left, right = 0.45 * face.eyes + 0.55 * face.mouth
@@ -114,16 +114,16 @@ def skin_mask(image: Array, face: Face) -> Array:
 
 
 def smooth_skin(image: Array, face: Face) -> Array:
-    """Even out the tones of the skin, keep its edges and part of its pores. (H, W, 3) in [0, 1]."""
+    """Even out skin tones, but keep edges and part of the pores. (H, W, 3) in [0, 1]."""
     width = face.width
     mask = skin_mask(image, face)[..., None]
 
     def blur(x: Array, sigma: float) -> Array:
         return gaussian(x, sigma=sigma * width, channel_axis=2)
 
-    # Guided filter of each channel by itself, its box windows made Gaussian ones: the result is
-    # the local mean where the variance is far below `flat`, and the picture itself far above.
-    # Lined skin varies more than smooth skin, so the picture's own skin says what is flat.
+    # A guided filter of each channel by itself, with Gaussian instead of box windows. The result is
+    # the local mean where the variance is far below `flat`, and the picture itself where it is far
+    # above. Lined skin varies more than smooth skin, so `flat` is relative to this picture's skin.
     mean = blur(image, 0.05)
     variance = blur(image * image, 0.05) - mean * mean
     flat = SMOOTHING * np.median(variance[mask[..., 0] > 0.5])
@@ -138,8 +138,9 @@ def reshape(image: Array, face: Face) -> Array:
     """Slim the jaw, shorten the chin, enlarge the eyes. (H, W, 3) in [0, 1]."""
     shape, up, width = image.shape, face.upwards, face.width
     right = np.array([-up[1], up[0]])
-    sideways = np.zeros(shape[:2])  # where the new picture takes its pixels from: the old place
-    upwards = np.zeros(shape[:2])  # minus the new, in the directions `right` and `up` of the face
+    # Where each new pixel comes from: old minus new position, along `right` and `up` of the face.
+    sideways = np.zeros(shape[:2])
+    upwards = np.zeros(shape[:2])
 
     for point, side in zip(face.jaw, (-1, -1, 1, 1), strict=True):
         push = blob(shape, point, width * np.array([0.13, 0.17]), up)
@@ -166,7 +167,7 @@ def retouch(picture: Image.Image, face: Face) -> Image.Image:
 
 
 def square(picture: Image.Image, landmarks: dict, size: int) -> tuple[Image.Image, Face]:
-    """The central square of a picture at size x size, and its landmarks there."""
+    """The central square of a picture, resized to size x size, and its landmarks."""
     side = min(picture.size)
     corner = (np.array(picture.size) - side) / 2
     scale = size / side
@@ -185,9 +186,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--originals", type=Path, required=True, help="folder of photographs with faces.json"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder that gets the pairs")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the pairs")
     parser.add_argument("--phase", default="train", help="pairs go to OUT/PHASEA and OUT/PHASEB")
-    parser.add_argument("--size", type=int, default=512, help="side of the pictures made, pixels")
+    parser.add_argument("--size", type=int, default=512, help="side length of the pairs, in pixels")
     options = parser.parse_args(arguments)
     table = options.originals / "faces.json"
     if not table.is_file():
@@ -212,7 +213,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not unchanged:
             save(picture, path_b)
         elif not (path_b.exists() and path_b.samefile(original)):
-            shutil.copyfile(original, path_b)  # compressing twice would alter what A is made from
+            shutil.copyfile(original, path_b)  # compressing again would alter the picture
         save(retouch(picture, face), path_a)
         print(f"{original} -> {path_a}, {path_b}")
 

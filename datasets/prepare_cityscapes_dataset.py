@@ -1,4 +1,4 @@
-"""Make the Cityscapes set of pix2pix and CycleGAN: street photographs and their label maps.
+"""Prepare Cityscapes for pix2pix and CycleGAN: street photographs and their label maps.
 
     python datasets/prepare_cityscapes_dataset.py --gtFine_dir DIR --leftImg8bit_dir DIR \\
         --output_dir ./datasets/cityscapes
@@ -9,10 +9,10 @@ unpacked. Their train and val parts become
     train/, val/                    pix2pix: photograph (A) and label map (B) side by side
     trainA/, trainB/, testA/, testB/       CycleGAN: photographs (A) and label maps (B)
 
-so labels to photographs is `--direction BtoA`. Every picture is squeezed from 2048x1024 to 256x256,
-as in the papers; `test.py --aspect_ratio 2` stretches results back. Photographs are resized
-bicubically. Label maps take the nearest pixel and all files are PNG, so that a label map has the
-colours of the classes and none in between.
+so use `--direction BtoA` to go from labels to photographs. All pictures are squeezed from 2048x1024
+to 256x256, as in the papers; `test.py --aspect_ratio 2` stretches the results back. Photographs are
+resized with a bicubic filter. Label maps are resized with the nearest pixel and all files are PNG,
+so that a label map has only the colours of the classes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         type=Path,
         default=Path("./datasets/cityscapes"),
         metavar="DIR",
-        help="folder that gets the data set; by default ./datasets/cityscapes",
+        help="folder for the data set; by default ./datasets/cityscapes",
     )
     add_common_flags(parser)
     opt, _ = parser.parse(sys.argv[1:] if argv is None else argv)
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
     if unpictured:
         print(
             f"{len(unpictured)} label maps have no photograph in --leftImg8bit_dir "
-            f"{opt.leftImg8bit_dir} and are left out: {first_few(unpictured, 3)}"
+            f"{opt.leftImg8bit_dir} and are skipped: {first_few(unpictured, 3)}"
         )
     done, failed = process(prepare, jobs, parallel=not opt.no_multiprocessing)
     print(f"{len(done)} pairs in {opt.output_dir}; {failed} errors")
@@ -105,7 +105,7 @@ def prepare(
     max_megapixels: float,
     overwrite: bool,
 ) -> None:
-    """Write one pair in the paired and the unpaired layout."""
+    """Write one pair in both layouts, paired and unpaired."""
     a = open_picture(photo, max_megapixels).resize(SIZE, Image.Resampling.BICUBIC)
     b = open_picture(label, max_megapixels).resize(SIZE, Image.Resampling.NEAREST)
     for picture, path in ((side_by_side(a, b), paired), (a, side_a), (b, side_b)):

@@ -1,23 +1,23 @@
-"""Measure on this machine what the speed features are worth, as one table.
+"""Measure how much the speed features gain on this machine, as one table.
 
     python scripts/benchmark.py
     python scripts/benchmark.py --rows step_pix2pix loader --steps 20 --out table.md
     python scripts/benchmark.py --device cuda --size 1024 --rows step_pix2pix
 
-Each row compares three ways to run the same program, in turns (plain, default, best, plain, ...),
-so that whatever else the machine does meanwhile harms all alike:
+Each row compares three ways to run the same program. They alternate (plain, default, best, plain,
+...), so that other load on the machine affects all three alike:
 
     plain     every speed feature off: PyTorch in eager fp32 and its usual memory layout, with its
-              stock Adam and its own convolutions and norms; one network call per input; no cache;
-              freed memory given back as the C library does it; logs that the program waits for
+              stock Adam, convolutions and norms; one network call per input; no cache; freed memory
+              returned to the system as the C library decides; the program waits for its logs
     default   the program's defaults
-    best      --precision auto --compile, and pictures cached in memory; in test.py not compiled,
-              and eight pictures at once
+    best      --precision auto --compile, with pictures cached in memory; test.py does not compile,
+              but takes batches of eight
 
-A cell holds the median and, of several turns, the range in brackets. A gain above 1 is better
-than plain, whether time, memory or a rate is measured. Files are written to the system's temporary
-folder, which the environment variable TMPDIR moves to the disk that is to be measured. All rows
-together take about half an hour on two processor cores.
+Cells show the median and, if there are several measurements, the range in brackets. A gain above 1
+is better than plain, for times, memory and rates alike. Files are written to the system's temporary
+folder; to measure another disk, point the environment variable TMPDIR to it. All rows together take
+about half an hour on two processor cores.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     opt = parse_arguments(arguments)
     device = runtime.resolve_device(opt.device)
     if "memory" in opt.rows and os.name == "nt" and device.type == "cpu":
-        print("memory is left out: Windows does not tell it", file=sys.stderr)
+        print("memory is skipped: Windows does not report the peak", file=sys.stderr)
         opt.rows.remove("memory")
     num_pictures = 4 if opt.quick else 50
     size_px = opt.size or (32 if opt.quick else 256)
@@ -77,9 +77,9 @@ def main(arguments: list[str] | None = None) -> None:
             with contextlib.redirect_stdout(io.StringIO()):
                 rows += ROWS[name](setting)
             print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
-            if opt.out:  # after each row, so that a run cut short leaves something
+            if opt.out:  # after each row, so that an interrupted run leaves its results
                 opt.out.write_text(f"{heading(setting)}\n\n{table(rows)}\n", encoding="utf-8")
-            # The next row starts without this one's models and compiled graphs.
+            # Free this row's models and compiled graphs before the next.
             gc.collect()
             torch.compiler.reset()
     print(heading(setting), table(rows), sep="\n\n")
@@ -94,7 +94,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         choices=list(ROWS),
         default=list(ROWS),
         metavar="ROW",
-        help=f"what to measure, by default all: {', '.join(ROWS)}",
+        help=f"what to measure; by default all: {', '.join(ROWS)}",
     )
     parser.add_argument(
         "--device",
@@ -106,39 +106,39 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--steps",
         type=whole(2),
         metavar="N",
-        help="turns of what is quick to measure; by default 10",
+        help="how often to measure each quick row; by default 10",
     )
     parser.add_argument(
-        "--size", type=whole(1), metavar="PX", help="side of the pictures; by default 256"
+        "--size", type=whole(1), metavar="PX", help="side length of the pictures; by default 256"
     )
     parser.add_argument(
         "--dataroot",
         type=Path,
         metavar="DIR",
-        help="pictures of yours: DIR/trainA and DIR/trainB with pairs of the same names; by "
+        help="your own pictures: pairs with the same names in DIR/trainA and DIR/trainB; by "
         "default copies of the bundled portraits",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there as well")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table to FILE")
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="tiny networks and pictures, uncompiled, few turns: shows that all rows work here",
+        help="only check that all rows work here: tiny networks and pictures, no compiling",
     )
     return parser.parse_args(arguments)
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile works here; says why not."""
+    """Whether torch.compile works here; prints why not."""
     try:
         require_compiler(device)
     except UserError as error:
-        print(f"nothing is compiled: {error}", file=sys.stderr)
+        print(f"not compiling: {error}", file=sys.stderr)
         return False
     return True
 
 
 def make_pictures(folder: Path, size: int, side_px: int) -> None:
-    """Pairs in trainA and trainB, as JPEG: the bundled portraits, upright and turned."""
+    """Write JPEG pairs to trainA and trainB: the bundled portraits, upright and rotated."""
     for side in ("trainA", "trainB"):
         (folder / side).mkdir(parents=True)
         sources = sorted((ROOT / "datasets" / "portrait_retouch" / side).glob("*.jpg"))

@@ -1,9 +1,9 @@
-"""Sets everything up, trains pix2pix on the bundled portraits, tests it, and says where to look.
+"""Set everything up, train pix2pix on the bundled portraits, test it, and say where to look.
 
     python3 scripts/demo.py
 
-Needs nothing but Python: the first run makes .venv and installs what is missing. The network
-learns to undo a portrait retouch from a handful of pairs, which it overfits, as is meant.
+Needs only Python: the first run creates .venv and installs what is missing. The network learns to
+undo a portrait retouch from a handful of pairs, which it is meant to overfit.
 """
 
 import json
@@ -21,8 +21,8 @@ RUN = ROOT / "checkpoints" / "demo_portrait_retouch"
 RESULTS = ROOT / "results" / RUN.name
 LAMBDA_L1 = 100.0
 
-# Half the usual width, at 256 px, without dropout and flips, since the pairs are to be learnt by
-# heart: two CPU cores do it in two minutes.
+# Half the usual width at 256 px takes two CPU cores two minutes. No dropout and no flips, since the
+# network is to memorise the pairs.
 MODEL = f"--dataroot datasets/portrait_retouch --name {RUN.name} --model pix2pix".split()
 MODEL += "--load_size 256 --crop_size 256 --num_threads 2".split()
 TRAINING = f"--ngf 32 --ndf 16 --no_dropout --no_flip --lambda_L1 {LAMBDA_L1} --lr 0.001".split()
@@ -38,7 +38,7 @@ def main() -> int:
     print("\n1/2 Training: the input is a retouched portrait, the target the original.", flush=True)
     if run(python, ["train.py", *MODEL, *TRAINING]):
         return 1
-    print("\n2/2 Testing: what the network makes of the pictures it has learnt.", flush=True)
+    print("\n2/2 Testing: the network's results for the pictures it was trained on.", flush=True)
     if run(python, ["test.py", *MODEL, "--phase", "train"]):
         return 1
 
@@ -46,9 +46,9 @@ def main() -> int:
     print(
         f"""
 Done in {time.monotonic() - start_s:.0f} s.
-Mean difference of generated and original pictures (L1), in training:
+Mean difference between generated and original pictures (L1), in training:
     at the start {first:6.1f} of 255 grey levels
-    at the end   {last:6.1f}, and of the results the mean L1 above
+    at the end   {last:6.1f}; for the results, see the mean L1 above
 Open in a browser:
     training  {(RUN / "web" / "index.html").as_uri()}
     results   {(RESULTS / "train_latest" / "index.html").as_uri()}
@@ -58,13 +58,13 @@ Your own pictures: README.md, "Your own data"."""
 
 
 def run(python: Path, command: list[str]) -> int:
-    """Run one of our programs in the environment, showing the command; returns its status."""
+    """Print and run a command in the environment; returns its exit status."""
     print("    python " + " ".join(command), flush=True)
     return subprocess.run([python, *command], cwd=ROOT).returncode
 
 
 def l1_of_training() -> tuple[float, float]:
-    """Mean L1 in grey levels (0 to 255) over the first and over the last three logged losses."""
+    """Mean L1, in grey levels (0 to 255), of the first three and the last three logged losses."""
     lines = (RUN / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     losses = [json.loads(line)["losses"]["G_L1"] / LAMBDA_L1 * 127.5 for line in lines]
     return sum(losses[:3]) / 3, sum(losses[-3:]) / 3

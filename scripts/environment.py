@@ -1,7 +1,7 @@
-"""Makes and reuses the project's virtual environment, .venv, with the standard library alone.
+"""Create and reuse the project's virtual environment, .venv, using only the standard library.
 
-The scripts import this file first, on whatever Python the user typed. So it parses on Python 3.6
-too, where it says in one line what is needed; a newer syntax here would hide that line.
+The scripts import this file first, under whatever Python the user typed. It must therefore parse on
+Python 3.6 too: newer syntax would hide the one line that says which Python is needed.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-if not (3, 10) <= sys.version_info[:2] <= (3, 14):  # those that PyTorch 2.13 has wheels for
+if not (3, 10) <= sys.version_info[:2] <= (3, 14):  # the versions PyTorch 2.13 has wheels for
     sys.stderr.write(
-        f"Python 3.10 to 3.14 is needed, and {sys.executable} is Python "
+        f"Python 3.10 to 3.14 is needed, but {sys.executable} is Python "
         f"{sys.version_info[0]}.{sys.version_info[1]}: install Python 3.13 from "
-        "https://www.python.org/downloads and run the same command with it (python3.13, on Windows "
-        "py -3.13)\n"
+        "https://www.python.org/downloads and run the same command with it (python3.13, or "
+        "py -3.13 on Windows)\n"
     )
     sys.exit(2)
 
@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from util import nvidia
 from util.errors import UserError
 
-# Prints "2.13.0 12.6" of the PyTorch that is installed, or "2.13.0 None" of one for processors
-# only, without the seconds that it takes to import it.
+# Prints the version and the CUDA version of the installed PyTorch, such as "2.13.0 12.6", or
+# "2.13.0 None" for a CPU build. It does not import PyTorch, which would take seconds.
 PRINT_BUILD = (
     "import importlib.util, pathlib, runpy; init = importlib.util.find_spec('torch').origin; "
     "torch = runpy.run_path(str(pathlib.Path(init).with_name('version.py'))); "
@@ -39,14 +39,14 @@ BUILD_CONSTRAINTS = Path(__file__).resolve().with_name("build_constraints.txt")
 
 
 def ensure(root: Path, requirements: list[str]) -> Path:
-    """The Python of `root`/.venv, in which the requirements files (names under root) are installed.
+    """Return the Python of `root`/.venv, with the requirements files (names under root) installed.
 
-    Makes .venv where it is missing, broken or of another Python version than the running one, and
-    installs what is not there yet. A file that was installed once, by itself or through a file
-    that includes it, is not looked at again until it changes. Where there is an NVIDIA card that
-    the PyTorch in .venv cannot use, one that can is taken from PyTorch's own index.
+    Creates .venv if it is missing, broken, or of another Python version than the running one, and
+    installs what is missing. A file that has been installed, directly or through a file that
+    includes it, is not installed again until it changes. If the PyTorch in .venv cannot use an
+    NVIDIA card of this machine, a build that can is installed from PyTorch's own index.
 
-    Errors: UserError where .venv cannot be made or pip fails; running again repairs it.
+    Errors: UserError if .venv cannot be created or pip fails; running again repairs it.
     """
     venv = root / ".venv"
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -69,7 +69,7 @@ def ensure(root: Path, requirements: list[str]) -> Path:
     if complete and not build:
         return python
 
-    stamp.unlink(missing_ok=True)  # from here to the last line, .venv is not to be trusted
+    stamp.unlink(missing_ok=True)  # .venv is incomplete until the stamp is written again below
     if build:
         _install_build(python, build, venv / "install_pytorch.log")
     if not complete:
@@ -83,7 +83,7 @@ def ensure(root: Path, requirements: list[str]) -> Path:
 
 
 def _digests(root: Path, requirements: list[str]) -> dict[str, str]:
-    """SHA-256 by name, for these requirements files and those they include with -r."""
+    """SHA-256 by name, of these requirements files and those they include with -r."""
     digests: dict[str, str] = {}
     names = list(requirements)
     while names:
@@ -97,12 +97,12 @@ def _digests(root: Path, requirements: list[str]) -> dict[str, str]:
 def _read_stamp(stamp: Path) -> dict[str, str]:
     try:
         return dict(json.loads(stamp.read_text()))
-    except (OSError, ValueError):  # none yet, or half written: then nothing counts as installed
+    except (OSError, ValueError):  # missing or half written: nothing counts as installed
         return {}
 
 
 def _output(command: list) -> str:
-    """What the command prints, or '' where it cannot be run or fails."""
+    """What the command prints, or '' if it cannot be run or fails."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     except OSError:
@@ -113,11 +113,11 @@ def _output(command: list) -> str:
 def _create(venv: Path, version: str) -> None:
     if find_spec("venv") is None or find_spec("ensurepip") is None:
         raise UserError(
-            f"{sys.executable} cannot make {venv}: its venv or ensurepip module is missing; "
+            f"{sys.executable} cannot create {venv}: its venv or ensurepip module is missing; "
             f"on Debian or Ubuntu run: sudo apt install python{version}-venv"
         )
-    why = ": the one there has no working pip for this version" if venv.exists() else ""
-    print(f"Making {venv} with Python {version}{why}", flush=True)
+    why = ": the existing one has no working pip for this version" if venv.exists() else ""
+    print(f"Creating {venv} with Python {version}{why}", flush=True)
     done = subprocess.run(
         [sys.executable, "-m", "venv", "--clear", str(venv)],
         stdout=subprocess.PIPE,
@@ -126,63 +126,63 @@ def _create(venv: Path, version: str) -> None:
     )
     if done.returncode:
         reason = (done.stdout.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"{sys.executable} cannot make {venv}: {reason}; delete it and try again")
+        raise UserError(f"{sys.executable} cannot create {venv}: {reason}; delete it and try again")
 
 
 def _build_for_cards(python: Path, pins: list[str]) -> str:
     """The build of PyTorch to install for the NVIDIA cards of this machine.
 
-    '' where there is no card, or where the pinned version is there in a build that can use it, or
-    where pip's ordinary choice will be one.
+    '' if there is no card, if the installed build of the pinned version can use it, or if the build
+    that pip installs by default can.
     """
     try:
         cards = nvidia.cards()
     except nvidia.DriverError as error:
-        print(f"No NVIDIA card is used: {error}; then run this again", flush=True)
+        print(f"No NVIDIA card will be used: {error}; then run this again", flush=True)
         return ""
     if not cards:
         return ""
     best = nvidia.best_build(cards)
     if not best:
-        print(f"No NVIDIA card is used: {cards[0].shortcoming()}", flush=True)
+        print(f"No NVIDIA card will be used: {cards[0].shortcoming()}", flush=True)
         return ""
     installed, _, cuda = _output([python, "-I", "-c", PRINT_BUILD]).partition(" ")
-    build = nvidia.ORDINARY  # what pip would put in the place of nothing, or of another version
+    build = nvidia.ORDINARY  # what pip installs if PyTorch is missing or of another version
     if f"torch=={installed}" in pins:
         build = nvidia.build_of(None if cuda == "None" else cuda)
     chosen_by_hand = build and build not in nvidia.BUILDS
     if chosen_by_hand or nvidia.served(build, cards) == nvidia.served(best, cards):
         return ""
     names = " and ".join(f"{card.name} with driver {card.driver}" for card in cards)
-    print(f"Found {names}, which wants the PyTorch of {nvidia.INDEX}/{best}", flush=True)
+    print(f"Found {names}: it needs the PyTorch from {nvidia.INDEX}/{best}", flush=True)
     return best
 
 
 def _install_build(python: Path, build: str, log: Path) -> None:
-    """Install this build of PyTorch, or say what becomes of it where its index is out of reach."""
+    """Install this build of PyTorch; if that fails, say what it means and how to do it by hand."""
     words = ["--retries", "1", *nvidia.install_words(build)]
     try:
         _install(python, words, f"PyTorch {build}", log)
     except UserError as error:
         print(
-            f"{error}. Until then PyTorch computes on the processor, many times slower than on the "
-            f"card. By hand: {nvidia.install_command(build, str(python))}",
+            f"{error}. Until then PyTorch runs on the processor, many times slower than on the "
+            f"card. To install by hand: {nvidia.install_command(build, str(python))}",
             flush=True,
         )
 
 
 def _install(python: Path, words: list[str], names: str, log: Path) -> None:
-    """Run `pip install` with these words, showing how it gets on; `names` says what they mean."""
+    """Run `pip install` with these words and show its progress; messages call them `names`."""
     command = [str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
     command += words
     environment = {**os.environ, "PYTHONUTF8": "1"}
     for name in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"):  # older pips read only the first
-        # As a URI, since pip splits these variables at spaces, which the path may contain.
+        # As a URI, since pip splits these variables at spaces, and the path may contain some.
         theirs = os.environ.get(name, "")
         environment[name] = f"{theirs} {BUILD_CONSTRAINTS.as_uri()}".strip()
 
-    print(f"Installing {names} (the first time takes minutes; log: {log})", flush=True)
-    # On a terminal one line that is written over twice a second, elsewhere a line now and then.
+    print(f"Installing {names} (this takes minutes the first time; log: {log})", flush=True)
+    # A terminal gets one line, rewritten twice a second; anything else, a new line every 15 s.
     width = shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() else 0
     before, after, wait_s = ("\r", "", 0.5) if width else ("", "\n", 15)
     start_s = time.monotonic()
@@ -211,12 +211,12 @@ def _install(python: Path, words: list[str], names: str, log: Path) -> None:
         errors = [line.split("ERROR: ", 1)[1] for line in lines if "ERROR: " in line]
         raise UserError(
             f"pip could not install {names}: {errors[-1] if errors else f'status {status}'} "
-            f"(all of it: {log}); check the network and the free disk space, then run again"
+            f"(full log: {log}); check the network and the free disk space, then run again"
         )
 
 
 def _current_step(log: Path) -> str:
-    """What pip is at, from its log; in the long last step also from the packages that are there."""
+    """What pip is doing, from its log; in the long last step, also from the packages installed."""
     text = log.read_text(encoding="utf-8", errors="replace")
     steps = re.findall(r"^ *((?:Collecting|Downloading|Building|Installing) .+)$", text, re.M)
     step = steps[-1].split(" (from ")[0] if steps else "Starting pip"

@@ -1,11 +1,11 @@
-"""Draw the loss curves of one or several training runs to a PNG or SVG, one panel per loss.
+"""Plot the loss curves of one or more training runs as PNG or SVG, with one panel per loss.
 
     python scripts/plot_losses.py checkpoints/my_run
     python scripts/plot_losses.py checkpoints/a checkpoints/b --smooth 20 --out a_and_b.svg
 
-RUN is the folder of a run, or a file metrics.jsonl or loss_log.txt, also one that another program
-of this family has written. Epochs that were trained twice, after a resume or a restart under the
-same name, are drawn as they were the last time.
+RUN is the folder of a run, or a file metrics.jsonl or loss_log.txt, including those written by
+other programs of this family. If epochs were trained twice, after resuming or restarting under the
+same name, the last time counts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options.parser import OptionParser, whole
 from util.errors import UserError, did_you_mean, exit_status, unknown_choice
 
-LOGS = ("metrics.jsonl", "loss_log.txt")  # the first that holds losses is read
+LOGS = ("metrics.jsonl", "loss_log.txt")  # the first one that contains losses is used
 # (epoch: 1, iters: 100, time: 0.123, data: 0.002) , G_GAN: 0.956, G_L1: 12.345
 # (epoch: 1, iters: 100, time: 0.123, data: 0.002) G_GAN: 0.956 G_L1: 12.345
 LINE = re.compile(r"\(epoch: (\d+), iters: (\d+)[^)]*\)(.*)")
@@ -40,7 +40,7 @@ VALUE = re.compile(r"([^\s:,]+): ([^\s,]+)")
 
 
 class PlainLogFormatter(LogFormatter):
-    """20 and 0.2 where the usual one writes 2x10^1 and 2x10^-1."""
+    """Writes 20 and 0.2 where LogFormatter writes 2x10^1 and 2x10^-1."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return f"{x:g}" if super().__call__(x, pos) else ""
@@ -55,7 +55,7 @@ class Point(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """A run: its name, where its points are, in epochs, and (points,) values of each loss."""
+    """A run: its name, the positions of its points in epochs, and (points,) values of each loss."""
 
     name: str
     epochs: np.ndarray
@@ -71,20 +71,20 @@ def main(argv: list[str] | None = None) -> None:
         type=Path,
         default="losses.png",
         metavar="FILE",
-        help="where to write: .png or .svg (default: losses.png)",
+        help="output file, .png or .svg (default: losses.png)",
     )
     parser.add_argument(
-        "--losses", metavar="NAMES", help="draw these only, as in G_GAN,G_L1 (default: all)"
+        "--losses", metavar="NAMES", help="plot only these, as in G_GAN,G_L1 (default: all)"
     )
     parser.add_argument(
         "--smooth",
         type=whole(1),
         default=1,
         metavar="N",
-        help="draw the mean of N neighbouring points, and the points themselves faintly",
+        help="plot the mean of N neighbouring points, with the points themselves faint",
     )
     parser.add_argument(
-        "--log", action="store_true", help="logarithmic, for losses that stay above 0"
+        "--log", action="store_true", help="logarithmic scale, for losses that stay above 0"
     )
     opt, _ = parser.parse(sys.argv[1:] if argv is None else argv)
     if opt.out.suffix.lower() not in (".png", ".svg"):
@@ -102,10 +102,10 @@ def main(argv: list[str] | None = None) -> None:
     shown = [n for n in chosen if any(np.isfinite(run.losses.get(n, [])).any() for run in runs)]
     if not shown:
         told = " and ".join(chosen) + (" has" if len(chosen) == 1 else " have")
-        raise UserError(f"{told} no finite values: there is nothing to draw")
+        raise UserError(f"{told} no finite values: there is nothing to plot")
     for name in chosen:
         if name not in shown:
-            print(f"{name} has no finite values and is left out")
+            print(f"{name} has no finite values and is skipped")
 
     opt.out.parent.mkdir(parents=True, exist_ok=True)
     draw(runs, shown, opt.out, smooth=opt.smooth, log=opt.log)
@@ -113,14 +113,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def names_of(runs: list[Path]) -> list[str]:
-    """What to call the runs: their folders, or as they were given where that is not clear."""
+    """Names for the runs: their folders' names or, if two are alike, the paths as given."""
     folders = [run.parent if run.name in LOGS else run for run in runs]
     names = [folder.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(run) for run in runs]
 
 
 def read(run: Path) -> list[Point]:
-    """All points of a run, in the order in which they were logged."""
+    """All points of a run, in the order they were logged."""
     if not run.exists():
         others = sorted(p.name for p in run.parent.iterdir()) if run.parent.is_dir() else []
         hint = did_you_mean(run.name, others)
@@ -136,7 +136,7 @@ def read(run: Path) -> list[Point]:
 
 
 def parse(line: str) -> Point | None:
-    """The point that a line of either log stands for, or None: a header, or torn by a crash."""
+    """The point in a line of either log; None for a header or a line cut off by a crash."""
     try:
         if line.startswith("{"):
             record = json.loads(line)
@@ -154,7 +154,7 @@ def parse(line: str) -> Point | None:
 
 
 def curves(name: str, points: list[Point]) -> Curves:
-    """Points over epochs; one that goes back replaces all that was logged from there on."""
+    """Points by epoch; a point that goes back replaces everything logged from there on."""
     size = images_per_epoch(points)
     kept: list[tuple[float, Point]] = []
     for point in points:
@@ -173,13 +173,14 @@ def curves(name: str, points: list[Point]) -> Curves:
 
 
 def images_per_epoch(points: list[Point]) -> int:
-    """The logs do not say it: what the count fell by from one epoch to the next tells it.
+    """Work out what the logs do not say, from how far the image count falls between epochs.
 
-    With a line each 100 images, 400 in one epoch and 50 in the next are 450 images per epoch.
+    With a line every 100 images, a count of 400 followed by 50 in the next epoch means 450 images
+    per epoch.
     """
     most = max(1, *(point.images for point in points))
     steps = [b.images - a.images for a, b in pairwise(points) if b.epoch == a.epoch]
-    rises = Counter(step for step in steps if step > 0)  # others go back, after a restart
+    rises = Counter(step for step in steps if step > 0)  # the count falls after a restart
     falls = [a.images - b.images for a, b in pairwise(points) if b.epoch == a.epoch + 1]
     if not rises or not falls:
         return most
@@ -187,7 +188,7 @@ def images_per_epoch(points: list[Point]) -> int:
 
 
 def smoothed(values: np.ndarray, width: int) -> np.ndarray:
-    """Mean over `width` neighbours, fewer at the ends; (points,), gaps (nan) stay gaps."""
+    """Mean over `width` neighbours, fewer at the ends; (points,). Gaps (nan) stay gaps."""
     window = np.ones(min(width, len(values)))
     known = np.isfinite(values)
     sums = np.convolve(np.where(known, values, 0.0), window, "same")
@@ -196,15 +197,15 @@ def smoothed(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def literal(name: str) -> str:
-    """A name for matplotlib, to which a bare $ begins a formula."""
+    """Escape a name for matplotlib, where a bare $ begins a formula."""
     return name.replace("$", r"\$")
 
 
 def draw(runs: list[Curves], losses: list[str], out: Path, *, smooth: int, log: bool) -> None:
-    """Write one panel per loss, with one colour per run in all of them."""
+    """Write a figure with one panel per loss and one colour per run."""
     matplotlib.rcParams.update(
         {
-            "svg.fonttype": "none",  # text stays text
+            "svg.fonttype": "none",  # keeps text as text
             "font.size": 9,
             "axes.spines.top": False,
             "axes.spines.right": False,
@@ -243,7 +244,7 @@ def draw(runs: list[Curves], losses: list[str], out: Path, *, smooth: int, log: 
             panel.yaxis.set_major_formatter(PlainLogFormatter())
             panel.yaxis.set_minor_formatter(PlainLogFormatter(minor_thresholds=(2, 0.5)))
         elif log:
-            print(f"{loss} is not above 0 throughout: its scale stays linear")
+            print(f"{loss} is not above 0 everywhere: its scale stays linear")
     for panel in spare:
         panel.remove()
     if several:

@@ -1,14 +1,14 @@
 """Run a recipe by name: python3 scripts/preset.py NAME [more flags]
 
-Each recipe is a line of train.py or test.py, in the list below and explained in docs/recipes.md;
-without a name, the list is printed. scripts/NAME.sh (Linux, macOS) and scripts/NAME.cmd (Windows)
-do the same. Flags that follow the name come last on that line, so they win over the recipe's:
+Each recipe is a command line for train.py or test.py, explained in docs/recipes.md. Without a name,
+this prints the list. scripts/NAME.sh (Linux, macOS) and scripts/NAME.cmd (Windows) do the same.
+Flags after the name come last on the command line, so they override the recipe's:
 
     sh scripts/retouch_1024.sh --dataroot /data/my_pairs --name my_pairs
 
-The line runs in the project's folder, from wherever it is called: relative paths start there. It
-runs in the Python that is active if that one has PyTorch, else in the project's .venv, which is
-made the first time.
+The command runs in the project's folder, wherever you call it from: relative paths start there. It
+uses the active Python if that has PyTorch, else the project's .venv, which is created the first
+time.
 """
 
 import os
@@ -37,7 +37,7 @@ STAGE = (
 )
 
 PRESETS = {
-    # Undo a portrait retouch: A is the retouched picture, B the original.
+    # Undoing a portrait retouch: A is the retouched picture, B the original.
     "retouch_1024": f"train.py {RETOUCH} --model pix2pix --batch_size 1 --load_size 1024 "
     "--crop_size 1024 --n_epochs 200 --n_epochs_decay 200",
     "retouch_512_batch4": f"train.py {RETOUCH} --model pix2pix --batch_size 4 --load_size 512 "
@@ -60,14 +60,14 @@ PRESETS = {
     "retouch_test_single": "test.py --dataroot ./test_images/test --name portrait_retouch_reverse "
     "--model test --direction AtoB --dataset_mode single --epoch latest --netG unet_256 "
     "--norm batch",
-    # pix2pix on facades: labels (B) to photographs (A).
+    # pix2pix on facades: from label maps (B) to photographs (A).
     "train_pix2pix": "train.py --dataroot ./datasets/facades --name facades_pix2pix "
     "--model pix2pix --direction BtoA",
     "test_pix2pix": "test.py --dataroot ./datasets/facades --name facades_pix2pix "
     "--model pix2pix --direction BtoA",
     "test_single": "test.py --dataroot ./datasets/facades/testB --name facades_pix2pix "
     "--model test --direction BtoA --dataset_mode single --netG unet_256 --norm batch",
-    # pix2pix on maps (B) to aerial photographs (A).
+    # pix2pix: from maps (B) to aerial photographs (A).
     "train_pix2pix_maps": "train.py --dataroot ./datasets/maps --name maps_pix2pix "
     "--model pix2pix --direction BtoA",
     "test_pix2pix_maps": "test.py --dataroot ./datasets/maps --name maps_pix2pix "
@@ -84,7 +84,7 @@ PRESETS = {
     "monet2photo": "train.py --dataroot ./datasets/monet2photo --name monet2photo "
     "--model cycle_gan --n_epochs 75 --n_epochs_decay 75 --lr 0.0002 --batch_size 1 "
     "--save_epoch_freq 10 --lambda_A 10.0 --lambda_B 10.0 --lambda_identity 0.5",
-    # Colours for grey photographs.
+    # Colouring grey photographs.
     "train_colorization": "train.py --dataroot ./datasets/colorization --name color_pix2pix "
     "--model colorization",
     "test_colorization": "test.py --dataroot ./datasets/colorization --name color_pix2pix "
@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> int:
     name, *more = arguments
     if name not in PRESETS:
         raise UserError(
-            f"there is no recipe {name!r}{did_you_mean(name, PRESETS)}; there are "
+            f"there is no recipe {name!r}{did_you_mean(name, PRESETS)}; available: "
             f"{', '.join(PRESETS)}"
         )
     words = [*shlex.split(PRESETS[name]), *more]
@@ -114,8 +114,8 @@ def main(arguments: list[str]) -> int:
     )
     os.chdir(ROOT)
     if os.name != "nt":
-        os.execv(python, [str(python), *words])  # so that signals reach the program itself
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which we wait for
+        os.execv(python, [str(python), *words])  # signals then reach the program itself
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program handles Ctrl-C; we wait for it
     return subprocess.call([python, *words])
 
 

@@ -1,10 +1,10 @@
-"""Runs the linters and the tests in the project's own environment.
+"""Run the linters and the tests in the project's own environment.
 
-    python3 scripts/test.py           linters, types, and the tests that are not marked slow
-    python3 scripts/test.py --slow    the tests that are marked slow
+    python3 scripts/test.py           linters, types, and the tests not marked slow
+    python3 scripts/test.py --slow    the tests marked slow
 
-Arguments for pytest may follow, for instance: tests/unit -k schedule. Paths count from the
-project's folder. Ends with pytest's status, or with 1 if only a linter complained.
+Arguments for pytest may follow, for instance: tests/unit -k schedule. Paths are relative to the
+project's folder. Exits with pytest's status, or with 1 if only a linter failed.
 """
 
 import os
@@ -31,11 +31,11 @@ def main(arguments: list[str]) -> int:
         "ruff format": ["ruff", "format", "--check"],
         "mypy": ["mypy"],
     }
-    # Of a flag that is given twice, pytest takes the last.
+    # If a flag is given twice, pytest uses the last one.
     chosen = ["-n", "2", "-m", "slow" if slow else "not slow"]
     chosen += [word for word in arguments if word != "--slow"]
     stages = {**({} if slow else linters), "pytest": ["pytest", *chosen]}
-    # One thread each: the workers of pytest already fill the cores.
+    # One thread each, since pytest's workers already fill the cores.
     one_thread = {"OMP_NUM_THREADS": "1", **os.environ}
     statuses = []
     for name, command in stages.items():

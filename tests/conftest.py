@@ -31,16 +31,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu"):
-        import torch  # only now: most runs need none of it
+        import torch  # imported here, since most runs do not need it
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device")
 
 
 class Pictures:
-    """Makes folders of small pictures below `root`: smooth as photographs, alike in every run.
+    """Makes folders of small pictures below `root`: smooth like photographs, the same in every run.
 
-    Each method returns the folder it made as text, fit for --dataroot.
+    Each method returns its folder as text, ready for --dataroot.
     """
 
     def __init__(self, root: Path):
@@ -48,7 +48,7 @@ class Pictures:
 
     @staticmethod
     def draw(index: int, width: int = 64, height: int = 48) -> Image.Image:
-        """Soft colour waves, other ones for each index; RGB."""
+        """Soft colour waves in RGB, different for each index."""
         random = np.random.default_rng(index)
         y, x = np.mgrid[0:height, 0:width] / 64
         slope_x, slope_y = random.uniform(-4, 4, (2, 3, 4))
@@ -63,7 +63,7 @@ class Pictures:
         return Image.fromarray(255 - np.asarray(b)), b
 
     def save(self, picture: Image.Image, file: str) -> Path:
-        """Write a picture to a path below `root`, in the format that its ending names."""
+        """Write a picture to a path below `root`, in the format given by its ending."""
         path = self.root / file
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)
@@ -151,7 +151,7 @@ def run_cli(tmp_path: Path) -> Callable[..., Run]:
 def run_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> Callable[..., Run]:
-    """As `run_cli`, but inside this process: many times quicker, and an exception comes through."""
+    """Like `run_cli`, but in this process: many times faster, and exceptions are raised here."""
 
     def run(script: str, *arguments: str) -> Run:
         monkeypatch.chdir(tmp_path)
@@ -167,9 +167,9 @@ def run_here(
 
 @pytest.fixture
 def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`nvidia_smi(answer, status)`: from then on a program of this name is first on the PATH.
+    """`nvidia_smi(answer, status)`: puts a program of this name first on the PATH.
 
-    With `hangs` it never ends; with `file` it lies there instead.
+    With `hangs` it never ends; `file` sets its path instead.
     """
 
     def write(answer: str = "", status: int = 0, hangs: bool = False, file: Path | None = None):
@@ -204,7 +204,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory):
     options.binary_location = chromium
     for flag in (
         "--headless=new",
-        "--no-sandbox",  # which root and most containers cannot have; the pages are our own
+        "--no-sandbox",  # the sandbox fails for root and in most containers; the pages are our own
         "--disable-dev-shm-usage",  # too small in many containers
         "--disable-gpu",
         "--disable-quic",

@@ -1,4 +1,4 @@
-"""How a number comes about: in turns, by the clock, by a program's output, by memory."""
+"""How to measure: by alternating, by the clock, by a program's output, by memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from util.speed import heap
 
 GIB = 2**30
 
-Samples = dict[str, list[float]]  # one value per turn, for each variant
+Samples = dict[str, list[float]]  # for each variant, one value per turn
 
 
 def in_turns(measure: Callable[[str], float], turns: int) -> Samples:
-    """What `measure` gives for each variant, in turns; unless plain, freed memory is kept."""
+    """Measure the variants alternately, `turns` times each; all but plain keep freed memory."""
     samples: Samples = {variant: [] for variant in VARIANTS}
     for _ in range(turns):
         for variant in VARIANTS:
@@ -31,7 +31,7 @@ def in_turns(measure: Callable[[str], float], turns: int) -> Samples:
 
 
 def seconds(work: Callable[[], object], device: torch.device, times: int = 1) -> float:
-    """Mean duration of a call, until the device has done all of it."""
+    """Mean duration of a call, including the work it leaves to the device."""
     synchronize(device)
     started = time.perf_counter()
     for _ in range(times):
@@ -46,9 +46,9 @@ def synchronize(device: torch.device) -> None:
 
 
 def seconds_until(command: list[str], marks: list[str]) -> list[float]:
-    """Seconds from the start of a command until it has printed each of these words, in order.
+    """Seconds from the start of a command until it has printed each of these texts, in order.
 
-    It is killed after the last.
+    The command is killed after the last.
     """
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -76,7 +76,7 @@ def seconds_until(command: list[str], marks: list[str]) -> list[float]:
 
 
 def matrix_rate(dtype: torch.dtype, setting: Setting) -> float:
-    """Floating-point operations per second in a large matrix product, at best."""
+    """Floating-point operations per second in the fastest of several large matrix products."""
     device, is_cuda = setting.device, setting.device.type == "cuda"
     n = 8192 if is_cuda else 256 if setting.tiny else 2048
     a, b = (torch.rand(n, n, device=device).to(dtype) for _ in range(2))
@@ -90,11 +90,11 @@ def matrix_rate(dtype: torch.dtype, setting: Setting) -> float:
 
 
 def peak_memory(device: torch.device) -> float:
-    """GiB that this process has used at most so far, or has allocated on its GPU."""
+    """Peak memory of this process so far, or its peak allocation on the GPU, in GiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / GIB
     status = Path("/proc/self/status")
-    if status.exists():  # on Linux ru_maxrss begins with what the parent has used
+    if status.exists():  # on Linux, ru_maxrss starts from the parent's peak
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) * 1024 / GIB
     if sys.platform == "win32":  # where scripts/benchmark.py leaves the row out

@@ -1,4 +1,4 @@
-"""What is measured: a function for each row of the table, or for several that belong together."""
+"""What is measured: one function per row of the table, or per group of related rows."""
 
 from __future__ import annotations
 
@@ -42,8 +42,9 @@ from util.run.clock import Clock
 from util.run.interrupt import Interrupt
 from util.show.loggers.base import Losses
 from util.speed import heap, performance
+from util.util import counted
 
-WARM_UP = 2  # steps: the second finds all memory allocated and all graphs compiled
+WARM_UP = 2  # steps; the first allocates memory and compiles graphs
 MEMORY_STEPS = 3
 
 
@@ -58,9 +59,10 @@ def step_cycle_gan(setting: Setting) -> list[Row]:
 
 
 def time_steps(setting: Setting, name: str) -> list[Row]:
-    """Steps of a model, and what its multiply-adds, as two each, would take at the matrix rate.
+    """Time a model's steps, and estimate them from their multiply-adds at the speed of matmul.
 
-    That is a floor for direct convolutions; Winograd's algorithm needs fewer multiplications.
+    A multiply-add counts as two operations. The estimate is a lower bound for direct convolutions;
+    Winograd's algorithm needs fewer multiplications.
     """
     batch = random_batch(setting)
     built = {variant: build(setting, variant, name, "step") for variant in VARIANTS}
@@ -80,7 +82,7 @@ def time_steps(setting: Setting, name: str) -> list[Row]:
         step(variant, WARM_UP)
     rates = measure_rates()
     samples = in_turns(step, setting.steps)
-    # A bound is the faster one, where the machine's speed has changed meanwhile.
+    # If the machine's speed has changed meanwhile, the bound uses the higher one.
     rates = {dtype: max(rate, rates[dtype]) for dtype, rate in measure_rates().items()}
 
     with FlopCounterMode(display=False) as counter:
@@ -89,27 +91,27 @@ def time_steps(setting: Setting, name: str) -> list[Row]:
     rates_text = " and ".join(f"{number(r / 1e9)} ({name_of(d)})" for d, r in rates.items())
     floor = {variant: [flops / rates[dtypes[variant]]] for variant in VARIANTS}
     title = (
-        "its direct convolutions at the rate of matrix products: "
+        f"{name}: direct convolutions at matrix-multiplication speed, "
         f"{number(flops / 1e9)} GFLOP at {rates_text} GFLOP/s"
     )
-    return [Row(f"{name}, training step", "s", samples), Row(title, "s", floor)]
+    return [Row(f"{name}: one training step", "s", samples), Row(title, "s", floor)]
 
 
 def loop_pix2pix(setting: Setting) -> list[Row]:
-    """Training as a whole, without start-up and checkpoints."""
+    """The whole training loop, without start-up and checkpoints."""
     return time_loop(setting, "pix2pix", setting.steps * setting.steps_per_turn)
 
 
 def loop_cycle_gan(setting: Setting) -> list[Row]:
-    """The same, on fewer images, since a step takes longer."""
+    """The same, on fewer images, since a step is slower."""
     return time_loop(setting, "cycle_gan", -(-setting.steps // 5) * setting.steps_per_turn)
 
 
 def time_loop(setting: Setting, name: str, images: int) -> list[Row]:
-    """train.py's own loop over `images`, with data and logging.
+    """Time train.py's own loop over `images`, with data and logging.
 
-    In each turn the losses are told once and the training page gets pictures once or twice, which
-    is more often than by default.
+    Each measurement logs the losses once and sends pictures to the training page once or twice,
+    which is more often than by default.
     """
     size = min(images, setting.num_pictures)
     often = f"--print_freq {images} --update_html_freq {images} --max_dataset_size {size}"
@@ -127,7 +129,7 @@ def time_loop(setting: Setting, name: str, images: int) -> list[Row]:
     for variant in VARIANTS:
         images_per_s(variant)
     samples = in_turns(images_per_s, setting.slow_turns)
-    title = f"{name}, loop with data and logging, {images} images a turn"
+    title = f"{name}: training loop with data and logging, over {counted(images, 'image')}"
     return [Row(title, "images/s", samples, rises=True)]
 
 
@@ -139,8 +141,10 @@ class Unsaved(Checkpoints):
 
 
 def test(setting: Setting) -> list[Row]:
-    """test.py with a pix2pix generator; `best` does not compile, which would not pay here, and runs
-    eight pictures at once."""
+    """test.py with a pix2pix generator.
+
+    `best` takes batches of eight and does not compile, which would not pay off here.
+    """
     trained = build(setting, "plain", "pix2pix", "test").model
     trained.save_networks("latest")
     name, size = trained.save_dir.name, setting.num_pictures
@@ -160,17 +164,19 @@ def test(setting: Setting) -> list[Row]:
     samples = in_turns(pictures_per_s, setting.slow_turns)
     return [
         Row(
-            f"test.py on {size} pictures, best by eights and not compiled",
+            f"test.py on {size} pictures (best: batches of 8, not compiled)",
             "pictures/s",
             totals,
             rises=True,
         ),
-        Row("the same without start-up", "pictures/s", samples, rises=True),
+        Row(
+            f"test.py on {size} pictures, without start-up time", "pictures/s", samples, rises=True
+        ),
     ]
 
 
 def loader(setting: Setting) -> list[Row]:
-    """Pairs of pictures from one process on one core, after a pass that fills what caches."""
+    """Load pairs in one process on one core, after one pass that fills the caches."""
     loaders = {}
     for variant in VARIANTS:
         line = training_line(setting, variant, "pix2pix", "loader", "--num_threads 0")
@@ -192,11 +198,11 @@ def loader(setting: Setting) -> list[Row]:
         samples = in_turns(pairs_per_s, setting.steps)
     finally:
         torch.set_num_threads(num_threads)
-    return [Row("loader alone, one process", "pairs/s", samples, rises=True)]
+    return [Row("data loading alone, in one process", "pairs/s", samples, rises=True)]
 
 
 def start_up(setting: Setting) -> list[Row]:
-    """train.py from its start to the losses of its first step."""
+    """train.py, from its start to the losses of its first step."""
 
     def first_loss_s(variant: str) -> float:
         more = "--print_freq 1 --max_dataset_size 1"
@@ -204,39 +210,39 @@ def start_up(setting: Setting) -> list[Row]:
         return seconds_until(program("train.py", variant, flags), ["(epoch: "])[0]
 
     samples = in_turns(first_loss_s, setting.slow_turns)
-    return [Row("pix2pix, start-up to first losses", "s", samples)]
+    return [Row("pix2pix: from start to first losses", "s", samples)]
 
 
 def checkpoint(setting: Setting) -> list[Row]:
-    """Training stands still for so long to save a checkpoint."""
+    """How long training pauses to save a checkpoint."""
     batch = random_batch(setting)
     savers = {}
     for variant in VARIANTS:
         run = build(setting, variant, "pix2pix", "checkpoint")
-        take_step(run.model, batch)  # Adam's state is there from the first step on
+        take_step(run.model, batch)  # Adam has no state before its first step
         savers[variant] = run.checkpoints
 
     def save_s(variant: str) -> float:
         return seconds(lambda: savers[variant].save("latest"), setting.device)
 
     samples = in_turns(save_s, setting.slow_turns)
-    return [Row("pix2pix, checkpoint save", "s", samples)]
+    return [Row("pix2pix: saving a checkpoint", "s", samples)]
 
 
 def memory(setting: Setting) -> list[Row]:
-    """Peak of a process that takes some steps: its own memory, or what it allocates on the GPU."""
+    """Peak memory, or peak allocation on the GPU, of a process that takes a few steps."""
 
     def peak(variant: str) -> float:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as process:
             return process.submit(peak_of_steps, setting, variant).result()
 
-    samples = in_turns(peak, 1)  # one, since memory hardly varies
-    return [Row(f"cycle_gan, peak memory of {MEMORY_STEPS} steps", "GiB", samples)]
+    samples = in_turns(peak, 1)  # once is enough, since memory hardly varies
+    return [Row(f"cycle_gan: peak memory over {MEMORY_STEPS} steps", "GiB", samples)]
 
 
 def peak_of_steps(setting: Setting, variant: str) -> float:
-    """For a process of its own, which has used no memory before."""
+    """Peak memory of a few steps; call it in a new process, which has used no memory before."""
     heap.keep_freed_memory(is_fast(variant))
     with contextlib.redirect_stdout(io.StringIO()):
         model = build(setting, variant, "cycle_gan", "memory").model
@@ -249,12 +255,12 @@ def peak_of_steps(setting: Setting, variant: str) -> float:
 def logging(setting: Setting) -> list[Row]:
     """How long training waits for its logs at the default frequencies, as a share of a step.
 
-    What a logger does on a thread of its own does not count; that it takes processor time from
-    training is part of the rows of the loop.
+    Work on the loggers' own threads does not count here. The CPU time it takes from training is
+    included in the training-loop rows.
     """
     batch = random_batch(setting)
     built = {v: build(setting, v, "pix2pix", "logging") for v in VARIANTS}
-    clock = Clock(1, 1, 1)  # of a run of one image, at whose end all is logged
+    clock = Clock(1, 1, 1)  # of a run with one image, at the end of which everything is logged
     clock.total_images = clock.epoch_images = 1
     clock.epoch_done = True
     logs = {variant: loggers_of(variant, run, clock) for variant, run in built.items()}
@@ -281,7 +287,7 @@ def logging(setting: Setting) -> list[Row]:
     samples = in_turns(share, setting.steps)
     for log in logs.values():
         log.close()
-    return [Row("pix2pix, waiting for logs, share of a step", "%", samples)]
+    return [Row("pix2pix: waiting for logs, as a share of a step", "%", samples)]
 
 
 def take_step(model: BaseModel, batch: dict[str, Any]) -> None:
@@ -290,7 +296,7 @@ def take_step(model: BaseModel, batch: dict[str, Any]) -> None:
 
 
 def random_batch(setting: Setting) -> dict[str, Any]:
-    """One sample of noise; what is in a picture does not matter to the time of a step."""
+    """One sample of noise; the content of a picture does not affect the time of a step."""
     generator = torch.Generator().manual_seed(1)
     shape = (1, 3, setting.size_px, setting.size_px)
     sides = {side: torch.rand(shape, generator=generator) * 2 - 1 for side in "AB"}

@@ -1,4 +1,4 @@
-"""What is printed: the machine, and a row for each thing measured."""
+"""What is printed: a description of the machine, and the table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from util.util import counted
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; `rises` says that more is better."""
+    """One line of the table; `rises` means that more is better."""
 
     title: str
     unit: str
@@ -31,8 +31,8 @@ class Row:
 
 
 def table(rows: list[Row]) -> str:
-    """In Markdown, with columns that line up as text, too."""
-    lines = [["", "unit", *VARIANTS, *(f"gain of {variant}" for variant in VARIANTS[1:])]]
+    """The table in Markdown, with columns aligned as plain text too."""
+    lines = [["", "unit", *VARIANTS, *(f"{variant} gain" for variant in VARIANTS[1:])]]
     for row in rows:
         gains = [f"{row.gain(variant):.2f}" for variant in VARIANTS[1:]]
         lines.append([row.title, row.unit, *(cell(row.samples[v]) for v in VARIANTS), *gains])
@@ -43,18 +43,18 @@ def table(rows: list[Row]) -> str:
 
 
 def cell(values: list[float]) -> str:
-    """Median (least..greatest)."""
+    """The median and, for several values, the range: median (least..greatest)."""
     spread = f" ({number(min(values))}..{number(max(values))})" if len(values) > 1 else ""
     return number(statistics.median(values)) + spread
 
 
 def number(value: float) -> str:
-    """Three digits, without an exponent for large numbers."""
+    """Three significant digits, without an exponent for large numbers."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def heading(setting: Setting) -> str:
-    """The machine and what is measured, in words."""
+    """Describe the machine and what is measured."""
     processor = platform.processor() or platform.machine()
     if hasattr(torch.cpu, "get_capabilities"):
         processor = torch.cpu.get_capabilities().get("cpu_name") or processor
@@ -68,8 +68,8 @@ def heading(setting: Setting) -> str:
     compiled = "compiled" if setting.compiles else "not compiled"
     return (
         f"{processor} ({cores}, {bf16} bf16 arithmetic), {gpu}, PyTorch {torch.__version__}, "
-        f"Python {platform.python_version()}, {platform.system()}. {setting.size_px} px, batch 1"
-        f"{', tiny networks' if setting.tiny else ''}; best is {precision}, {compiled}."
+        f"Python {platform.python_version()}, {platform.system()}. {setting.size_px} px, "
+        f"batch size 1{', tiny networks' if setting.tiny else ''}; best is {precision}, {compiled}."
     )
 
 

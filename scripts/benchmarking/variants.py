@@ -1,4 +1,4 @@
-"""The three ways to run the program that are compared: plain, default and best."""
+"""The three compared ways to run the program: plain, default and best."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from util import runtime
 from util.run.clock import Clock
 from util.show.loggers import Loggers, create_loggers
 
-ROOT = Path(__file__).resolve().parents[2]  # of the project; programs run there
+ROOT = Path(__file__).resolve().parents[2]  # the project's folder; programs run there
 VARIANTS = ("plain", "default", "best")
 FLAGS = {
     "plain": "--precision fp32 --compile off --channels_last off",
@@ -31,16 +31,16 @@ TINY = "--netG resnet_6blocks --ngf 4 --ndf 4"
 
 
 class Setting(NamedTuple):
-    """What is measured on what.
+    """How to measure, and with which pictures.
 
     Attributes:
-        steps: turns of what is quick to measure.
-        steps_per_turn: steps between two looks at the clock; on a GPU many, so that the processor
-            may run ahead of it as it does in training.
-        slow_turns: turns of what is not quick, such as whole programs.
-        num_pictures: so many pairs of `dataroot` are used.
-        dataroot: has trainA and trainB with pictures of the same names.
-        folder: for all that is written.
+        steps: how often to measure each quick row.
+        steps_per_turn: training steps per measurement; many on a GPU, so that the CPU can run ahead
+            of it, as in training.
+        slow_turns: how often to measure each slow row, such as whole programs.
+        num_pictures: how many pairs of `dataroot` to use.
+        dataroot: has trainA and trainB, with pairs of the same names.
+        folder: where everything is written.
         compiles: whether `best` compiles.
     """
 
@@ -57,7 +57,7 @@ class Setting(NamedTuple):
 
 
 def common_line(setting: Setting, variant: str, model: str) -> list[str]:
-    """Flags that train.py and test.py both take."""
+    """Flags for both train.py and test.py."""
     flags = f"--model {model} --seed 1 --device {setting.device} --crop_size {setting.size_px}"
     folders = ["--dataroot", str(setting.dataroot), "--checkpoints_dir", str(setting.folder)]
     return [
@@ -71,7 +71,7 @@ def common_line(setting: Setting, variant: str, model: str) -> list[str]:
 def training_line(
     setting: Setting, variant: str, model: str, row: str, more: str = ""
 ) -> list[str]:
-    """Flags of train.py, for a run that is named after a row."""
+    """Flags for train.py, with the run named after a row."""
     load_size = round(setting.size_px * 286 / 256)  # the proportion of the defaults
     flags = f"--name {row}_{model}_{variant} --overwrite --load_size {load_size}"
     flags += f" --max_dataset_size {setting.num_pictures} --cache {CACHE[variant]}"
@@ -81,12 +81,12 @@ def training_line(
 
 
 def is_fast(variant: str) -> bool:
-    """Whether it has the speed features that no flag switches off."""
+    """Whether a variant has the speed features that no flag turns off."""
     return variant != "plain"
 
 
 def build(setting: Setting, variant: str, name: str, row: str, more: str = "") -> train.Run:
-    """A training as train.py makes it, with a folder."""
+    """Build a training run as train.py does, and save its options in its folder."""
     options = TrainOptions(models.registry, data.registry)
     opt = options.parse(training_line(setting, variant, name, row, more))
     runtime.seed_everything(opt.seed)
@@ -96,7 +96,7 @@ def build(setting: Setting, variant: str, name: str, row: str, more: str = "") -
 
 
 def loggers_of(variant: str, run: train.Run, clock: Clock) -> Loggers:
-    """Those of train.py."""
+    """The loggers that train.py would create."""
     return create_loggers(
         run.opt,
         "",
@@ -108,13 +108,13 @@ def loggers_of(variant: str, run: train.Run, clock: Clock) -> Loggers:
 
 
 def program(file: str, variant: str, flags: list[str]) -> list[str]:
-    """The command that runs train.py or test.py as a variant."""
+    """The command that runs train.py or test.py as one of the variants."""
     as_plain = ["-c", "from scripts.benchmarking.variants import run_plain; run_plain()"]
     return [sys.executable, *(as_plain if variant == "plain" else []), file, *flags]
 
 
 def run_plain() -> None:
-    """Run the program that sys.argv[1] names as `plain`; for a process of its own."""
+    """Run the program named by sys.argv[1] as `plain`; call it in a separate process."""
     sys.argv = sys.argv[1:]
     program = importlib.import_module(Path(sys.argv[0]).stem)
     sys.exit(runtime.run(lambda: program.main(fast=False)))

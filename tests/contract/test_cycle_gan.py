@@ -42,7 +42,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
 
 
 def batch(step: int = 0, size: int = 1, channels: int = 3) -> dict:
-    """Noise in [-1, 1], other noise at each step."""
+    """Noise in [-1, 1], different at each step."""
     random = torch.Generator().manual_seed(step)
     shape = (2, size, channels, 32, 32)
     A, B = torch.rand(shape, generator=random, dtype=torch.float64) * 2 - 1
@@ -93,7 +93,7 @@ def test_steps_by_hand(gan_mode, identity, build):
         of_G = ["G_A", "cycle_A", "idt_A", "G_B", "cycle_B", "idt_B"]
         optimizer_G.zero_grad()
         sum(expected[name] for name in of_G).backward(retain_graph=True)
-        optimizer_D.zero_grad()  # what the generators' objective left there
+        optimizer_D.zero_grad()  # the gradients left by the generators' objective
         torch.autograd.backward(
             [expected["D_A"], expected["D_B"]], inputs=[*D_Y.parameters(), *D_X.parameters()]
         )
@@ -197,7 +197,7 @@ def test_results_are_named_after_the_picture_they_start_from(direction, first, s
 
 @pytest.mark.parametrize("side", ["A", "B"])
 def test_discriminators_see_the_pool(side, build):
-    """A D loss tells which picture was judged: the newest, or one that an earlier step made."""
+    """The D losses show which picture was judged: the newest, or one from an earlier step."""
     fake, real = ("fake_B", "real_B") if side == "A" else ("fake_A", "real_A")
     judged = {}
     for pool_size in ("0", "1"):

@@ -1,7 +1,7 @@
-"""What every model and every dataset must do, whichever files lie in models/ and data/.
+"""What every model in models/ and every dataset in data/ must do.
 
-A new file is picked up by itself. Pictures come from one folder that has every layout at once; what
-a model needs besides stands in MODEL_FLAGS.
+New files are picked up automatically. One folder has pictures in every layout; what
+else a model needs is listed in MODEL_FLAGS.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def assert_equal(these: dict[str, torch.Tensor], those: dict[str, torch.Tensor])
 
 
 def assert_shown(model, batch_size: int) -> None:
-    """All that is promised to be shown is there, and fit to be saved as pictures."""
+    """Everything in visual_names exists and can be saved as a picture."""
     visuals = model.get_current_visuals()
     assert list(visuals) == model.visual_names
     for visual in visuals.values():
@@ -255,7 +255,7 @@ def test_saved_weights_give_identical_outputs(name, build, tmp_path):
         each.eval()
         each.set_input(batch)
         each.test()
-        # Some visuals are made by a training step only.
+        # Some visuals are only made in a training step.
         outputs.append({n: getattr(each, n) for n in each.visual_names if hasattr(other, n)})
     assert_equal(*outputs)
     assert outputs[0]
@@ -266,7 +266,7 @@ def test_testing_loads_the_weights_of_the_run(name, parse, tmp_path):
     opt = parse(name, testing=True)
     dataset = data.create_dataset(opt)
     batch = next(iter(dataset))
-    trained = models.create_model(opt)  # stands for one that was
+    trained = models.create_model(opt)  # stands in for a trained model
     trained.save_networks("latest")
 
     seed_everything(99)
@@ -340,7 +340,7 @@ def test_steps_of_pix2pix_by_hand(gan_mode, build):
 
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_discriminators_are_frozen_while_generators_learn(name, build):
-    """Else each step would compute gradients of theirs that nobody uses."""
+    """Otherwise each step would compute discriminator gradients that nobody uses."""
     model, batch = build(name)
     seen = set()
     for label, net in model.networks().items():
@@ -425,7 +425,7 @@ def test_samples_form_batches(opt):
 
 
 def test_samples_and_dataset_pickle(opt):
-    """Which spawned workers need, those of Windows and macOS."""
+    """Spawned workers, as on Windows and macOS, need this."""
     dataset = data.registry.find(opt.dataset_mode)(opt)
     copy = pickle.loads(pickle.dumps(dataset))
     for index in (0, len(dataset) - 1):

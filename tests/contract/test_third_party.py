@@ -370,7 +370,7 @@ class Of2025Model(BaseModel):
         self.edges = np.full(picture.shape[:2], 77, dtype=np.uint8)
 """
 
-# A model of the program with other pictures: what it would compare and measure is not among them.
+# A subclass of Pix2PixModel with other visuals, without those its parent compares and measures.
 BLEND_MODEL = """
 from .pix2pix_model import Pix2PixModel
 
@@ -445,7 +445,7 @@ def test_an_unchanged_model_and_dataset_train_resume_and_test(checkout):
     assert names == {f"{i}_{label}.png" for i in (0, 1) for label in ("real_A", "fake_B", "real_B")}
 
 
-# Runs programs one after another in one process, until one fails: importing takes longer than they.
+# Runs programs in one process until one fails: importing takes longer than running them.
 ONE_BY_ONE = """
 import runpy, sys
 
@@ -460,7 +460,7 @@ for line in sys.stdin.read().splitlines():
 
 
 def run_all(checkout, *lines):
-    """All of these command lines, which must end well."""
+    """Run all of these command lines, which must succeed."""
     done = subprocess.run(
         [sys.executable, "-c", ONE_BY_ONE],
         input="\n".join(lines),
@@ -477,7 +477,7 @@ SMALL = "--dataroot pictures --ngf 2 --load_size 36 --crop_size 32 --num_threads
 
 
 def train_resume_and_test(checkout, model, training=""):
-    """One epoch, a second one, and results, which are returned; also all that was printed."""
+    """Train one epoch, resume for a second, test; returns the results and all output."""
     line = f"{SMALL} --name {model} --model {model}"
     done = run_all(
         checkout,

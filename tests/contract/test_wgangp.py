@@ -61,9 +61,9 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
 @pytest.mark.parametrize("init_gain, steep", [("0.02", False), ("0.2", True)])
 @pytest.mark.parametrize("name, critic", CRITICS)
 def test_objective_of_a_critic_by_hand(name, critic, init_gain, steep, build):
-    """Its value and its gradients, at the very points where the model has taken the penalty.
+    """The objective and its gradients, at the points where the model computed the penalty.
 
-    A slope below 1 costs as one above 1.
+    A slope below 1 is penalised like one above 1.
     """
     model = build(name, init_gain)
     seen: list[torch.Tensor] = []

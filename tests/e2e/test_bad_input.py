@@ -1,6 +1,6 @@
-"""Whatever is wrong with flags, folders, pictures and checkpoints is told in one clear line.
+"""Anything wrong with flags, folders, pictures or checkpoints is reported in one clear line.
 
-The tables below are of (what is wrong, how it comes about, flags, what must be said).
+The tables below list (what is wrong, how to cause it, flags, what the message must say).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def trained(tmp_path_factory, pictures_in, run_in) -> Path:
 
 @pytest.fixture
 def world(trained, tmp_path) -> Path:
-    """A copy of it, to be spoilt; the working folder of `run_here`."""
+    """A copy of it that a test may damage; the working folder of `run_here`."""
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
@@ -208,7 +208,7 @@ def test_no_rights(place, refused, world):
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that says it is so large, and holds next to nothing."""
+    """A PNG that claims to be this large, but holds next to nothing."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         check = zlib.crc32(kind + content)
@@ -273,7 +273,7 @@ def test_bad_pictures_in_testing(what, name, content, parts, refused, world):
 
 @pytest.mark.parametrize("preprocess", ["none", "crop"])
 def test_one_pixel(preprocess, refused, world):
-    """A size that is known to be wrong only once the picture is open."""
+    """The size turns out to be wrong only when the picture is opened."""
     only(world, "p.png", saved(PHOTO.resize((2, 1)), "png"))
     message = refused("train.py", f"{TRAIN} --preprocess {preprocess}")
     assert "p.png" in message
@@ -335,7 +335,7 @@ GOOD_PICTURES = [
 
 @pytest.mark.parametrize("what, name, content", GOOD_PICTURES, ids=[r[0] for r in GOOD_PICTURES])
 def test_unusual_pictures_work(what, name, content, world, run_here):
-    """They are seen as what they show: of an animation the first frame."""
+    """They load as they look on a screen; an animation loads as its first frame."""
     (world / "one").mkdir()
     (world / "one" / name).write_bytes(content)
     done = run_here("test.py", *ONE.split(), "--preprocess", "none")
@@ -363,7 +363,7 @@ def test_nothing_but_bad_pictures(refused, world):
     only(world, "p.png", b"")
     line = refused("train.py", f"{TRAIN} --skip_bad_images")
     assert "no picture is left" in line
-    assert "--skip_bad_images" not in line  # which is no advice here
+    assert "--skip_bad_images" not in line  # not useful advice here
 
 
 def test_all_bad_pictures_of_a_batch_are_named(refused, world):
@@ -374,7 +374,7 @@ def test_all_bad_pictures_of_a_batch_are_named(refused, world):
 
 
 def test_a_bad_first_picture_costs_an_earlier_run_nothing(refused, world):
-    """--overwrite deletes once a batch is there; and of no picture there is no checkpoint."""
+    """--overwrite deletes nothing before a batch is loaded; without one, nothing is saved."""
 
     def earlier() -> dict[str, bytes]:
         files = [f for f in (world / "checkpoints" / "run").rglob("*") if f.is_file()]
@@ -391,7 +391,7 @@ def test_a_bad_first_picture_costs_an_earlier_run_nothing(refused, world):
 
 
 def test_a_picture_that_goes_bad_in_mid_run_loses_nothing(refused, world, run_here):
-    """The run saves, names the picture, and goes on where it stopped once it is mended."""
+    """The run saves, names the picture, and resumes where it stopped after a repair."""
     good = (world / "photos/train/p1.png").read_bytes()
     (world / "photos/train/p1.png").write_bytes(good[:100])
     flags = f"{TRAIN} --serial_batches --print_freq 1"
@@ -516,7 +516,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("what, spoil, name", HOSTILE, ids=[row[0] for row in HOSTILE])
 def test_hostile_files_in_resuming(what, spoil, name, world, run_here):
-    """Whether an older checkpoint is used or none: it is said why, and nothing is run."""
+    """Whether an older checkpoint is used or none, the message says why, and no code is run."""
     spoil(world)
     done = run_here("train.py", *AGAIN.split())
     assert done.status in (0, 2)
@@ -561,7 +561,7 @@ def test_state_of_another_format(refused, world):
 
 
 def spoilt(*path: Any, by: Any) -> Callable[[dict], None]:
-    """Puts something else at a path inside a state."""
+    """Replaces the value at a path inside a state."""
 
     def spoil(state: dict) -> None:
         for key in path[:-1]:
@@ -577,7 +577,7 @@ OPTIMIZER = ("model", "optimizers", 0, "state", 0, "exp_avg")
 @pytest.mark.parametrize(
     "spoil",
     [
-        spoilt(*OPTIMIZER, by=torch.zeros(1)),  # of which fused kernels would read past the end
+        spoilt(*OPTIMIZER, by=torch.zeros(1)),  # fused kernels would read past its end
         spoilt(*OPTIMIZER, by=torch.zeros(4, 3, 7, 7).to_sparse()),
         spoilt("digests", by=[]),
         spoilt("format", by=torch.ones(2)),
@@ -591,7 +591,7 @@ OPTIMIZER = ("model", "optimizers", 0, "state", 0, "exp_avg")
     ],
 )
 def test_a_state_of_data_that_makes_no_sense(spoil, world, run_here):
-    """Of all checkpoints: one line, or the state is passed over with one."""
+    """With every checkpoint: an error in one line, or one line that says the state is skipped."""
     for file in (world / "checkpoints" / "run").glob("*_state.pth"):
         state = torch.load(file, weights_only=True)
         spoil(state)

@@ -1,4 +1,4 @@
-"""Training in several processes: the same as in one on the whole batch, and one clear end."""
+"""Training in several processes: the same as one process with the whole batch, and a clear end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PIX2PIX = TINY + "--model pix2pix --norm instance --no_dropout "
 
 
 def pretend_gpu() -> None:
-    """Let torch.distributed see an NVIDIA card, with gloo in the place of nccl."""
+    """Let torch.distributed see an NVIDIA card, with gloo instead of nccl."""
     torch._C._get_accelerator = lambda *_: torch.device("cuda")
     torch.cuda.is_available = torch.distributed.is_nccl_available = lambda: True
     torch.cuda.device_count, torch.cuda.set_device = lambda: 2, lambda device: None
@@ -135,7 +135,7 @@ def moves(folder: Path) -> list[torch.Tensor]:
 
 
 def distance(these: list[torch.Tensor], those: list[torch.Tensor]) -> float:
-    """Of two lists of tensors, relative to the length of the second."""
+    """The distance of two lists of tensors, relative to the norm of the second."""
     this, that = (torch.cat([x.flatten() for x in tensors]) for tensors in (these, those))
     return float((this - that).norm() / that.norm())
 
@@ -192,7 +192,7 @@ def test_the_same_as_one_process_with_the_whole_batch(
     assert moments(one, "step") == moments(many, "step") != []
     for name in ("exp_avg", "exp_avg_sq"):
         assert distance(moments(many, name), moments(one, name)) < 0.005
-    assert distance(moves(many), moves(one)) < 0.05  # a move is some ten roundings long
+    assert distance(moves(many), moves(one)) < 0.05  # a move is about ten rounding errors long
     if "plateau" in flags:
         assert watched(many) == pytest.approx(watched(one), rel=1e-5)
 
@@ -222,7 +222,7 @@ def test_syncbatch_with_fewer_pictures_than_processes(trainer, pictures, tmp_pat
 
 
 def test_dropout_differs_by_process(trainer, pictures, tmp_path):
-    """With a picture that both have, so that all else is as in one process."""
+    """Both processes get the same picture, so that all else is as in one process."""
     root = Path(pictures.two_folders(1))
     for side in "AB":
         shutil.copy(root / f"train{side}" / "p0.png", root / f"train{side}" / "p1.png")
@@ -301,7 +301,7 @@ def test_plateau_watches_the_mean_of_all_images_whatever_computed_them(trainer, 
 
 
 def test_a_machine_with_a_gpu_has_an_engine_for_numbers_of_the_cpu(trainer, pictures, tmp_path):
-    """Those that processes tell each other, whatever they compute on."""
+    """Processes exchange such numbers whatever device they compute on."""
     flags = f"{PIX2PIX} --dataroot {pictures.two_folders(2)} --n_epochs 1 --n_epochs_decay 0"
     run(trainer, tmp_path, flags, 2, gpu=True)
     assert_equal_on_all_ranks(tmp_path, 2)

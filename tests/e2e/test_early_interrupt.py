@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize("script", ["train.py", "test.py"])
 @pytest.mark.parametrize("module", ["argparse", "numpy", "torch.types", "torch.nn"])
 def test_ctrl_c_while_importing(script, module, tmp_path):
-    """It comes when this module, one of the many, has just been imported."""
+    """The signal arrives when this module, one of many, has just been imported."""
     command = [sys.executable, "-X", "importtime", str(ROOT / script), "--help"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

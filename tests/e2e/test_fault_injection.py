@@ -1,6 +1,6 @@
-"""Training is killed at random instants, also while it saves, and must not be the worse for it.
+"""Training is killed at random moments, even while it saves, and must be unharmed.
 
-`--kills N` sets how many times; the instants are drawn anew each time, from a seed that is printed.
+`--kills N` sets how often. The moments differ in each run; the seed they come from is printed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["dataroots"]  # a fixture
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 
-# A save after each image, a numbered one after each epoch, and of these the old ones deleted.
+# Saves after each image, plus a numbered checkpoint per epoch; old numbered ones are deleted.
 BUSY = "--save_latest_freq 1 --save_epoch_freq 1 --keep_checkpoints 1 --continue_train auto"
 CAMPAIGNS = [
     f"{PIX2PIX} {BUSY} --num_threads 0 --n_epochs 2 --n_epochs_decay 3",
@@ -34,7 +34,7 @@ CAMPAIGNS = [
 
 
 def test_killed_at_random_instants(tmp_path, dataroots, trainer, request, capsys):
-    """Campaigns, in each of which one run is killed until it is done, until that is enough."""
+    """Kill and restart one run until it finishes; repeat until there are enough kills."""
     wanted, kills, in_saves = request.config.getoption("--kills"), 0, 0
     seed = secrets.randbelow(2**32)
     draw = random.Random(seed).uniform
@@ -62,7 +62,7 @@ def test_killed_at_random_instants(tmp_path, dataroots, trainer, request, capsys
 
 
 def kill_one(trainer: Trainer, folder: Path, line: str, draw) -> int:
-    """Start a process, and kill it at a random instant; returns how it ended.
+    """Start a process and kill it at a random moment; returns how it ended.
 
     One in four dies while it starts, the others up to some steps after their first one. How long
     that lasts is taken from the process itself, so that a busy machine changes nothing.
@@ -121,7 +121,7 @@ for batch in loader:
 
 
 def test_a_bug_ends_the_program_while_workers_live(tmp_path):
-    """With its traceback, as anywhere; the processes that load pictures do not hold it up."""
+    """The traceback is printed as usual; the loading processes do not delay the end."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         [sys.executable, "-c", BUG], env=environment, stderr=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""visdom, Weights & Biases, TensorBoard and the page as real runs feed them, and as they fail.
+"""visdom, Weights & Biases, TensorBoard and the page in real runs, and when they fail.
 
 A visdom server of the test's own is started once. What each viewer got is compared with
 metrics.jsonl and with the pictures of the page.
@@ -169,7 +169,7 @@ def test_every_step_reached_the_page(runs) -> None:
     calls = (runs.folder / "web" / "data" / "0001.js").read_text(encoding="utf-8")
     shown = [int(n) for n in re.findall(r"page\.pictures\(\d+,\d+,(\d+),", calls)]
     assert shown == [*range(1, 13), *range(7, 19)]
-    # In a word: the page says itself how far it came, where it lies and how to go on.
+    # "finished" is enough: the page itself shows the progress, its place and how to resume.
     assert re.fullmatch(r'page\.end\(\d+,"finished"\);', last_call(runs.folder))
 
 
@@ -254,7 +254,7 @@ def test_wandb_is_one_run_with_its_options(runs, wandb_runs) -> None:
 
 
 def test_wandb_losses_and_learning_rate(runs, wandb_runs) -> None:
-    """The second process goes on at the very image."""
+    """The second process continues at the next image."""
     records = {r["total_images"]: r for r in metrics(runs.folder)}
     steps = [[h["_step"] for h in run.history if "epoch" in h] for run in wandb_runs]
     assert steps == [[3, 6, 9, 12], [9, 12, 15, 18]]
@@ -305,7 +305,7 @@ def test_flags_of_pages_and_viewers_in_testing(
     assert "123px" in page.read_text(encoding="utf-8")
     (folder,) = set((runs.folder / "wandb").glob("offline-run-*")) - before
     (file,) = folder.glob("*.wandb")
-    wait_until(lambda: len(WandbRun(file).history) == 2)  # its service writes in its own time
+    wait_until(lambda: len(WandbRun(file).history) == 2)  # wandb's service writes with a delay
     run = WandbRun(file)
     assert (run.run.project, run.run.display_name) == ("tested", "run (test)")
     assert [len(logged["pictures/filenames"]) for logged in run.history] == [3, 3]
@@ -322,7 +322,7 @@ def events(runs) -> Any:
 
 
 def test_tensorboard_curves_go_on_after_a_resume(runs, events) -> None:
-    """What the first process trained beyond the checkpoint is not there twice."""
+    """Images that the first process trained beyond the checkpoint are not logged twice."""
     records = metrics(runs.folder)
     names = {f"loss/{name}": name for name in records[0]["losses"]}
     assert set(events.Tags()["scalars"]) == {*names, "learning_rate"}
@@ -405,7 +405,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture
 def at(monkeypatch) -> Callable[[int, Callable[[], object]], None]:
-    """`at(9, action)`: when the losses of image 9 are about to be told, do something."""
+    """`at(9, action)`: call `action` just before the losses of image 9 are logged."""
     actions: dict[int, Callable[[], object]] = {}
     tell = ConsoleLogger.losses
 
@@ -425,7 +425,7 @@ def test_display_id_0_switches_visdom_off(train, server) -> None:
 
 
 def test_a_server_on_another_machine_is_not_started(train, server) -> None:
-    """The one that runs on this machine and port is left alone."""
+    """The server that runs on this machine and port is not contacted."""
     flags = f"--use_visdom --display_server http://nowhere.invalid --display_port {server.port}"
     (warning,) = warnings(train(f"{flags} --n_epochs 1 --n_epochs_decay 0"))
     assert "nowhere.invalid" in warning
@@ -433,7 +433,7 @@ def test_a_server_on_another_machine_is_not_started(train, server) -> None:
 
 @pytest.fixture
 def proxy() -> Iterator[tuple[str, list[str]]]:
-    """The address of a proxy that forbids all, and what it was asked for."""
+    """The address of a proxy that refuses everything, and a list of the requests it got."""
     asked: list[str] = []
 
     class Forbids(BaseHTTPRequestHandler):
@@ -454,7 +454,7 @@ def proxy() -> Iterator[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("name", ["localhost", "http://localhost", "127.0.0.1", "http://127.0.0.1"])
 def test_no_proxy_is_asked_for_this_machine(name, server, proxy, monkeypatch, tmp_path) -> None:
-    """Neither to look for a server nor to tell it; and a scheme is not needed."""
+    """Neither to find the server nor to send to it; the address needs no scheme."""
     env = re.sub(r"\W", "_", name)
     where = {"server": name, "port": server.port, "env": env, "id": 1, "ncols": 2}
     opt = Namespace(name="run", **{f"display_{key}": value for key, value in where.items()})
@@ -524,7 +524,7 @@ def test_a_server_is_started_and_its_end_in_mid_run_is_survived(
     ending = f"taskkill /PID {pid} /F" if os.name == "nt" else f"kill {pid}"
     url = f"http://localhost:{server.port}"
     assert f"started a visdom server at {url}; it ends with: {ending}\n" in printed
-    assert "Error connecting" not in printed  # what its client would say besides
+    assert "Error connecting" not in printed  # what visdom's own client would print
     records = metrics(folder)
     assert len(seen) == len(records[0]["losses"])
     for name, (x, y) in seen.items():
@@ -537,7 +537,7 @@ def test_a_server_is_started_and_its_end_in_mid_run_is_survived(
 
 
 def test_a_server_that_accepts_and_never_answers(train, folder, at) -> None:
-    """Steps take no longer, and the end comes within the patience with loggers."""
+    """Steps take no longer, and the program ends within its time limit for loggers."""
     moments: list[float] = []
     for image in (3, 60):
         at(image, lambda: moments.append(time.perf_counter()))
@@ -620,7 +620,7 @@ def test_logs_that_cannot_be_written_cost_the_logs_alone(train, folder) -> None:
 
 
 def test_disks_that_fail_in_mid_run(train, folder, at) -> None:
-    """The folder of pictures goes, and so does metrics.jsonl; the rest is told to the end."""
+    """The folder of pictures disappears, and metrics.jsonl too; the other logs are complete."""
 
     def take_away() -> None:
         for file in (folder / "web" / "images").iterdir():
@@ -646,7 +646,7 @@ def last_call(folder: Path) -> str:
 
 
 def test_the_page_tells_of_an_end_by_a_bug(photos, run_here, folder, at, capsys) -> None:
-    """Else it would look as if the run were alive."""
+    """Otherwise the run would look alive."""
 
     def break_down() -> None:
         raise RuntimeError("a bug in somebody's model")

@@ -1,4 +1,4 @@
-"""What is printed has nowhere to go: a run goes on, saves all, and says so where it still can."""
+"""Output has nowhere to go: a run continues, saves everything, and says so where it still can."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ if __name__ == "__main__":
 
 
 def test_a_dataset_that_prints_in_a_process_of_its_own(tmp_path):
-    """Also in one that is not forked, as on Windows, where it has only the file from its parent."""
+    """Also in a process that is not forked, as on Windows, and only inherits the file."""
     (tmp_path / "talk.py").write_text(TALKATIVE)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, str(tmp_path / "talk.py")]
@@ -141,7 +141,7 @@ def test_a_dataset_that_prints_in_a_process_of_its_own(tmp_path):
 
 @pytest.mark.parametrize("hang_up, ends", [(signal.SIG_IGN, 0), (signal.SIG_DFL, 129)])
 def test_a_terminal_that_closes(hang_up, ends, tmp_path, pictures, log, monkeypatch):
-    """The run is stopped as by Ctrl-C, or under nohup goes on without."""
+    """The run is stopped as by Ctrl-C; under nohup it continues without a console."""
     import pty
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

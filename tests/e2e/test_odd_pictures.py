@@ -1,4 +1,4 @@
-"""Pictures that no screen shows as they are: of six channels, or with values not finite."""
+"""Pictures that cannot be shown as they are: with six channels, or values that are not finite."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def trained(run):
 
 
 def test_six_channels_are_trained_and_shown(checkout, trained) -> None:
-    """The first three, and a line that says so, once."""
+    """The first three channels are shown, and one line says so."""
     assert trained.status == 0, trained.stderr
     assert "switched off" not in trained.stdout
     for name in ("real_A", "fake_B", "real_B"):
@@ -114,7 +114,7 @@ def test_broken_weights_are_named(checkout, trained, run) -> None:
 
 
 def test_a_bad_input_is_named(checkout, trained, run) -> None:
-    """Not only what was made of it; the results before it are there."""
+    """The message names the input, and earlier results are kept."""
     shutil.copy(checkout / "single" / "s0.png", checkout / "single" / "s1_bad.png")
     try:
         line = error_of(run("test.py", f"{TINY} --load_size 32 --batch_size 3"))

@@ -49,7 +49,7 @@ def add_epoch(page: TrainingPage, folder: Path, epoch: int, points: int = 10) ->
 
 @pytest.fixture
 def page(browser):
-    """The browser at desktop size, which must have had nothing to complain about at the end."""
+    """The browser at desktop size; its console must have no errors at the end."""
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     browser.get_log("browser")
@@ -302,7 +302,7 @@ def test_live_page_takes_up_news_in_place_until_the_end(page, tmp_path: Path) ->
     until(lambda: page.find_element("id", "status").text.startswith("Finished"))
     add_epoch(run, tmp_path, 33)
     time.sleep(POLL_S + 1)
-    assert headings(page)[0] == "Epoch 32"  # it no longer looks
+    assert headings(page)[0] == "Epoch 32"  # it no longer polls
     open_page(page, tmp_path)
     assert headings(page)[0] == "Epoch 33"
 
@@ -314,7 +314,7 @@ def test_silent_run_is_not_watched(page, tmp_path: Path) -> None:
     hours_ago = f"({int(time.time()) - 7200}"
     data.write_text(re.sub(r"\(\d{10}", hours_ago, data.read_text()))
     open_page(page, tmp_path)
-    assert texts(page, "#status")[0].startswith("No news since")
+    assert texts(page, "#status")[0].startswith("No updates since")
     add_epoch(run, tmp_path, 2)
     time.sleep(POLL_S + 1)
     assert headings(page) == ["Epoch 1"]
@@ -404,7 +404,7 @@ def test_results_begun_anew_replace_those_that_are_shown(page, tmp_path: Path) -
         results.end()
     until(lambda: headings(page) == ["4"])
     until(lambda: "1 result ·" in texts(page, "#status")[0])
-    assert not page.find_element("id", "means").is_displayed()  # its own figures say it all
+    assert not page.find_element("id", "means").is_displayed()  # one result needs no means
 
 
 @pytest.mark.parametrize("is_dark", [False, True])

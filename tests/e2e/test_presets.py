@@ -1,4 +1,4 @@
-"""Every recipe in scripts/, started as a user starts it, scaled down by flags that follow it."""
+"""Every recipe in scripts/, started as a user would, and scaled down by additional flags."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ pytestmark = pytest.mark.skipif(shutil.which("sh") is None, reason="needs a POSI
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Callable[..., str]:
-    """`recipe("retouch_1024", *flags)` runs scripts/retouch_1024.sh in tmp_path to its good end.
+    """`recipe("retouch_1024", *flags)` runs scripts/retouch_1024.sh in tmp_path; must succeed.
 
     Returns what it printed. The folders of the project are not written to.
     """
@@ -151,7 +151,7 @@ def test_a_retouch_is_trained_and_tested_in_every_way(recipe, data, tmp_path) ->
     recipe("retouch_test_single", "--dataroot", data / "single")
     assert (results / "s1_fake.png").is_file()
 
-    # The same run, side by side and the other way round, by the names that the field knows.
+    # The same run, with side-by-side pictures in the other direction, by the standard recipes.
     recipe("test_pix2pix", "--dataroot", data / "joined", "--name", run.name)
     recipe("test_pix2pix_maps", "--dataroot", data / "joined", "--name", run.name)
     recipe("test_single", "--dataroot", data / "single" / "s0.png", "--name", run.name)

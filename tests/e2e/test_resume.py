@@ -1,6 +1,6 @@
-"""A run that is cut anywhere and continued is the same run: the same bits in every file.
+"""A run that is interrupted anywhere and resumed is the same run, bit for bit in every file.
 
-Each piece is a process of its own, which really gets the signal that ends it.
+Each part is a separate process, ended by a real signal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals")
 
 TINY = "--name run --device cpu --seed 3 --ngf 4 --ndf 4 --load_size 36 --crop_size 32"
-# Sees all there is to see, and saves in mid-epoch.
+# Logs everything, and saves in mid-epoch.
 OFTEN = "--print_freq 1 --update_html_freq 1 --save_latest_freq 2 --save_epoch_freq 1"
 PIX2PIX = f"{TINY} {OFTEN} --model pix2pix --netG resnet_6blocks"
 AGAIN = "--name run --continue_train"
@@ -30,7 +30,7 @@ CYCLE_GAN = f"{TINY} {OFTEN} --model cycle_gan --netG resnet_6blocks --pool_size
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """All that must not depend on how often a run was cut, by file, down to the bits."""
+    """Everything that must not depend on interruptions, by file, bit for bit."""
     run = folder / "checkpoints" / "run"
     found: dict[str, Any] = {file.name: file.read_bytes() for file in run.glob("*_net_*.pth")}
     state = torch.load(run / "latest_state.pth", weights_only=True)
@@ -119,7 +119,7 @@ RUNS = [
 @posix_only
 @pytest.mark.parametrize("flags", RUNS, ids=[run.split("--model ")[1] for run in RUNS])
 def test_a_run_in_pieces_is_the_same_run(flags, tmp_path, dataroots, straight, trainer):
-    """Three epochs of five images, in six pieces of which only the first and last end by choice."""
+    """Three epochs of five images in six parts; only the first and the last end normally."""
     flags = f"--dataroot {dataroots['pix2pix' if 'pix2pix' in flags else 'cycle_gan']} {flags}"
     trainer.run(tmp_path, f"{flags} --n_epochs 1 --n_epochs_decay 0")
     longer = f"{AGAIN} --n_epochs 2 --n_epochs_decay 1"
@@ -146,7 +146,7 @@ def test_unet_at_its_smallest_size(tmp_path, dataroots, straight, trainer):
 
 @posix_only
 def test_plateau_that_falls_remembers_what_it_has_seen(tmp_path, dataroots, straight, trainer):
-    """Nothing improves at this rate, so it falls after the seventh epoch, wherever one stops."""
+    """Nothing improves at this rate, so plateau lowers it after epoch 7, interrupted or not."""
     flags = f"{CYCLE_GAN} --num_threads 0 --lr_policy plateau --lr 1e-7 --no_flip --pool_size 0"
     flags += f" --dataroot {dataroots['cycle_gan']} --max_dataset_size 2 --load_size 32"
     flags += " --serial_batches --n_epochs 9 --n_epochs_decay 0"
@@ -165,7 +165,7 @@ def test_plateau_that_falls_remembers_what_it_has_seen(tmp_path, dataroots, stra
 @pytest.mark.parametrize("at", ["epoch: 1, iters: 5", "saved latest and 1", "End of epoch 1"])
 @pytest.mark.parametrize("number, ends", [(9, -9), (2, 130), (15, 143)])
 def test_cut_at_the_end_of_an_epoch(at, number, ends, tmp_path, dataroots, straight, trainer):
-    """Where the epoch's last image, its schedule step and its checkpoint meet."""
+    """At the epoch's last image, where the schedule step and the checkpoint coincide."""
     flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --n_epochs 1 --n_epochs_decay 1"
     flags += " --num_threads 0"
     trainer.run(tmp_path, flags, at, number, ends)
@@ -209,7 +209,7 @@ def test_the_last_whole_checkpoint_may_be_one_by_iteration(tmp_path, dataroots, 
 def test_a_run_that_began_with_other_weights_goes_on_with_its_own(
     tmp_path, dataroots, straight, trainer
 ):
-    """One line begins the run and resumes it; then the first weights need not be there any more."""
+    """One command starts and resumes the run; after the start, the first weights may be gone."""
     flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --n_epochs 1 --n_epochs_decay 2"
     flags += " --num_threads 0"
     first = tmp_path / "first"
@@ -229,7 +229,7 @@ def test_a_run_that_began_with_other_weights_goes_on_with_its_own(
 
 @posix_only
 def test_pictures_that_are_skipped_stay_skipped(tmp_path, dataroots, straight, trainer):
-    """Another stands in for them, the same one whether or not the run was cut."""
+    """Each is replaced by another picture, the same one whether or not the run was interrupted."""
     photos = tmp_path / "photos"
     shutil.copytree(dataroots["pix2pix"], photos)
     (photos / "train" / "p2.png").write_bytes(b"")
@@ -304,7 +304,7 @@ def test_an_accumulation_goes_on_with_another_number_of_batches(started, tmp_pat
     assert updates() == {8}  # 2 + 3 of the 5, none is left
     started("--n_epochs 4 --grad_accum 9")
     assert updates() == {8}
-    started("--n_epochs 5 --grad_accum 2")  # the five from before are more than two
+    started("--n_epochs 5 --grad_accum 2")  # the five gradients from before are more than two
     assert updates() == {10}
 
 
@@ -356,7 +356,7 @@ def test_a_stopped_run_saves_and_says_how_to_resume(name, tmp_path, dataroots, t
 
 @posix_only
 def test_a_second_ctrl_c_stops_at_once(tmp_path, dataroots, trainer):
-    """Each of the two losses lines of this step sends one, so the step is not finished."""
+    """Each of this step's two loss lines sends a signal, so the step is not finished."""
     flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --num_threads 0 --save_latest_freq 4"
     trainer.run(tmp_path, f"{flags}", "epoch: 1, iters: 2|saved latest", signal.SIGINT, ends=130)
     assert "stopped by Ctrl-C" in told(tmp_path)

@@ -17,7 +17,7 @@ FLAGS += " --load_size 128 --crop_size 128 --n_epochs 2 --n_epochs_decay 0 --num
 
 
 def with_shm(size: str) -> list[str]:
-    """The beginning of a command that has a /dev/shm of its own, of this size."""
+    """The start of a command line that gives a command its own /dev/shm of this size."""
     mount = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"'
     return ["unshare", "--mount", "sh", "-c", mount, "sh"]
 

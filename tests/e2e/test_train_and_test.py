@@ -185,7 +185,7 @@ def test_metrics_for_programs(trained):
 
 
 def test_checkpoints(trained):
-    """Each 4 images by their number (8 is crossed at 9), the last epoch, and latest."""
+    """Every 4 images (8 is crossed at 9), at the last epoch, and latest."""
     labels = ("iter_4", "iter_9", "2", "latest")
     expected = sorted(f"{label}_net_{net}.pth" for label in labels for net in "GD")
     assert [name for name in files(trained.run) if "_net_" in name] == expected
@@ -258,7 +258,7 @@ SEEN: dict[str, str] = {}  # flags to the digest of the weights that they train
 SEEN_RESULTS: dict[str, dict[str, np.ndarray]] = {}
 
 
-# Flags that must lead to other weights; the second column is what both runs have besides.
+# Flags that must change the weights; the second column has flags that both runs get.
 CHANGES_WEIGHTS = [
     ("--direction BtoA", ""),
     ("--dataset_mode unaligned", ""),
@@ -306,7 +306,7 @@ CHANGES_WEIGHTS = [
     ("--lambda_L1 1", ""),
     ("--grad_accum 2", ""),
 ]
-# Flags that must not change what is learnt, and what else they do: each has a test below.
+# Flags that must not change the weights; each has a test below for what it does.
 KEEPS_WEIGHTS = [
     "--num_threads 1",
     "--print_freq 1",
@@ -438,7 +438,7 @@ def test_smallest_sizes_that_are_not_refused(size, flags, train):
 
 
 def test_learning_happens(train):
-    """One pair, learnt by heart."""
+    """One pair, memorised."""
     flags = "--max_dataset_size 1 --n_epochs 60 --n_epochs_decay 0 --print_freq 1 --no_flip"
     flags += " --load_size 32 --ngf 8 --ndf 8 --lr 0.002 --no_dropout"
     lines = train(flags).loss_lines()
@@ -448,7 +448,7 @@ def test_learning_happens(train):
 
 
 def test_save_latest_minutes(train, monkeypatch):
-    """By a clock that a step takes a minute on: so long after the last save of whatever kind."""
+    """With a clock on which a step takes a minute: counted from the last save of any kind."""
     minutes, step = itertools.count(), Pix2PixModel.optimize_parameters
     monkeypatch.setattr(time, "monotonic", lambda now=[0.0]: now[0])
     now = time.monotonic.__defaults__[0]
@@ -507,7 +507,7 @@ def test_num_threads_load_in_processes_of_their_own(options, trained, monkeypatc
 
 
 def use(program: str, flags: str, train, results) -> str:
-    """Run a program with flags to its good end."""
+    """Run a program with flags and expect success."""
     return train(f"--n_epochs_decay 0 {flags}") if program == "train.py" else results(flags)
 
 
@@ -557,7 +557,7 @@ def test_grad_checkpoint_keeps_less_for_the_backward_pass(train):
 
 
 def test_precision(train, results):
-    """bf16 shows in what is learnt and made, or it is said that there is none."""
+    """bf16 changes weights and results, or a line says that it is not available."""
     one = "--n_epochs_decay 0"
     plain, half = train(one), train(f"{one} --precision bf16 --overwrite")
     if "no bf16 arithmetic" in half.stdout:
@@ -597,8 +597,8 @@ def test_flags_of_the_templates(train, pictures):
 
 
 HERE = "e2e/test_train_and_test.py::"
-# Where else flags are told to do something, by program: FILE::TEST below tests/, whose own line
-# has the flag, or FILE::TEST(FIXTURE), where a fixture of the test has it.
+# Where else flags are tested, by program: FILE::TEST below tests/ if the test itself
+# uses the flag, or FILE::TEST(FIXTURE) if a fixture of the test does.
 TRAINING_ELSEWHERE = {
     "--version": "unit/test_version.py::test_it_is_told_among_other_flags",
     "--dataroot --name": HERE + "test_names_that_are_hard_to_show",
@@ -677,7 +677,7 @@ TESTING_ELSEWHERE = {
 
 
 def texts_in(test: str) -> str:
-    """All texts of a test and of the fixture named after it, but what they say of themselves."""
+    """All strings in a test and in its fixture, except docstrings."""
     file, name, fixture = re.fullmatch(r"(.+)::(test_\w+)(?:\((\w+)\))?", test).groups()
     tree = ast.parse((Path(__file__).parents[1] / file).read_text(encoding="utf-8"))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -692,7 +692,7 @@ def texts_in(test: str) -> str:
 
 @pytest.mark.parametrize("program", ["train.py", "test.py"])
 def test_every_flag_is_told_to_do_something(program, run_here, monkeypatch):
-    """By a row that changes weights or results, or by a test elsewhere that has it on its line.
+    """By a row that changes weights or results, or by a test elsewhere that uses the flag.
 
     Flags are those that --help shows for any model and dataset.
     """
@@ -749,7 +749,7 @@ def test_averages_may_begin_when_a_run_goes_on(train):
 
 
 def test_continue_train_goes_on_from_the_weights(train, tmp_path):
-    """With a rate of almost nothing, what is learnt stays what was loaded."""
+    """With a tiny learning rate, the weights stay as they were loaded."""
     first = train("--n_epochs_decay 0 --print_freq 5")
     log = (first.run / "loss_log.txt").read_text()
     before = first.weights()
@@ -777,7 +777,7 @@ def test_continue_train_from_another_label(flags, label, train):
 
 
 def test_a_line_that_began_at_an_epoch_goes_on_where_it_was(train):
-    """With --load_pretrain, --epoch_count says where the run begins, not where it goes on."""
+    """With --load_pretrain, --epoch_count says where the run starts, not where it resumes."""
     train("--n_epochs_decay 0")
     line = "--name new --load_pretrain checkpoints/run --epoch_count 3 --continue_train auto"
     line += " --print_freq 5 --n_epochs_decay 0"
@@ -790,7 +790,7 @@ def test_a_line_that_began_at_an_epoch_goes_on_where_it_was(train):
 
 
 def test_what_torchrun_starts_again_goes_on_and_not_back_to_epoch_count(train, monkeypatch):
-    """By the very line that began the run, --overwrite included."""
+    """With the command that started the run, including --overwrite."""
     line = "--overwrite --n_epochs 3 --epoch_count 3"
     begun = train(line)
     before = begun.weights()
@@ -932,7 +932,7 @@ TEST_FLAGS = {  # what changes against the plain results: names of files, or pix
     "--preprocess none": "pixels",
     "--load_size 40": "pixels",
     "--crop_size 28": "pixels",
-    "--serial_batches off": "pixels",  # another order, and so other dropout for each
+    "--serial_batches off": "pixels",  # another order, so each picture gets other dropout
     "--eval": "pixels",
     "--no_flip off": "pixels",
     "--seed 5": "pixels",  # of dropout, which acts in testing by default
@@ -991,7 +991,7 @@ def test_batches_keep_names_and_pictures_together(results):
 
 
 def test_a_batch_gives_what_its_pictures_give_alone(train, pictures, run_here, tmp_path):
-    """Each is normalised by its own statistics, though the others are much brighter or fainter."""
+    """Each picture is normalised by its own statistics, though their brightness differs much."""
     for index, (gain, level) in enumerate(((1.0, 0), (0.2, 200), (0.1, 20), (0.5, 128))):
         picture = np.asarray(pictures.draw(index, 32, 32)) * gain + level * (1 - gain)
         pictures.save(Image.fromarray(picture.astype(np.uint8)), f"varied/{index}.png")
@@ -1006,11 +1006,11 @@ def test_a_batch_gives_what_its_pictures_give_alone(train, pictures, run_here, t
 
     alone, together = made("").astype(int), made("--batch_size 3").astype(int)  # 3 and 1
     assert np.abs(together - alone).max() <= 1
-    assert np.abs(made("--eval --batch_size 3") - alone).mean() > 3  # other statistics do show
+    assert np.abs(made("--eval --batch_size 3") - alone).mean() > 3  # other statistics matter
 
 
 def test_dropout_in_a_batch_is_that_of_single_pictures(trained, pictures, run_here, tmp_path):
-    """Each picture has masks of its own: they vary as much, and about the same mean."""
+    """Each picture has its own dropout masks, with the same variation and the same mean."""
     for index in range(64):
         picture = np.asarray(pictures.draw(index % 2, 32, 32)) // (1, 3)[index % 2]
         pictures.save(Image.fromarray(picture), f"twice/{index:02}.png")
@@ -1203,7 +1203,7 @@ def test_ctrl_c_ends_without_a_traceback(photos, tmp_path):
     ) as process:
         while not process.stdout.readline().startswith("(epoch: 1"):
             assert process.poll() is None
-        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers as well
+        os.killpg(process.pid, signal.SIGINT)  # like a terminal, send it to the workers too
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in stderr

@@ -26,7 +26,7 @@ HANGS_S = 90  # six times what the end of a process may take, for busy machines
 
 
 class WandbServer(ThreadingHTTPServer):
-    """A server that takes runs as the real one does, until it falls silent."""
+    """A server that accepts runs like the real one, until it stops answering."""
 
     daemon_threads = True
 
@@ -159,7 +159,7 @@ def test_a_server_out_of_reach_at_the_start(
 
 
 def be_down(listener: socket.socket) -> None:
-    """Answer as a proxy does whose server is away."""
+    """Answer like a proxy whose server is unreachable."""
     with contextlib.suppress(OSError):  # closed
         while True:
             connection = listener.accept()[0]
@@ -195,7 +195,7 @@ sys.exit(runtime.run(main))
 
 
 def test_a_server_that_falls_silent(environment, server, tmp_path) -> None:
-    """What it was not sent is on the disk, nothing is left running, and the status is the run's."""
+    """Unsent data is on disk, nothing is left running, and the exit status is the run's."""
     around = {**environment(server.server_port), "WANDB_API_KEY": 40 * "0"}
     program = start(tmp_path, "-c", LOGS_AND_FAILS, **around, PYTHONPATH=str(ROOT))
     printed = ""
@@ -215,7 +215,7 @@ def test_a_server_that_falls_silent(environment, server, tmp_path) -> None:
 
 
 def test_a_server_that_takes_all(environment, server, tmp_path) -> None:
-    """The same program and server as above tell nothing if all is well."""
+    """The same program and server as above print nothing if all is well."""
     around = {**environment(server.server_port), "WANDB_API_KEY": 40 * "0"}
     program = start(tmp_path, "-c", LOGS_AND_FAILS, **around, PYTHONPATH=str(ROOT))
     printed, _ = program.communicate("on\n", timeout=HANGS_S)
@@ -238,7 +238,7 @@ def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen:
 
 
 def run(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
-    """Status and output; an error if it, or what it has started, takes so long that it hangs."""
+    """Status and output; an error if it or a process it started hangs."""
     program = start(folder, *words, **environment)
     printed, _ = program.communicate(timeout=HANGS_S)
     return program.returncode, printed

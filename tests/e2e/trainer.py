@@ -1,7 +1,7 @@
-"""Runs train.py in processes of its own that start at once, and are cut where a test wants it.
+"""Runs train.py in processes that start quickly, and stops them where a test wants.
 
-They are forked from one that has imported the program already, since importing takes longer than
-the runs.
+They are forked from a process that has already imported the program, since importing takes
+longer than the runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WORKER_DIES = 0  # instead of a signal
 
 
 class Tripwire:
-    """Standard output into a file, until a line is printed: then this process gets a signal.
+    """Writes standard output to a file; at a certain line, sends this process a signal.
 
     Or, for WORKER_DIES, one of its processes that load pictures is killed.
     """
@@ -66,7 +66,7 @@ def child(folder: Path, words: list[str], pattern: str, number: int) -> None:
 
 
 class Trainer:
-    """Runs train.py in processes that start at once."""
+    """Runs train.py in processes that start quickly."""
 
     def __init__(self) -> None:
         methods = multiprocessing.get_all_start_methods()

@@ -92,7 +92,7 @@ def test_penalty_of_a_linear_critic(kind, constant, lambda_gp, value):
 
 
 def quadratic_critic(x: torch.Tensor) -> torch.Tensor:
-    """D(x) = |x|^2 / 2: its gradient is x itself, which tells where it was taken."""
+    """D(x) = |x|^2 / 2: its gradient is x itself, which shows where it was computed."""
     return x.pow(2).flatten(1).sum(1) / 2
 
 

@@ -32,7 +32,7 @@ def weight_keys(net: nn.Module) -> list[str]:
 
 
 def randomised(net: nn.Module, std: float = 0.3) -> nn.Module:
-    """Every parameter, biases included, far enough from its start to matter in the output."""
+    """Every parameter, biases included, is changed enough to matter in the output."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for p in net.parameters():
@@ -314,7 +314,7 @@ def test_size_multiples():
         "unet_256": 256,
         "unet_128": 128,
     }
-    with pytest.raises(RuntimeError):  # a smaller multiple would not do
+    with pytest.raises(RuntimeError):  # a smaller multiple would fail
         on_meta(define_G, 3, 3, 2, "unet_128")(torch.empty(1, 3, 192, 192, device="meta"))
 
 
@@ -336,7 +336,7 @@ def test_one_patch_is_70_pixels():
 
 
 def test_unet_256_can_be_fed_one_image_of_its_smallest_size():
-    """At the bottleneck the image is one pixel, which no norm could work with."""
+    """At the bottleneck the image is a single pixel, which cannot be normalised."""
     for kind in ("batch", "instance"):
         out = define_G(3, 3, 1, "unet_256", kind)(torch.randn(1, 3, 256, 256))
         assert out.abs().max() <= 1

@@ -85,7 +85,7 @@ def test_testing_resizes_and_cuts_the_centre(mode, size, target, pictures):
 
 @pytest.mark.parametrize("mode, size, target", CASES)
 def test_training_cuts_and_mirrors_at_random(mode, size, target, pictures):
-    """Among all cuts and mirror images of the resized picture is what the dataset gave."""
+    """The dataset's sample is one of all crops and flips of the resized picture."""
     pair = pictures.pair(3, *size)
     for side, picture in zip("AB", pair, strict=True):
         pictures.save(picture, f"photos/train{side}/x.png")
@@ -113,7 +113,7 @@ def test_training_cuts_and_mirrors_at_random(mode, size, target, pictures):
 
 @pytest.mark.parametrize("mode, size, target", CASES)
 def test_aspect_ratio_is_kept(mode, size, target):
-    """All modes but resize_and_crop show round things round: sides err by half a multiple."""
+    """All modes but resize_and_crop keep circles round, up to half a multiple per side."""
     if mode == "resize_and_crop":
         return
     multiple = 4 if mode in ("scale_width", "none") else 1

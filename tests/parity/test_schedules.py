@@ -91,7 +91,7 @@ def test_plateau_lowers_the_rate_after_the_sixth_epoch_without_a_gain_of_one_per
     assert [rate_after(m) for m in (10.0, 9.0)] == [1, 1]
     # 8.95 is lower than the best, 9.0, but by less than 1%.
     assert [rate_after(8.95) for _ in range(6)] == pytest.approx([1, 1, 1, 1, 1, 0.2])
-    assert rate_after(8.9) == pytest.approx(0.2)  # a gain of more than 1% starts the count anew
+    assert rate_after(8.9) == pytest.approx(0.2)  # a gain of more than 1% restarts the count
     assert [rate_after(8.9) for _ in range(6)] == pytest.approx([0.2] * 5 + [0.04])
 
 

@@ -63,7 +63,7 @@ def test_a_and_b_get_the_same_crop_and_flip(pictures):
             # Bicubic overshoots are clipped at both ends, and rounding may go either way.
             assert (sample["A"] + sample["B"]).abs().max() <= 2.1 / 127.5
             seen.add(sample["A"].numpy().tobytes())
-        assert len(seen) == 12  # crops and flips do vary
+        assert len(seen) == 12  # crops and flips vary
 
 
 def test_flip_mirrors_about_half_of_the_samples(pictures):

@@ -1,4 +1,4 @@
-"""Loggers on a thread of their own: slow ones, failing ones, and how they end."""
+"""Loggers on background threads: slow ones, failing ones, and how they end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONG_S = 20.0  # nothing here takes so long unless it hangs
 
 
 class Sink(Logger):
-    """Notes what it is told, each call after `delay_s`, and only while `gate` is open."""
+    """Records its calls, each after `delay_s` and only while `gate` is open."""
 
     name = "sink"
 
@@ -142,7 +142,7 @@ def test_a_slow_server_loses_calls_and_never_holds_up_training(sink) -> None:
 
 
 def test_files_get_everything_however_slow(sink) -> None:
-    """Training waits once the queue is full, and goes on as it empties."""
+    """Training waits when the queue is full, and continues as it empties."""
     logger = start(lambda: sink, lossless=True)
     sink.gate.clear()
     done = threading.Event()
@@ -274,7 +274,7 @@ def test_one_that_cannot_be_made(lossless) -> None:
 
 
 def test_a_failed_one_never_blocks(sink) -> None:
-    """Also where it fails while the queue is full and training waits for a place."""
+    """Also if it fails while the queue is full and training waits."""
     sink.errors[0] = OSError("no space")
     logger = start(lambda: sink, lossless=True)
     sink.gate.clear()
@@ -286,7 +286,7 @@ def test_a_failed_one_never_blocks(sink) -> None:
 
 
 def test_loggers_warn_once_and_go_on(sink, capfd) -> None:
-    """Among others: what fails is switched off, the rest hears everything."""
+    """Among several loggers, a failing one is switched off; the others get everything."""
     bad = Sink()
     bad.errors[2] = ValueError("went wrong")
     log = Loggers(

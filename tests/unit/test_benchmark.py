@@ -62,7 +62,7 @@ def test_a_gain_above_one_is_better_for_times_and_for_rates():
     times = {"plain": [9.0, 2.0, 1.0], "default": [1.0], "best": [4.0]}
     both = [table.Row("time", "s", times), table.Row("rate", "x/s", times, rises=True)]
     header, *lines = columns(table.table(both))
-    assert header == ["", "unit", "plain", "default", "best", "gain of default", "gain of best"]
+    assert header == ["", "unit", "plain", "default", "best", "default gain", "best gain"]
     assert lines[0] == ["time", "s", "2 (1..9)", "1", "4", "2.00", "0.50"]
     assert lines[1] == ["rate", "x/s", "2 (1..9)", "1", "4", "0.50", "2.00"]
 
@@ -105,7 +105,7 @@ def test_plain_waits_for_its_loggers():
 
 def test_a_floor_is_below_the_time_that_was_taken(setting):
     step, floor = rows.time_steps(setting, "pix2pix")
-    assert floor.title.startswith("its direct convolutions at the rate of matrix products: ")
+    assert floor.title.startswith("pix2pix: direct convolutions at matrix-multiplication speed, ")
     assert len(step.samples["plain"]) == 2
     for variant in variants.VARIANTS:
         assert 0 < floor.samples[variant][0] < min(step.samples[variant])
@@ -147,7 +147,7 @@ def test_pictures_of_ones_own(setting, capsys, tmp_path):
     assert printed == out.read_text(encoding="utf-8")
     assert printed.startswith(table.heading(setting))
     (_, row, other) = columns(printed)
-    assert row[:2] == ["loader alone, one process", "pairs/s"]
+    assert row[:2] == ["data loading alone, in one process", "pairs/s"]
     assert all(".." in cell for cell in row[2:5] + other[2:5])
 
 

@@ -1,4 +1,4 @@
-"""Whatever operation of a save fails, or is the last before the process dies: nothing is lost."""
+"""Whichever operation of a save fails, or is the last before the process dies, nothing is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from util.run.clock import Clock
 
 
 class Died(BaseException):
-    """The process is gone: nothing that stands behind this in the program has any effect."""
+    """The process is gone: no later code has any effect."""
 
 
 class Disk:
@@ -157,7 +157,7 @@ class Count:
 
 
 class Process:
-    """A training program in miniature: networks and state all say which version they are of."""
+    """A miniature training program: networks and state all contain their version number."""
 
     def __init__(self, folder: Path, keep: int = 0):
         self.folder, self.count, self.clock = folder, Count(), Clock(1, 9, 1)
@@ -221,7 +221,7 @@ def faults(monkeypatch) -> Callable[..., Iterator[Disk]]:
             disk.lose_power()
             yield disk
             if ended and len(disk.happened) < number:
-                assert number > 5, disk.happened  # the disk is really in between
+                assert number > 5, disk.happened  # the faulty disk really intercepts the operations
                 return
         raise AssertionError("there is no end to the operations of a save")
 
@@ -266,7 +266,7 @@ def test_each_operation_of_a_save(saves, how, has_links, faults, tmp_path, monke
             if label not in old:  # a label that was not whole yet: another one is taken, or none
                 expected |= set(old.values())
             assert Process(folder).resume(label) in expected, f"{label}, {what}"
-        if Process(folder).resume() == new:  # what lies behind it is not done again
+        if Process(folder).resume() == new:  # nothing before it is repeated
             assert {Process(folder).resume(label) for label in now} == {new}, what
         assert not list(folder.glob("*.tmp")), what
         after = Process(folder)
@@ -446,7 +446,7 @@ def test_a_file_that_was_cut_off(name, size, rest, folder):
 
 
 def test_any_byte_that_changed_is_noticed(folder):
-    """In networks and state: the state of an optimizer must not rot unnoticed either."""
+    """In networks and state: damage to an optimizer's state must be noticed too."""
     for name in unit("latest"):
         content = (folder / name).read_bytes()
         for place in range(0, len(content), 31):
@@ -468,7 +468,7 @@ def test_the_newest_is_taken_even_where_files_have_lost_their_times(folder):
 
 
 def test_nothing_whole_is_said_as_it_is(folder):
-    """The weights can still be used, but only by somebody who wants that."""
+    """The weights can still be used, but only on request."""
     for label in ("1", "2", "latest"):
         (folder / f"{label}_state.pth").write_bytes(b"torn")
     process = Process(folder)
@@ -477,7 +477,7 @@ def test_nothing_whole_is_said_as_it_is(folder):
 
 
 def test_a_label_without_state_takes_no_other(folder):
-    """Weights put there by hand are wanted as they are."""
+    """Weights put there by hand are used as they are."""
     (folder / "latest_state.pth").unlink()
     process = Process(folder)
     assert process.checkpoints.resume("latest", process.load) is None
@@ -488,7 +488,7 @@ def test_a_label_without_state_takes_no_other(folder):
 
 @pytest.mark.parametrize("how", ["dies", "loses power"])
 def test_each_operation_of_keeping_the_options(how, faults, tmp_path, monkeypatch):
-    """A run that goes on writes its options anew; whenever it dies, they are still there."""
+    """A resumed run rewrites its options; whenever it dies, they are still there."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     folder = tmp_path / "checkpoints" / "run"

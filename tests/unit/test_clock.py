@@ -1,4 +1,4 @@
-"""What is due when, and the pace that log lines tell."""
+"""When each action is due, and the times in log lines."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_counts(batch_size):
 
 
 def test_a_run_may_begin_at_a_later_epoch():
-    """As if all before it had been run."""
+    """As if everything before it had been trained."""
     clocks = [(clock.epoch, clock.total_images) for clock in steps(10, first_epoch=6)]
     assert clocks == [(6, 60), (7, 70), (8, 80)]
 
@@ -133,7 +133,7 @@ def test_pace_is_per_image_since_the_last_lap():
         assert 0.010 <= data_s < time_s
         assert time_s >= (0.02 + 0.04) / 2
         assert time_s < 0.3  # per image: the sum over all would be more, even on a busy machine
-    # Time that passes between laps without a step belongs to the next one.
+    # Time between laps without a step counts towards the next lap.
     time.sleep(0.05)
     assert clock.lap()[0] >= 0.05
 

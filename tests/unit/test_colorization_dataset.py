@@ -1,4 +1,4 @@
-"""Photographs as lightness and colour: where they are found, their numbers, and the way back."""
+"""Photographs as lightness and colour: where they are found, their values, and the way back."""
 
 from __future__ import annotations
 

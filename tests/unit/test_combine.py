@@ -88,7 +88,7 @@ def test_b_of_another_size_is_brought_to_the_size_of_a(pictures, capsys) -> None
     expected = pictures.draw(1, 120, 80).resize((60, 40), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(pixels(split_halves(joined)[1]), pixels(expected))
     assert "1 pairs" in (out := capsys.readouterr().out)
-    assert "in 1 of them B was resized" in out
+    assert "B was resized to A's size in 1 of them" in out
 
 
 def test_the_number_of_processes_does_not_change_the_files(pairs) -> None:
@@ -139,7 +139,7 @@ def test_what_is_there_already_is_kept_unless_overwrite(pairs, capsys) -> None:
     with pytest.raises(SystemExit) as end:
         combine(pairs.root)
     assert end.value.code == 1
-    assert "p1.png is there with other content" in capsys.readouterr().err
+    assert "p1.png exists with other content" in capsys.readouterr().err
     assert other.read_bytes() == b"mine"
 
     combine(pairs.root, "--overwrite")

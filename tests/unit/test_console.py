@@ -94,7 +94,7 @@ class Screen:
 
 
 def run_on_terminal(columns: int, script: str, **files: object) -> tuple[Screen, list[list[str]]]:
-    """The screen at the end, and as it was after each piece of output."""
+    """The final screen, and the screen after each piece of output."""
     import fcntl
     import pty
     import struct
@@ -162,7 +162,7 @@ def test_a_narrow_terminal_shows_less_and_all_of_it() -> None:
 
 @needs_pty
 def test_lines_reach_a_file_at_once_while_the_bars_are_on_the_terminal(tmp_path) -> None:
-    """Whoever follows the file with `tail -f` sees them as they come."""
+    """With `tail -f` on the file, they appear as they are printed."""
     file = tmp_path / "out.txt"
     script = f"{CHILD}\nimport os; os._exit(0)  # what is not written yet is lost"
     with open(file, "wb") as out:
@@ -202,7 +202,7 @@ class Terminal(io.StringIO):
 
 
 class Training:
-    """A clock and its console, whose steps take as long as they are said to."""
+    """A clock and its console, with steps of given durations."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, clock: Clock):
         self.clock, self.now_s, self.terminal = clock, 1000.0, Terminal()
@@ -249,7 +249,7 @@ def test_what_fits_is_shown(columns, epoch, monkeypatch) -> None:
 
 
 def test_pace_follows_a_change(monkeypatch) -> None:
-    """Another program takes the GPU: within some minutes the bars tell the new pace."""
+    """Another program takes the GPU: within a few minutes the bars show the new pace."""
     training = Training(monkeypatch, Clock(1, 10, 1000))
     for seconds in (0.5, 2.0):
         for _ in range(300):
@@ -258,7 +258,7 @@ def test_pace_follows_a_change(monkeypatch) -> None:
 
 
 def test_a_resumed_run_begins_where_it_was(monkeypatch) -> None:
-    """What was trained before counts as done, and not as quickly done."""
+    """Earlier images count as done, but not towards the pace."""
     clock = Clock(1, 10, 100)
     counts = {"epoch": 5, "epoch_images": 50, "total_images": 450, "images_per_epoch": 100}
     clock.load_state_dict(counts)

@@ -1,4 +1,4 @@
-"""What processes tell each other: the same in all of them, and nothing where there is one."""
+"""What processes exchange: the same in all of them, and nothing if there is only one."""
 
 from __future__ import annotations
 

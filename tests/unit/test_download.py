@@ -68,7 +68,7 @@ def inside(folder: str, files: dict[str, bytes] = FILES) -> dict[str, bytes]:
 
 
 class Server:
-    """Answers with `pages`, and remembers what it was asked for.
+    """Answers with `pages`, and records its requests.
 
     A page may announce more bytes than it has: `cut` of them are missing in the end.
     """
@@ -175,7 +175,7 @@ def test_a_folder_with_only_one_phase_is_not_taken_for_the_data_set(fetch) -> No
 
 
 def damaged(archive: bytes, at: float) -> bytes:
-    """One byte changed, so many parts of the way through."""
+    """One byte changed, at this fraction of the file."""
     index = int(len(archive) * at)
     return archive[:index] + bytes([archive[index] ^ 0xFF]) + archive[index + 1 :]
 
@@ -293,7 +293,7 @@ def test_addresses_that_do_not_answer_are_named(server, tmp_path) -> None:
 
 def test_what_is_there_already_is_not_downloaded_again(fetch, server, tmp_path) -> None:
     fetch(zip_of(inside("set")))
-    with pytest.raises(UserError, match="trainA and trainB and testA already"):
+    with pytest.raises(UserError, match="already has trainA and trainB and testA"):
         fetch(zip_of({"set/trainA/1.jpg": b"new"}))
     assert len(server.asked) == 1
     assert tree(tmp_path / "here" / "set") == FILES
@@ -306,7 +306,7 @@ def test_the_two_versions_of_one_data_set_share_its_folder(fetch, tmp_path) -> N
     clash = inside("set", {"train/9.jpg": b"", "trainA/1.jpg": b"other"})
     shutil.rmtree(tmp_path / "here" / "set" / "train")
     shutil.rmtree(tmp_path / "here" / "set" / "val")
-    with pytest.raises(UserError, match="trainA already"):
+    with pytest.raises(UserError, match="already has trainA"):
         fetch(tar_of(clash), "pix2pix_dataset")
     assert tree(tmp_path / "here" / "set") == FILES
 
@@ -327,7 +327,7 @@ def test_a_file_downloaded_before_is_unpacked_and_kept(tmp_path) -> None:
         ("cyclegan_dataset", "horse2zebra", zip_of(inside("maps")), "is the data set maps, not"),
         ("pix2pix_dataset", "facades", tar_of(inside("facades")), "no pictures in any of train,"),
         ("cyclegan_dataset", "set", zip_of({"set/trainA/a.txt": b"1"}), "is no cyclegan_dataset"),
-        ("cyclegan_dataset", "set", zip_of({"src/main.c": b"1"}), "but main.c"),
+        ("cyclegan_dataset", "set", zip_of({"src/main.c": b"1"}), "it has main.c"),
         ("cyclegan_model", "set", zip_of(inside("set")), "PyTorch weights"),
     ],
 )

@@ -48,7 +48,7 @@ def installed_project(tmp_path_factory) -> Path:
     (root / "requirements-test.txt").write_text(
         "-r requirements.txt\n" + write_wheel(root, "test_package")
     )
-    # What is left of a first attempt that is stopped before the new environment has its pip.
+    # What an attempt leaves that was stopped before the new environment got pip.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", root / ".venv"], check=True)
     environment.ensure(root, ["requirements.txt"])
     return root
@@ -86,7 +86,7 @@ def test_test_requirements_join_the_same_environment(project, capsys):
     python = environment.ensure(project, ["requirements-test.txt"])
     assert imports(python, "demo_package")
     assert imports(python, "test_package")
-    assert "Making" not in capsys.readouterr().out
+    assert "Creating" not in capsys.readouterr().out
     environment.ensure(project, ["requirements.txt"])
     environment.ensure(project, ["requirements-test.txt"])
     assert capsys.readouterr().out == ""
@@ -118,7 +118,7 @@ def test_a_failed_installation_says_so_and_is_made_up_for(project, monkeypatch):
 def test_an_environment_without_its_interpreter_is_made_anew(project, capsys):
     python_of(project).unlink()
     assert imports(environment.ensure(project, ["requirements.txt"]), "demo_package")
-    assert "Making" in capsys.readouterr().out
+    assert "Creating" in capsys.readouterr().out
 
 
 def test_the_users_own_constraints_stay_in_force(project, monkeypatch, tmp_path):
@@ -142,7 +142,7 @@ def test_a_python_without_ensurepip_is_told_what_to_install(tmp_path, monkeypatc
 @pytest.mark.parametrize("version", [(3, 9), (3, 15)])
 @pytest.mark.parametrize("script", ["demo.py", "test.py"])
 def test_a_python_without_pytorch_is_turned_away_with_one_line(tmp_path, script, version):
-    # A copy: where nothing turns this Python away, it makes .venv anew, which must not be ours.
+    # A copy: if this Python is not rejected, it recreates .venv, which must not be ours.
     for folder in ("scripts", "util"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     pretend = f"import runpy, sys; sys.version_info = {(*version, 0, 'final', 0)}; "
@@ -187,7 +187,7 @@ class Shelf:
 
 @pytest.fixture
 def shelf(project, tmp_path, monkeypatch) -> Shelf:
-    """Of ordinary wheels as Windows gets them; `project` requires the pair."""
+    """Has the default wheels for Windows; `project` requires the pair."""
     shelf = Shelf(tmp_path / "shelf")
     shelf.add()
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)

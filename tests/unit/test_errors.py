@@ -1,4 +1,4 @@
-"""Words of messages, and how a script that needs no PyTorch ends."""
+"""The wording of messages, and how a script without PyTorch ends."""
 
 from __future__ import annotations
 

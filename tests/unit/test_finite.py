@@ -1,4 +1,4 @@
-"""A run whose numbers are no numbers any more stops before a checkpoint holds them."""
+"""A run with values that are not finite stops before a checkpoint contains them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def training(tmp_path) -> Training:
 
 @pytest.fixture
 def tolerant(tmp_path) -> Callable[[int], Training]:
-    """A training that leaves out so many steps."""
+    """A training run that skips up to this many steps."""
     return lambda tolerated: Training(tmp_path, tolerated)
 
 
@@ -107,7 +107,7 @@ def test_a_loss_that_is_not_finite_names_losses_images_and_checkpoint(value, tra
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(value, training):
-    """Where the loss of that step was sound, the weight shows it before a save."""
+    """If the loss of that step was finite, the weights are still checked before a save."""
     training.step()
     training.guard.check_weights()
     training.step(factor=value, loss=1.0)
@@ -204,7 +204,7 @@ def test_a_step_of_two_optimizers_counts_once(tolerant):
 
 
 def test_a_step_that_was_left_out_leaves_no_trace_in_statistics_and_pools(tolerant):
-    """The forward pass has seen its numbers already."""
+    """The forward pass has already used those values."""
     training = tolerant(1)
     training.net = net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
     training.optimizers = [optimizer] = [torch.optim.Adam(net.parameters())]
@@ -287,7 +287,7 @@ def test_training_that_diverges_later_names_the_last_good_checkpoint(flags, tmp_
     ],
 )
 def test_weights_that_are_no_numbers_are_never_saved(when, flags, tmp_path, run_here, monkeypatch):
-    """An update has spoilt them after all losses of its step were sound."""
+    """An update made them not finite, though all losses of its step were finite."""
     step = Pix2PixModel.optimize_parameters
 
     def spoil(model: Pix2PixModel) -> None:

@@ -1,4 +1,4 @@
-"""Memory that is freed and wanted again costs no new pages."""
+"""Memory that is freed and allocated again costs no new pages."""
 
 from __future__ import annotations
 

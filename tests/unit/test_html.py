@@ -1,4 +1,4 @@
-"""Pages on disk: what is written, what it costs, and what survives a crash. No browser here."""
+"""Pages on disk: what is written, what it costs, and what survives a crash; without a browser."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: noted while training, and as before outside."""
+"""Ctrl-C and SIGTERM: only recorded during training, and unchanged outside it."""
 
 from __future__ import annotations
 

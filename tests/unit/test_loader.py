@@ -1,4 +1,4 @@
-"""Batches: the same whatever loads them, new in each epoch, and errors that stay one line."""
+"""Batches: the same however they are loaded, different in each epoch; errors stay one line."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Wanting(torch_data.Dataset):
 
 
 class NeedsTwo(Exception):
-    """Cannot be made of its message alone, so not by pickle either."""
+    """Cannot be created from its message alone, so it cannot be unpickled."""
 
     def __init__(self, name: str, count: int):
         super().__init__(f"{name} has {count}")
@@ -279,7 +279,7 @@ def test_a_missing_option_is_no_bad_picture(num_workers, skip_bad):
 @pytest.mark.parametrize("skip_bad", [False, True])
 @pytest.mark.parametrize("message", BUGS)
 def test_a_bug_in_a_dataset_keeps_its_text(message, skip_bad, num_workers):
-    """It is no bad picture, so none stands in for it; its traceback is the cause."""
+    """It is not a bad picture, so nothing replaces it; its traceback is kept as the cause."""
     batches = loader(
         Buggy(partial(bug, message)),
         num_workers,

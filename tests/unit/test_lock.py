@@ -1,4 +1,4 @@
-"""Two processes never write one run, and a dead one keeps nobody waiting."""
+"""Two processes never write to the same run, and a dead one blocks nobody."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_free_again_when_the_holder_leaves_it(hold, tmp_path):
     assert holder.stdout.readline() == "held\n"
     print(file=holder.stdin, flush=True)
     assert holder.stdout.readline() == "left\n"
-    with RunLock(tmp_path):  # while that process lives on
+    with RunLock(tmp_path):  # while that process is still alive
         pass
 
 
@@ -104,7 +104,7 @@ def test_free_again_though_a_loader_worker_of_the_killed_one_lives(hold, tmp_pat
 
 
 def test_a_holder_that_was_refused_first_is_named_by_its_own_number(hold, tmp_path):
-    """The file tells of the present holder, not of one before with a longer name."""
+    """The file describes the present holder, with nothing left from an earlier, longer entry."""
     first, second = hold(), None
     assert first.stdout.readline() == "held\n"
     first.kill()

@@ -1,4 +1,4 @@
-"""Which build of PyTorch serves which card, told by made-up nvidia-smi programs."""
+"""Which PyTorch build supports which card, with fake nvidia-smi programs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_build_fits_card_and_driver(nvidia_smi, answer, build):
 
 
 def test_the_table_is_of_the_pytorch_that_is_pinned():
-    """Whoever raises the pin looks anew which builds there are, and which Pythons."""
+    """A reminder: when raising the pin, check which builds and Python versions exist."""
     pin = re.search(r"^torch==(\d+\.\d+)", nvidia.REQUIREMENTS.read_text(), re.M)[1]
     assert pin == nvidia.PYTORCH
 

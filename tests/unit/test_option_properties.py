@@ -1,4 +1,4 @@
-"""Whatever stands on a command line, train.py and test.py end with status 0 or 2, no traceback.
+"""Whatever the command line, train.py and test.py end with status 0 or 2, without a traceback.
 
 Flags and their values are drawn from what the parsers know, so that new flags take part by
 themselves. `--dry_run` does all that comes before the first step: options, pictures, networks.
@@ -161,7 +161,7 @@ def test_each_flag_with_each_number(script, world):
 
 
 def test_a_line_without_mistakes_is_accepted(world):
-    """Else the properties above would hold for a program that refuses everything."""
+    """Otherwise the properties above would hold for a program that rejects everything."""
     fresh = [*TINY.split(), "--name", "fresh", "--dry_run"]
     assert status_of(train_program.main, "train.py", fresh) == 0
     again = ["--name", "run", "--continue_train", "--dry_run"]

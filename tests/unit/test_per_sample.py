@@ -1,4 +1,4 @@
-"""Pictures that a network is given together come out as if they were given one by one."""
+"""A network gives the same pictures for a batch as for one picture at a time."""
 
 from __future__ import annotations
 

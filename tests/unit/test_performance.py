@@ -1,4 +1,4 @@
-"""Speed features change how, not what: exact ones in every digit, bf16 within a bound."""
+"""Speed features do not change results: exact ones not at all, bf16 within a bound."""
 
 import copy
 import shutil
@@ -84,7 +84,7 @@ KINDS = [("pix2pix", "lsgan"), ("cycle_gan", "lsgan"), ("cycle_gan", "wgangp")]
 
 @pytest.fixture
 def winograd_everywhere(monkeypatch):
-    """Also where layers are too small to gain by it."""
+    """Even where layers are too small to benefit."""
     monkeypatch.setattr("util.speed.winograd.LEAST_CHANNELS", 1)
     monkeypatch.setattr("util.speed.winograd.LEAST_TILES", 1)
 
@@ -192,7 +192,7 @@ def test_channels_last_by_itself_is_for_half_precision_on_gpus(flag, norm, dtype
 
 
 def test_fp16_trains_with_a_scale_that_fits(pictures, monkeypatch):
-    """On a CPU it is slow, but the same as on a GPU."""
+    """On a CPU it is slow, but works as on a GPU."""
     monkeypatch.setattr("util.speed.performance.cpu_has", lambda *_: True)
     scales, update = [], torch.amp.GradScaler.update
     monkeypatch.setattr(
@@ -209,7 +209,7 @@ def test_fp16_trains_with_a_scale_that_fits(pictures, monkeypatch):
 
 
 def test_small_gradients_survive_fp16():
-    """Below 6e-8 fp16 knows only zero."""
+    """Below 6e-8, fp16 rounds to zero."""
     net = torch.nn.Conv2d(1, 1, 1, bias=False)
     scaler = torch.amp.GradScaler("cpu")
     run_in(net, torch.float16, CPU, scaler)

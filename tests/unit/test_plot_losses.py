@@ -178,7 +178,7 @@ def test_a_loss_without_finite_values_is_left_out(tmp_path, capsys) -> None:
     plot_losses.main([str(tmp_path), "--out", str(out)])
     assert "G" not in texts(out)
     printed = capsys.readouterr().out
-    assert printed == f"G has no finite values and is left out\n{out} shows D\n"
+    assert printed == f"G has no finite values and is skipped\n{out} shows D\n"
     with pytest.raises(UserError, match=r"^G has no finite values"):
         plot_losses.main([str(tmp_path), "--losses", "G", "--out", str(out)])
 

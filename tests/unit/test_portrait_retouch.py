@@ -1,4 +1,4 @@
-"""The bundled portraits: complete, small, really retouched, and made again by their script."""
+"""The bundled portraits: complete, small, really retouched, and reproduced by their script."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What stands around the code: continuous integration, and the hooks that look at a commit."""
+"""What surrounds the code: continuous integration, and the commit hooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run that exists already tells train.py and test.py, so that nobody types it again."""
+"""Options that train.py and test.py take from an existing run, so that nobody retypes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Result files: names that never meet, exact pixels, aspect ratio, means."""
+"""Result files: names that never clash, exact pixels, aspect ratio, means."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_aspect_ratio_stretches_one_side(ratio, size, tmp_path):
 
 
 def test_a_stretched_picture_shows_the_same(tmp_path):
-    """Left and right, top and bottom stay where they are; without a ratio each pixel does."""
+    """Nothing is flipped; without a ratio, no pixel changes."""
     picture = np.zeros((40, 60, 3), np.uint8)
     picture[:20, :30] = (250, 120, 10)
     for ratio in (1.0, 2.0, 0.5):

@@ -1,4 +1,4 @@
-"""Devices, seeds, random states, and the status that a command ends with."""
+"""Devices, seeds, random states, and exit statuses."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_isolated_randomness_is_a_function_of_its_key_and_leaves_no_trace():
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """`gpus(2)`: as if the machine had so many, and process 1 of 2 asked."""
+    """`gpus(2)`: pretend that the machine has two GPUs; this is the last of `processes`."""
 
     def pretend(cuda: int, mps: bool = False, processes: int = 1) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)

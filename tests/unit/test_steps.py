@@ -1,4 +1,4 @@
-"""What surrounds a step: means over batches and processes, scales, averages, in their order."""
+"""What surrounds a step: means over batches and processes, gradient scales, EMA, in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Model:
-    """As much of a model as a step needs: an optimizer for each list of weights."""
+    """The parts of a model that a step needs: an optimizer for each list of weights."""
 
     save_dir = Path("checkpoints/run")
     generator_loss = torch.tensor(2.0)

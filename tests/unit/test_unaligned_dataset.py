@@ -1,4 +1,4 @@
-"""Two sets without pairs: length, order, and which B meets which A."""
+"""Two unpaired sets: length, order, and which B goes with which A."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The version: where it stands, how it is asked for, and what becomes of it in saved options."""
+"""The version: where it is defined, how to print it, and how saved options use it."""
 
 from __future__ import annotations
 

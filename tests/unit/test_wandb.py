@@ -1,4 +1,4 @@
-"""When Weights & Biases is asked who we are."""
+"""When the program asks Weights & Biases for the user's identity."""
 
 from __future__ import annotations
 

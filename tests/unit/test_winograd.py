@@ -101,7 +101,7 @@ def test_a_precision_of_the_models_own_is_left_alone():
 
 
 def test_a_layer_serves_training_after_inference():
-    """What is kept from call to call must not be of the kind that autograd refuses."""
+    """What is cached between calls must not be inference tensors, which autograd rejects."""
     layer = nn.Conv2d(LEAST_CHANNELS, LEAST_CHANNELS, 3)
     use_winograd(layer)
     x = torch.randn(1, LEAST_CHANNELS, 50, 50, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Pages that show a run in the browser: pictures, curves, options; no server and no network."""
+"""Pages that show a run in the browser: pictures, curves and options. No server, no network."""
 
 from util.show.html.pages import ResultsPage, TrainingPage
 

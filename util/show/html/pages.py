@@ -1,13 +1,13 @@
 """The training page of train.py and the results page of test.py, opened from disk in any browser.
 
 A page is a folder. `index.html` holds layout, style and script, and is written once, at the start.
-`images/` holds the pictures, which the caller writes. `data/0001.js`, `0002.js`, ... hold what the
-run tells, each line one call such as `page.loss(...);`. Lines are only ever appended, so an update
-costs the same at epoch 1,000 as at epoch 1; and a script, unlike fetch(), loads from file://. A
-file that is full ends in `page.next();` and the next one goes on, so that a page which watches a
-live run reads no more than the last file again.
+`images/` holds the pictures, which the caller writes. `data/0001.js`, `0002.js`, ... hold the run's
+data, one call per line, such as `page.loss(...);`. Lines are only ever appended, so an update costs
+the same at epoch 1,000 as at epoch 1. Scripts, unlike fetch(), can be loaded from file://. A full
+file ends in `page.next();` and the data continues in the next one, so that an open page only
+re-reads the last file.
 
-Texts and file names are plain text: what they need to be shown or linked safely happens here.
+Pass texts and file names as plain text; this module escapes them.
 """
 
 import json
@@ -20,7 +20,7 @@ from urllib.parse import quote
 from dominate import document, tags
 from dominate.util import raw
 
-DATA_FILE_BYTES = 256 * 1024  # what a page that watches a live run reads at most, every few seconds
+DATA_FILE_BYTES = 256 * 1024  # the most that an open page re-reads every few seconds
 
 _HERE = Path(__file__).parent
 _SCRIPT = ("reader", "pictures", "viewer", "charts")  # one module, joined in this order
@@ -30,20 +30,20 @@ _NEXT = b"page.next();\n"
 class TrainingPage:
     """Shows a training run: the newest pictures first, loss and learning-rate curves, options.
 
-    A folder that holds a page already goes on with it, also after a crash; see `rewind`.
+    If the folder already holds a page, that page is continued, even after a crash; see `rewind`.
 
     Args:
-        folder: holds the page; made where missing.
+        folder: holds the page; created if missing.
         winsize_px: width at which pictures are shown.
-        captions: plain words for a label, such as {"real_A": "input"}; other labels show as they
-            are. Pictures keep the order in which they are given.
+        captions: plain words for labels, such as {"real_A": "input"}; other labels are shown as
+            they are. Pictures keep the order in which they are given.
         compare: pairs of labels, such as ("real_A", "fake_B"), for the before/after slider.
         options: the resolved options, any number of lines.
-        resume_hint: the command that goes on with the run.
-        last_epoch: of the whole run.
-        warning: shown above all; empty: none.
+        resume_hint: the command that resumes the run.
+        last_epoch: the last epoch of the whole run.
+        warning: shown at the top; empty for none.
 
-    Every method raises OSError where the disk does.
+    Every method raises OSError if writing fails.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class TrainingPage:
         _write_index(folder, title, winsize_px, settings, about, sections)
 
     def add_pictures(self, *, epoch: int, total_images: int, files: dict[str, str]) -> None:
-        """Shows pictures of this epoch, in place of those it had.
+        """Shows pictures for an epoch; they replace its previous ones.
 
         Args:
             total_images: images trained on since the run began.
-            files: label to file name inside images/, "/" between folders.
+            files: file names inside images/ by label, with "/" between folders.
         """
         self._data.call("pictures", _now(), epoch, total_images, _urls(files))
 
@@ -103,18 +103,18 @@ class TrainingPage:
         self._data.call("loss", _now(), epoch, total_images, _number(lr), values)
 
     def rewind(self, total_images: int) -> None:
-        """Forgets what lies beyond this point: a run that is resumed there shows it anew."""
+        """Drops everything beyond this point; a run resumed there will show it again."""
         self._data.call("rewind", total_images)
 
     def end(self, message: str) -> None:
-        """Says how the run ended. A page that watches it stops doing so."""
+        """Says how the run ended. Open pages stop polling for updates."""
         self._data.call("end", _now(), message)
 
 
 class ResultsPage:
-    """Shows the results of a test run, searched by name, sorted by name or by any metric.
+    """Shows the results of a test run, with search by name and sorting by name or metric.
 
-    A page that the folder holds already is begun anew. Arguments as for `TrainingPage`.
+    Replaces any page already in the folder. The arguments are those of `TrainingPage`.
     """
 
     def __init__(
@@ -153,21 +153,21 @@ class ResultsPage:
         """Adds the pictures of one input.
 
         Args:
-            name: what the result is called and found by; a name given again replaces the first.
-            source: the file it was made from.
-            files: label to file name inside images/, "/" between folders.
-            metrics: figures of this result by name; one that is not finite counts as missing.
+            name: shown, searched and sorted by; a result with the same name is replaced.
+            source: the input file.
+            files: file names inside images/ by label, with "/" between folders.
+            metrics: values by name; a value that is not finite counts as missing.
         """
         figures = {metric: _number(value) for metric, value in (metrics or {}).items()}
         self._data.call("result", _now(), name, source, _urls(files), figures)
 
     def end(self, message: str = "") -> None:
-        """Says that all results are there, or how else it ended."""
+        """Says that all results are there, or how else the run ended."""
         self._data.call("end", _now(), message)
 
 
 class _Data:
-    """The script files that the page reads in order. Goes on where the last writer stopped."""
+    """The data files, which the page reads in order. Continues where the last writer stopped."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -184,7 +184,7 @@ class _Data:
         values = (json.dumps(a, separators=(",", ":"), allow_nan=False) for a in arguments)
         line = f"page.{function}({','.join(values)});\n".encode("ascii")
         if self._size_bytes and self._size_bytes + len(line) > DATA_FILE_BYTES:
-            self._file(self._count + 1).touch()  # before a reader is sent there
+            self._file(self._count + 1).touch()  # must exist before page.next() sends readers there
             self._append(_NEXT)
             self._count += 1
             self._size_bytes = 0
@@ -199,7 +199,7 @@ class _Data:
                 written = 0
                 while written < len(line):
                     written += file.write(line[written:])
-            except OSError:  # a full disk may have taken half a line, which breaks the whole script
+            except OSError:  # on a full disk, half a line may be written, which breaks the script
                 file.truncate(self._size_bytes)
                 raise
         self._size_bytes += len(line)
@@ -221,7 +221,7 @@ def _write_index(
     about: tags.details,
     sections: list[tags.section],
 ) -> None:
-    """Writes index.html, unless it is there with the same content."""
+    """Writes index.html, unless it exists with the same content."""
     page = document(title=title, lang="en", style=f"--size: {winsize_px}px")
     page.head.add(
         tags.meta(charset="utf-8"),
@@ -236,15 +236,15 @@ def _write_index(
         ", beside this file.",
     )
     script = "".join((_HERE / "page" / f"{n}.js").read_text(encoding="utf-8") for n in _SCRIPT)
-    state = json.dumps(settings).replace("<", "\\u003c")  # no text can end the script element
+    state = json.dumps(settings).replace("<", "\\u003c")  # so no text can end the script element
     page.add(
         tags.header(tags.h1(title), tags.p(id="status"), about),
         tags.main(tags.noscript(tags.p(*without_script)), *sections),
         tags.script(raw(state), id="settings", type="application/json"),
-        # A module keeps its names to itself: what the data files may call is window.page alone.
+        # A module has its own scope, so the data files can only call window.page.
         tags.script(raw(script), type="module"),
     )
-    # A path that is no valid Unicode can stand in the options.
+    # The options may contain a path that is not valid Unicode.
     content = page.render(pretty=False).encode("utf-8", "replace")
     index = folder / "index.html"
     if not index.exists() or index.read_bytes() != content:
@@ -258,7 +258,7 @@ def _rows(more: str) -> list:
 
 
 def _urls(files: dict[str, str]) -> dict[str, str]:
-    # Names that are no valid Unicode keep their bytes.
+    # Names that are not valid Unicode keep their bytes.
     return {label: quote(name, errors="surrogateescape") for label, name in files.items()}
 
 

@@ -1,6 +1,6 @@
-// Draws the curves of losses and of the learning rate, one chart on a canvas for each.
+// Draws the curves: one canvas chart for the losses, one for the learning rate.
 
-// The mean over the past, weighted to fall by 1/e each `span` images. Gaps stay gaps.
+// A mean of past values whose weights decay by a factor of e every `span` images. Gaps stay gaps.
 function smooth(values, span) {
   let sum = 0;
   let weight = 0;
@@ -15,7 +15,7 @@ function smooth(values, span) {
   });
 }
 
-// Round numbers between two ends, about as many as asked for.
+// Round numbers between two ends, about as many as wanted.
 function ticks(low, high, wanted, least = 0) {
   const raw = (high - low) / wanted;
   const power = 10 ** Math.floor(Math.log10(raw));
@@ -25,7 +25,7 @@ function ticks(low, high, wanted, least = 0) {
   return Array.from({ length: steps + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
-// The first index at which a rising column reaches a value.
+// The first index at which an increasing column reaches a value.
 function reach(column, value) {
   let [low, high] = [0, column.length];
   while (low < high) {
@@ -36,9 +36,9 @@ function reach(column, value) {
   return low;
 }
 
-const MARGIN = { left: 48, right: 12, top: 8, bottom: 26 }; // of a plot, for what is written there
+const MARGIN = { left: 48, right: 12, top: 8, bottom: 26 }; // around a plot, for its labels
 
-// Where images and values lie in a plot of this size, and which values can be drawn there.
+// Maps images and values to positions in a plot of this size, and says which values can be drawn.
 function axesOf(series, width, height, isLog) {
   const level = isLog ? Math.log10 : (value) => value;
   const isDrawn = (value) => value !== null && (!isLog || value > 0);
@@ -66,7 +66,7 @@ function axesOf(series, width, height, isLog) {
   return { width, height, right, bottom, from, to, low, high, isLog, isDrawn, x, y };
 }
 
-// Lines across the plot at round values, with the values to the left of them.
+// Draws horizontal grid lines at round values, with the values to their left.
 function drawLevels(pen, { height, right, low, high, isLog, y }) {
   pen.lineWidth = 1;
   pen.textBaseline = "middle";
@@ -89,7 +89,7 @@ function drawLevels(pen, { height, right, low, high, isLog, y }) {
   }
 }
 
-// Round numbers of epochs below the plot; of images, while there are few epochs.
+// Draws round epoch numbers below the plot, or image counts while there are few epochs.
 function drawMarks(pen, { width, height, from, to, x }) {
   pen.textBaseline = "alphabetic";
   pen.textAlign = "left";
@@ -114,8 +114,8 @@ function drawMarks(pen, { width, height, from, to, x }) {
   }
 }
 
-// A curve through a column of values, with gaps. Points that share a column of pixels become one
-// vertical stroke from least to greatest.
+// Draws a curve through a column of values, with gaps. Points that share a column of pixels become
+// one vertical stroke from least to greatest.
 function trace(pen, values, { isDrawn, x, y }) {
   const scale = window.devicePixelRatio;
   let column = null; // {at, first, least, greatest, last}
@@ -153,7 +153,7 @@ function trace(pen, values, { isDrawn, x, y }) {
 
 const swatch = (color) => make("i", { style: `background: var(${color})` });
 
-// A chart of columns beside curve.images. `columns()` gives [name, values] pairs.
+// A chart over curve.images. `columns()` returns [name, values] pairs, one for each curve.
 class Chart {
   canvas = make("canvas", { tabIndex: 0, role: "img" });
   line = make("i", { hidden: true });
@@ -162,14 +162,14 @@ class Chart {
   legend = make("div", { className: "legend" });
   series = []; // {name, values, smooth, color}
   hidden = new Set(); // names of series
-  hovered = 0; // the point that `tip` is about
-  axes = null; // of the last drawing
+  hovered = 0; // the point that `tip` describes
+  axes = null; // from the last draw()
 
   constructor(box, columns, hasControls) {
     Object.assign(this, { box, columns });
     const properties = { type: "range", min: 0, max: 100, value: hasControls ? 30 : 0 };
     this.smoothing = make("input", properties);
-    // Losses differ in size, so that most of them would lie flat on a linear scale.
+    // Losses differ in magnitude, so most of them would look flat on a linear scale.
     this.log = make("input", { type: "checkbox", checked: hasControls });
     box.append(this.plot);
     if (hasControls) {
@@ -196,14 +196,14 @@ class Chart {
     new ResizeObserver(() => this.draw()).observe(this.plot);
   }
 
-  // What is not hidden by its entry in the legend.
+  // The series not hidden through the legend.
   get visible() {
     return this.series.filter(({ name }) => !this.hidden.has(name));
   }
 
   update() {
     const range = curve.images.length ? curve.images.at(-1) - curve.images[0] : 0;
-    // At full strength the mean reaches back over a tenth of the run.
+    // At full strength, the mean reaches back over a tenth of the run.
     const span = range * 0.1 * (this.smoothing.value / 100) ** 2;
     this.series = this.columns().map(([name, values], i) => ({
       name,
@@ -258,7 +258,7 @@ class Chart {
     for (const { values, smooth, color: name } of this.visible) {
       pen.strokeStyle = color(name);
       if (Number(this.smoothing.value)) {
-        pen.globalAlpha = values.length > width ? 0.1 : 0.22; // as a haze where points lie close
+        pen.globalAlpha = values.length > width ? 0.1 : 0.22; // fainter where points are dense
         pen.lineWidth = 1;
         trace(pen, values, this.axes);
       }
@@ -271,7 +271,7 @@ class Chart {
     this.canvas.ariaLabel = `${title}. Latest: ${latest.join(", ")}`;
   }
 
-  // Tells of one point, beside a line through it.
+  // Shows the values of one point in a tip, beside a vertical line.
   hover(index) {
     if (this.box.hidden) return;
     const i = (this.hovered = Math.max(0, Math.min(curve.images.length - 1, index)));
@@ -299,7 +299,7 @@ class Chart {
     return isPast ? next - 1 : next;
   }
 
-  // The arrow keys go from point to point, and through many points in a hundred steps.
+  // The arrow keys move to the next point; with many points, a hundred presses cross the chart.
   step(event) {
     const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!direction) return;

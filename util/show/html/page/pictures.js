@@ -1,9 +1,9 @@
-// Shows pictures: a row for each epoch or result, and two pictures on top of each other to compare.
-// Also the search, order and means of the results.
+// Shows pictures: one row per epoch or result, and two pictures on top of each other to compare.
+// Also the search, sorting and means of the results.
 
 const address = (row, label) => `images/${row.files[label]}?${row.version}`;
 const pairsOf = (row) => settings.compare.filter((pair) => pair.every((l) => l in row.files));
-let pairWanted = 0; // in settings.compare; one choice for the whole page
+let pairWanted = 0; // an index in settings.compare, shared by the whole page
 
 function pairOf(row) {
   const wanted = settings.compare[pairWanted];
@@ -15,7 +15,7 @@ function picture(properties = {}) {
   const image = make("img", properties);
   image.addEventListener("load", () => {
     image.classList.remove("missing");
-    // Pictures that are still to be loaded take the room of those that are.
+    // Pictures not loaded yet take up as much room as this one.
     const ratio = image.naturalWidth / image.naturalHeight;
     document.documentElement.style.setProperty("--ratio", ratio);
   });
@@ -23,7 +23,7 @@ function picture(properties = {}) {
   return image;
 }
 
-// Two pictures on top of each other, or one: `right` is null then.
+// Two pictures on top of each other, or only one if `right` is null.
 function comparison() {
   const below = picture({ loading: "lazy", draggable: false });
   const above = picture({ loading: "lazy", draggable: false, className: "above" });
@@ -137,10 +137,10 @@ const figures = (entries) =>
     return make("div", { title }, make("dt", {}, name), make("dd", {}, figure(value)));
   });
 
-// ---- Rows: only those that are looked at have elements ----
+// ---- Rows: only the first `limit` have elements ----
 
 const shown = new Map(); // key -> {row, element}, in #rows
-let latest = null; // the element of the newest row of a training page
+let latest = null; // the element for the newest row of a training page
 let limit = ROWS_AT_ONCE;
 let isDescending = false;
 
@@ -161,7 +161,7 @@ function orderedRows() {
     });
 }
 
-// The element of a row, in place of one that was made for other labels.
+// The element for a row: the old one if its labels are the same, else a new one in its place.
 function elementFor(row, old) {
   if (old?.labels === Object.keys(row.files).join()) {
     old.show(row);
@@ -184,7 +184,7 @@ function showRows() {
   const before = anchor?.getBoundingClientRect().top;
 
   if (newest) {
-    // Always the same element: the slider stays where it was put when a new picture comes.
+    // Reuse the element, so that the slider stays in place when a new picture arrives.
     const element = elementFor(newest, latest);
     if (!latest) byId("latest").append(element);
     latest = element;
@@ -212,7 +212,7 @@ function showRows() {
   if (isTraining) byId("earlier").hidden = wanted.length === 0;
   else showMeans(ordered);
   if (viewer.open) showSteps();
-  // What is looked at stays where it is.
+  // Keep what the user is looking at in place.
   if (anchor?.isConnected) window.scrollBy(0, anchor.getBoundingClientRect().top - before);
 }
 
@@ -227,7 +227,7 @@ const nearEnd = new IntersectionObserver(
 );
 byId("more").addEventListener("click", showMore);
 
-// ---- Search, order and means of the results ----
+// ---- Search, sorting and means of the results ----
 
 function showMeans(list) {
   const metrics = new Set([...rows.values()].flatMap((row) => Object.keys(row.metrics)));
@@ -250,7 +250,7 @@ function showMeans(list) {
     make("dd", {}, of),
   );
   byId("means").replaceChildren(head, ...figures(means));
-  byId("means").hidden = rows.size < 2; // one result says it all itself
+  byId("means").hidden = rows.size < 2; // a single result shows its own metrics
 }
 
 if (!isTraining) {
@@ -261,7 +261,8 @@ if (!isTraining) {
   const direction = byId("direction");
   const showDirection = () => {
     direction.textContent = isDescending ? "↓" : "↑";
-    direction.title = direction.ariaLabel = isDescending ? "Descending: turn" : "Ascending: turn";
+    const order = isDescending ? "descending" : "ascending";
+    direction.title = direction.ariaLabel = `Sorted ${order}: reverse`;
   };
   direction.addEventListener("click", () => {
     isDescending = !isDescending;

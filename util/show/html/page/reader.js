@@ -1,15 +1,15 @@
-// Reads what the run tells, from the calls in data/0001.js, 0002.js, ... (see pages.py for who
-// writes them), and says how the run is doing. While the run lives, the last of these files is read
-// again and again for new lines. The settings and helpers at the top serve the whole page.
+// Reads the run's data from the calls in data/0001.js, 0002.js, ... (which pages.py writes), and
+// shows the run's status. During the run, the last of these files is polled for new lines. The
+// whole page uses the settings and helpers at the top.
 
 const POLL_MS = 3000;
-const SILENCE_S = 30 * 60; // a run that has been silent for so long is taken for dead
+const SILENCE_S = 30 * 60; // after this long without news, a run is presumed dead
 const ROWS_AT_ONCE = 12;
 const settings = JSON.parse(document.getElementById("settings").textContent);
 const byId = (id) => document.getElementById(id);
 const isTraining = Boolean(byId("curves"));
 
-// Strings among the children become text nodes: no data is ever parsed as HTML.
+// Strings in `children` become text nodes: no data is ever parsed as HTML.
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
@@ -34,9 +34,9 @@ function clock(time_s) {
   return today ? hour : `${date.toLocaleDateString()} ${hour}`;
 }
 
-// ---- What the data files tell ----
+// ---- The calls in the data files ----
 
-const rows = new Map(); // epoch or name of the result -> what to show
+const rows = new Map(); // epoch, or name of the result -> what to show
 const curve = { images: [], epochs: [], rates: [], losses: new Map() }; // columns of equal length
 const run = { news_s: 0, told_s: 0, ended: null, epoch: 0, images: 0 };
 const reader = { file: 1, line: 0, linesDone: 0, more: false, damaged: false };
@@ -108,7 +108,7 @@ const calls = {
 window.page = {};
 for (const [name, call] of Object.entries(calls)) {
   page[name] = (...values) => {
-    if (reader.line++ < reader.linesDone) return; // known from an earlier reading
+    if (reader.line++ < reader.linesDone) return; // done in an earlier reading
     reader.linesDone++;
     call(...values);
   };
@@ -126,16 +126,16 @@ function runScript(source) {
   });
 }
 
-// Does the calls that are new; resolves to whether there were any.
+// Runs the new calls; resolves to whether there were any.
 async function readNews() {
   let news = false;
-  const onError = () => (reader.damaged = true); // a line that a crash tore, or one half written
+  const onError = () => (reader.damaged = true); // a line half written, or cut off by a crash
   window.addEventListener("error", onError);
   do {
     const before = reader.linesDone;
     Object.assign(reader, { line: 0, more: false, damaged: false });
     await runScript(`data/${String(reader.file).padStart(4, "0")}.js?${Date.now()}`);
-    if (!reader.damaged && reader.line < reader.linesDone) location.reload(); // begun anew
+    if (!reader.damaged && reader.line < reader.linesDone) location.reload(); // a new run
     news ||= reader.linesDone > before;
     if (reader.more) Object.assign(reader, { file: reader.file + 1, linesDone: 0 });
   } while (reader.more);
@@ -153,7 +153,7 @@ async function watch(isFirst) {
   const hasNews = await readNews();
   isReading = false;
   if (hasNews) {
-    if (!isFirst) run.news_s = Date.now() / 1000; // the clock of the run's machine may differ
+    if (!isFirst) run.news_s = Date.now() / 1000; // the run's machine may have a different clock
     showRows();
     showCurves();
   }
@@ -172,7 +172,7 @@ function showStatus() {
   const parts = [];
   if (run.ended !== null) parts.push(run.ended[0].toUpperCase() + run.ended.slice(1));
   else if (isLive()) parts.push("Live");
-  else parts.push(`No news since ${clock(run.told_s)}: the run may have stopped`);
+  else parts.push(`No updates since ${clock(run.told_s)}: the run may have stopped`);
   if (!isTraining) {
     parts.push(counted(rows.size, "result"));
   } else if (run.epoch) {
@@ -187,7 +187,7 @@ function showStatus() {
   );
   status.replaceChildren(...pieces.flatMap((piece) => [piece, " "]));
   if (status.className === "silent") {
-    status.append(make("button", { type: "button", onclick: () => watch() }, "Look again"));
+    status.append(make("button", { type: "button", onclick: () => watch() }, "Check again"));
   }
 }
 
@@ -199,9 +199,9 @@ byId("copy")?.addEventListener("click", async () => {
     await navigator.clipboard.writeText(command.textContent);
     byId("copy").textContent = "Copied";
   } catch {
-    getSelection().selectAllChildren(command); // no leave to write to the clipboard: Ctrl+C does
+    getSelection().selectAllChildren(command); // the clipboard is denied; Ctrl+C still works
   }
 });
 
-// Not before the whole script has run.
+// Wait until the whole script has run.
 document.addEventListener("DOMContentLoaded", () => watch(true));

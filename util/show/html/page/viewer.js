@@ -1,5 +1,5 @@
-// The enlarged view of one picture or comparison: left and right through the pictures of a row, up
-// and down through the rows.
+// The enlarged view of one picture or comparison: left and right move through the pictures of a
+// row, up and down through the rows.
 
 const viewer = make("dialog", { id: "viewer", ariaLabel: "Enlarged picture" });
 const viewerStage = comparison();
@@ -46,7 +46,7 @@ function step(by) {
   view(viewed.row, (viewed.item + by + items) % items);
 }
 
-// The row above or below, if it has such a picture too.
+// The row above or below, if it has this picture too.
 function rowBeside(by) {
   const ordered = orderedRows();
   const row = ordered[ordered.findIndex(({ key }) => key === viewed.row.key) + by];
