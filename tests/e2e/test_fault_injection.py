@@ -33,6 +33,7 @@ CAMPAIGNS = [
 ]
 
 
+@pytest.mark.slow
 def test_killed_at_random_instants(tmp_path, dataroots, trainer, request, capsys):
     """Campaigns, in each of which one run is killed until it is done, until that is enough."""
     wanted, kills, in_saves = request.config.getoption("--kills"), 0, 0
