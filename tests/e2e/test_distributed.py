@@ -370,6 +370,7 @@ def test_torchrun_with_one_process(pictures, tmp_path):
     assert process.returncode == 0 and "finished after epoch 1" in printed, printed
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
 def test_torchrun_ends_all_when_one_dies_or_starts_them_again(pictures, tmp_path):
     """The second process kills itself once; then both go on from the last checkpoint."""

@@ -10,6 +10,7 @@ PLACES = (ROOT / "datasets" / "facades", ROOT.parent / "shared" / "data" / "faca
 FACADES = next((place for place in PLACES if (place / "train").is_dir()), None)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(FACADES is None, reason="datasets/facades is not there (see docs/recipes.md)")
 def test_an_epoch_of_facades_learns_photos_from_labels(tmp_path, run_cli):
     small = "--netG unet_128 --ngf 16 --load_size 143 --crop_size 128".split()

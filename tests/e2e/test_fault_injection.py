@@ -33,6 +33,7 @@ CAMPAIGNS = [
 ]
 
 
+@pytest.mark.slow
 def test_killed_at_random_instants(tmp_path, dataroots, trainer, request, capsys):
     """Kill and restart one run until it finishes; repeat until there are enough kills."""
     wanted, kills, in_saves = request.config.getoption("--kills"), 0, 0

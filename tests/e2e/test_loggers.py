@@ -536,6 +536,7 @@ def test_a_server_is_started_and_its_end_in_mid_run_is_survived(
     assert records[-1]["total_images"] == 36  # trained to the end
 
 
+@pytest.mark.slow
 def test_a_server_that_accepts_and_never_answers(train, folder, at) -> None:
     """Steps take no longer, and the program ends within its time limit for loggers."""
     moments: list[float] = []

@@ -277,6 +277,7 @@ def test_enlarged_view_goes_through_pictures_and_epochs(page, tmp_path: Path) ->
     assert not viewer.is_displayed()
 
 
+@pytest.mark.slow
 def test_live_page_takes_up_news_in_place_until_the_end(page, tmp_path: Path) -> None:
     run = training_page(tmp_path)
     for epoch in range(1, 31):

@@ -19,6 +19,7 @@ import torch
 
 IMPORTED = ["train", "models.pix2pix_model", "models.cycle_gan_model", "data.aligned_dataset"]
 IMPORTED += ["data.unaligned_dataset", "PIL.PngImagePlugin"]
+IMPORTED += ["torch._dynamo"]  # which --grad_checkpoint imports, for seconds
 WORKER_DIES = 0  # instead of a signal
 
 

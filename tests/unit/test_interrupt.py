@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,20 @@ print("lives on")
 """
 
 
+@pytest.fixture
+def in_the_foreground() -> Iterator[None]:
+    """As if these tests were not a job in the background, in which Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def send(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_noted_and_handlers_are_given_back(first):
+def test_the_first_signal_is_noted_and_handlers_are_given_back(first, in_the_foreground):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with Interrupt() as interrupt:
         assert interrupt.received is None
