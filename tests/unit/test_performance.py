@@ -12,6 +12,7 @@ import data
 import models
 from models import networks
 from models.base_model import treats_samples_alone
+from models.optimizer_state import OptimizerState
 from options.train_options import TrainOptions
 from util import runtime
 from util.errors import UserError
@@ -106,10 +107,11 @@ def test_each_of_50_steps_is_the_same_to_rounding(pictures, model_name, gan_mode
     flags = ("--gan_mode", gan_mode, "--pool_size", "0")
     dataset, plain = build(pictures, model_name, *flags, prepared=False, dtype=torch.float64)
     _, fast = build(pictures, model_name, *flags, prepared=True, dtype=torch.float64)
+    theirs, own = (OptimizerState(m.optimizers, m.schedulers, m.opt.lr) for m in (plain, fast))
     for number, batch in enumerate(batches(dataset, 17, torch.float64)):
         for name, net in fast.networks().items():
             net.load_state_dict(plain.networks()[name].state_dict())
-        fast.load_state_dict(copy.deepcopy(plain.state_dict()))
+        own.load_state_dict(copy.deepcopy(theirs.state_dict()))
         losses = []
         for model in (plain, fast):
             torch.manual_seed(number)
