@@ -31,7 +31,7 @@ UNKNOWN_RAM = 1 << 30  # bytes assumed to be available if the system does not sa
 CHECKSUM = 4  # bytes
 KEPT_S = 30 * 24 * 3600  # files that no run has used for this long are deleted
 
-Key = tuple[str, str]  # (file, second file, or number of channels)
+Key = tuple[str, str]  # (file, second file of a pair or number of channels)
 Form = tuple[Size, int]  # (width, height) and channels, 1 or 3
 
 

@@ -45,7 +45,7 @@ def test_testing_takes_a_phase_a_plain_folder_or_one_picture(names, pictures, ca
     assert names(folder) == ["t0"]  # a phase is what --dataroot is made for
     pictures.save(pictures.draw(8), "single/test/t1.png")
     assert names(folder) == ["t1"]
-    assert "taking" not in capsys.readouterr().out
+    assert "using the pictures" not in capsys.readouterr().out
 
 
 def test_a_folder_without_pictures_is_refused(names, pictures, tmp_path) -> None:
