@@ -523,7 +523,7 @@ def test_a_server_is_started_and_its_end_in_mid_run_is_survived(
     pid = started[0].pid
     ending = f"taskkill /PID {pid} /F" if os.name == "nt" else f"kill {pid}"
     url = f"http://localhost:{server.port}"
-    assert f"started a visdom server at {url}; it ends with: {ending}\n" in printed
+    assert f"started a visdom server at {url}; to stop it: {ending}\n" in printed
     assert "Error connecting" not in printed  # what its client would say besides
     records = metrics(folder)
     assert len(seen) == len(records[0]["losses"])
@@ -670,7 +670,7 @@ def test_pictures_are_complete_when_a_run_was_stopped(
     words = f"--dataroot {photos} {TINY} --update_html_freq 1 --use_tensorboard".split()
     done = run_here("train.py", *words)
     assert done.status == 128 + signal.SIGTERM
-    assert re.search(r"^stopped; to go on: .*--continue_train$", done.stdout, re.MULTILINE)
+    assert re.search(r"^stopped; to resume: .*--continue_train$", done.stdout, re.MULTILINE)
     shown = page_pictures(folder)
     assert len(shown) == 9 * 3
     assert all(pixels(picture).shape == (32, 32, 3) for picture in shown)
