@@ -1,4 +1,4 @@
-"""Run a trained model over pictures and write the results and a page that shows them.
+"""Run a trained model on pictures, and write the results and a page that shows them.
 
     python test.py --dataroot ./datasets/portrait_retouch --name retouch --model pix2pix
 
@@ -31,7 +31,7 @@ from util.util import counted
 
 
 def main(*, fast: bool = True) -> None:
-    """`fast`: with the speed features that no flag switches off; without them for comparison."""
+    """Test. Without `fast`, also turn off the speed-ups that have no flag, for comparison."""
     distributed.refuse_several()
     options = TestOptions(models.registry, data.registry)
     opt = options.parse()
@@ -70,7 +70,7 @@ def main(*, fast: bool = True) -> None:
     with (
         results,
         tqdm(total=len(dataset), unit="image", disable=not sys.stderr.isatty()) as bar,
-        torch.autocast(model.device.type, enabled=False),  # keeps what --precision has cast
+        torch.autocast(model.device.type, enabled=False),  # keeps weights cast for --precision
     ):
         for batch in dataset:
             model.set_input(batch)

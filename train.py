@@ -39,7 +39,7 @@ from util.util import counted
 
 
 def main(*, fast: bool = True) -> None:
-    """`fast`: with the speed features that no flag switches off; without them for comparison."""
+    """Train. Without `fast`, also turn off the speed-ups that have no flag, for comparison."""
     options = TrainOptions(models.registry, data.registry)
     opt = distributed.from_main(lambda: options.parse(arguments()))
     begin(opt, fast=fast)
@@ -57,7 +57,7 @@ def main(*, fast: bool = True) -> None:
             )
             return
         if opt.overwrite:
-            next(iter(run.dataset))  # a picture that cannot be read must not cost the old run
+            next(iter(run.dataset))  # fail on an unreadable picture before deleting the old run
         options.save(opt)
         model = run.model
         log = create_loggers(
@@ -74,13 +74,13 @@ def main(*, fast: bool = True) -> None:
 
 
 def arguments() -> list[str]:
-    """The command line; a run that torchrun starts again goes on from its last checkpoint."""
+    """The command line; a run that torchrun restarts resumes from its last checkpoint."""
     again = ["--continue_train", "auto", "--overwrite", "off"]
     return sys.argv[1:] + (again if distributed.restarts() else [])
 
 
 class Run(NamedTuple):
-    """A training with all that it needs, at its beginning."""
+    """A training run with everything it needs, before its first step."""
 
     opt: argparse.Namespace
     dataset: Loader
@@ -91,10 +91,10 @@ class Run(NamedTuple):
 
 
 def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
-    """The training that the options describe.
+    """Create the training run that the options describe.
 
     Args:
-        fast: with the speed features that no flag switches off; without them for comparison.
+        fast: whether to use the speed-ups that have no flag.
     """
     dataset = data.create_dataset(opt)
     model = models.create_model(opt)
@@ -146,9 +146,9 @@ def begin_alike(model: BaseModel, opt: argparse.Namespace) -> None:
 
 
 def resume(run: Run) -> None:
-    """Go on where the checkpoint was saved, or with it at the beginning of epoch `resume_at`.
+    """Resume where the checkpoint was saved or, with --epoch_count, at the beginning of that epoch.
 
-    From bare weights all else starts anew.
+    If there are only weights, everything else starts afresh.
     """
     opt, model, clock = run.opt, run.model, run.clock
     with distributed.main_first():
@@ -167,7 +167,7 @@ def resume(run: Run) -> None:
 
 
 def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
-    """All epochs that are left. Raises Stopped after a signal, with `latest` saved."""
+    """Train all remaining epochs. After a signal, saves `latest` and raises Stopped."""
     opt, dataset, model, steps, clock, checkpoints = run
 
     def save(*labels: str) -> None:
@@ -214,7 +214,7 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
 
 
 def labels_due(run: Run) -> list[str]:
-    """The checkpoints that are to be saved after this step."""
+    """The labels of the checkpoints to save after this step."""
     opt, clock = run.opt, run.clock
     if clock.due(opt.save_latest_freq):
         return [f"iter_{clock.total_images}", "latest"] if opt.save_by_iter else ["latest"]

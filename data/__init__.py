@@ -22,10 +22,10 @@ registry = Registry("data", "dataset", BaseDataset, "--dataset_mode")
 
 
 def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loader:
-    """The loader over the dataset that --dataset_mode names, or over its first `max_images`.
+    """The loader of the dataset that --dataset_mode names, or of its first `max_images`.
 
     Raises:
-        UserError: fewer images than processes, where the norm needs some in each.
+        UserError: --norm syncbatch has fewer images than processes.
     """
     dataset = registry.find(opt.dataset_mode)(opt)
     if opt.isTrain:
@@ -38,10 +38,10 @@ def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loa
         shuffle=not opt.serial_batches,
         num_workers=opt.num_threads,
         max_images=max_images,
-        equal_shares=opt.norm == "syncbatch",  # a short share would distort the shared statistics
+        equal_shares=opt.norm == "syncbatch",  # a smaller share would distort the joint statistics
         skip_bad=opt.isTrain and opt.skip_bad_images,
         pin_memory=resolve_device(opt.device).type == "cuda",
-        advice="; --skip_bad_images takes another instead" if opt.isTrain else "",
+        advice="; --skip_bad_images uses another instead" if opt.isTrain else "",
         seed=opt.seed,
     )
     images, processes = counted(loader.num_images, "image"), distributed.size()
@@ -50,11 +50,11 @@ def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loa
             error = UserError if distributed.is_main() else ReportedElsewhere
             raise error(
                 f"--dataroot {opt.dataroot}: {images}, but --norm syncbatch needs at least one for "
-                f"each of {processes} processes; start fewer of them, or pass --norm instance"
+                f"each of {processes} processes; start fewer processes, or pass --norm instance"
             )
         images += (
-            f", {len(loader)} of them in each epoch: --norm syncbatch needs equally many in each "
-            f"of {processes} processes"
+            f", {len(loader)} of them in each epoch: --norm syncbatch needs the same number in "
+            f"each of {processes} processes"
         )
     print(f"dataset [{opt.dataset_mode}]: {images}")
     return loader

@@ -1,4 +1,4 @@
-"""Pairs of pictures: side by side in one file, or in two folders with the same names."""
+"""Pairs of pictures: side by side in one file, or in two folders under the same names."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from util.errors import UserError
 class AlignedDataset(BaseDataset):
     """Pairs {A, B}, each (C, H, W) in [-1, 1] with the same crop and flip, and A_paths, B_paths.
 
-    Either DATAROOT/PHASE/* with A in the left and B in the right half of each picture, or
-    DATAROOT/PHASEA/* and DATAROOT/PHASEB/*, matched by path without the ending.
+    The pictures are in DATAROOT/PHASE/*, each with A in its left half and B in its right half, or
+    in DATAROOT/PHASEA/* and DATAROOT/PHASEB/*, matched by path without the extension.
     """
 
     gives: ClassVar = ("A", "B")
@@ -30,7 +30,7 @@ class AlignedDataset(BaseDataset):
         parser.add_argument(
             "--skip_unmatched",
             action="store_true",
-            help="with two folders: leave out pictures that have no partner instead of stopping",
+            help="with two folders: skip pictures that have no partner instead of stopping",
         )
         return parser
 
@@ -92,7 +92,7 @@ class AlignedDataset(BaseDataset):
         ]
 
     def _common_size(self, size_a: tuple[int, int], size_b: tuple[int, int]) -> tuple[int, int]:
-        """The size both are brought to; unless both are squashed they must show one frame."""
+        """The target size of both; unless resizing may distort them, their shapes must match."""
         (width_a, height_a), (width_b, height_b) = size_a, size_b
         scaled = self.resize.preprocess.startswith("scale_width")
         alike = (
@@ -103,7 +103,8 @@ class AlignedDataset(BaseDataset):
         if self.resize.preprocess != "resize_and_crop" and not alike:
             raise UserError(
                 f"A is {width_a}x{height_a} but its B is {width_b}x{height_b}; with --preprocess "
-                f"{self.resize.preprocess} a pair must have one {'shape' if scaled else 'size'}: "
+                f"{self.resize.preprocess} both must have the same "
+                f"{'shape' if scaled else 'size'}: "
                 "crop them alike, or use --preprocess resize_and_crop"
             )
         return self.resize.target(size_a)
@@ -116,20 +117,20 @@ def phase_folders(dataroot: str, phase: str) -> tuple[Path, Path, Path]:
 
 
 def split_halves(picture: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """The left and the right half; of an odd width the middle column is left out."""
+    """The left and right halves; a picture of odd width loses its middle column."""
     width, height = picture.size
     half = width // 2
     if half == 0:
-        raise UserError("a picture of width 1 has no two halves")
+        raise UserError("a picture 1 pixel wide cannot be split into two halves")
     return picture.crop((0, 0, half, height)), picture.crop((width - half, 0, width, height))
 
 
 def match_by_stem(
     side_a: Path, side_b: Path, skip_unmatched: bool = False
 ) -> list[tuple[str, str]]:
-    """Pairs of pictures of two folders with the same path up to the ending, sorted.
+    """Sorted pairs of pictures whose paths in the two folders differ only in the extension.
 
-    Raises UserError naming pictures without a partner (unless skipped) and ambiguous ones.
+    Raises UserError for pictures without a partner (unless skipped) and for ambiguous names.
     """
     by_stem_a, by_stem_b = by_stem(side_a), by_stem(side_b)
     unmatched = sorted(
@@ -142,18 +143,18 @@ def match_by_stem(
         )
         if not skip_unmatched:
             raise UserError(
-                f"{len(unmatched)} pictures of {side_a} and {side_b} have no partner of the same "
-                f"name: {shown}; add or remove them, or pass --skip_unmatched"
+                f"{len(unmatched)} pictures in {side_a} and {side_b} have no partner of the same "
+                f"name: {shown}; add their partners, remove them, or pass --skip_unmatched"
             )
-        print(f"--skip_unmatched: left out {len(unmatched)} pictures: {shown}")
+        print(f"--skip_unmatched: skipped {len(unmatched)} pictures: {shown}")
     pairs = [(by_stem_a[s], by_stem_b[s]) for s in sorted(by_stem_a.keys() & by_stem_b.keys())]
     if not pairs:
-        raise UserError(f"no picture of {side_a} has the name of one in {side_b}")
+        raise UserError(f"no picture in {side_a} has the same name as one in {side_b}")
     return pairs
 
 
 def by_stem(folder: Path) -> dict[str, str]:
-    """Pictures of a folder by their path in it without the ending."""
+    """The pictures of a folder, by their path in it without the extension."""
     found: dict[str, str] = {}
     for path in make_dataset(folder):
         stem = Path(path).relative_to(folder).with_suffix("").as_posix()

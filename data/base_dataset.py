@@ -1,4 +1,4 @@
-"""What all datasets share: flags, the phase folders, and loading pictures the same way."""
+"""What all datasets share: flags, phase folders, and loading pictures."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from util.files import folders_in
 class BaseDataset(data.Dataset, ABC):
     """A dataset chosen by --dataset_mode.
 
-    A sub-class in data/NAME_dataset.py, named NameDataset, gives `__len__` and `__getitem__`; the
-    latter returns a dict of tensors and paths that the model's `set_input` understands. Random
-    choices may use Python's, NumPy's or PyTorch's global source: the loader seeds all three from
+    A subclass NameDataset in data/NAME_dataset.py defines `__len__` and `__getitem__`, which
+    returns a dict of tensors and paths that the model's `set_input` understands. Random choices may
+    use the global generators of Python, NumPy or PyTorch: the loader seeds all three from
     (seed, epoch, index) for each sample.
 
     Attributes:
-        space: the colour space of its pictures, which must be that of the model.
-        gives: keys of tensors in a sample; empty: not checked against the model beforehand.
+        space: the colour space of the pictures, which must match the model's.
+        gives: the keys of the tensors in a sample; if empty, they are not checked against the
+            model's needs beforehand.
     """
 
     space: ClassVar[str] = "RGB or grey"
@@ -45,16 +46,16 @@ class BaseDataset(data.Dataset, ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        limit_pillow(self.opt.max_megapixels)  # in a loading process that was not forked
+        limit_pillow(self.opt.max_megapixels)  # a spawned worker does not inherit it
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:
-        """Add flags or change defaults; returns the parser."""
+        """Add flags or change defaults, and return the parser."""
         return parser
 
     @staticmethod
     def has_phase(opt: argparse.Namespace, phase: str) -> bool:
-        """Whether --dataroot has pictures for a phase (test.py looks for one that has)."""
+        """Whether --dataroot has pictures for a phase; test.py looks for a phase that does."""
         return True
 
     @abstractmethod
@@ -70,7 +71,7 @@ class BaseDataset(data.Dataset, ABC):
         )
 
     def open(self, path: str) -> Image.Image:
-        """A picture as RGB, upright; UserError where it is bad or too large."""
+        """A picture as RGB, upright; UserError if it is bad or too large."""
         return open_picture(path, self.opt.max_megapixels)
 
     def load(self, path: str, num_channels: int) -> torch.Tensor:
@@ -78,11 +79,11 @@ class BaseDataset(data.Dataset, ABC):
         return to_tensor(self.load_pixels(path, num_channels))
 
     def load_picture(self, path: str, num_channels: int = 3) -> Image.Image:
-        """A picture, resized, cropped and flipped, in RGB or, for one channel, in grey."""
+        """A picture, resized, cropped and flipped: in RGB, or in grey for one channel."""
         return to_picture(self.load_pixels(path, num_channels))
 
     def load_pixels(self, path: str, num_channels: int) -> torch.Tensor:
-        """A picture, resized, cropped and flipped: (C, H, W) uint8, not to be written to."""
+        """A picture, resized, cropped and flipped: (C, H, W) uint8; do not write to it."""
 
         def make() -> list[torch.Tensor]:
             return [to_pixels(self.resize(to_channels(self.open(path), num_channels)))]
@@ -94,15 +95,15 @@ class BaseDataset(data.Dataset, ABC):
             raise in_file(path, error) from error
 
     def cached(self, key: Key, make: Callable[[], list[torch.Tensor]]) -> list[torch.Tensor]:
-        """The pixels that `make` gives, from the cache where it is there."""
+        """The pixels that `make` returns, from the cache if there is one."""
         return make() if self.cache is None else self.cache.get(key, make)
 
     def cacheable(self) -> dict[Key, list[Form]]:
-        """For each key that `cached` is called with, the forms of its pictures."""
+        """The sizes and channels of the pictures, for each key that `cached` is called with."""
         return {}
 
     def forms(self, paths: list[str], num_channels: int) -> dict[Key, list[Form]]:
-        """The `cacheable` entries of files that `load` or `load_picture` is called with."""
+        """The `cacheable` entries for files that `load` or `load_picture` is called with."""
         return {
             (path, str(num_channels)): [(size, num_channels)]
             for path in paths
@@ -110,19 +111,22 @@ class BaseDataset(data.Dataset, ABC):
         }
 
     def resized_size(self, path: str, columns: int = 1) -> tuple[int, int] | None:
-        """What a file, or one of its columns, is resized to, from its header; None if it is bad."""
+        """The size to which a file, or one of its columns, is resized; None if the file is bad.
+
+        Reads only the header.
+        """
         if self.resize.preprocess == "resize_and_crop":
             return self.resize.load_size, self.resize.load_size
         try:
             width, height = picture_size(path)
             return self.resize.target((width // columns, height))
-        except UserError:  # told when the picture is loaded
+        except UserError:  # reported when the picture is loaded
             return None
 
     def announce_rounding(self, paths: list[str], columns: int = 1) -> None:
-        """Say once, before training, that sides are rounded to what the generator takes.
+        """Print once, before training, that sides are rounded to sizes that the generator accepts.
 
-        `columns` pictures lie side by side in each file.
+        Each file holds `columns` pictures side by side.
         """
         if self.opt.preprocess not in ("scale_width", "none"):
             return
@@ -143,17 +147,17 @@ class BaseDataset(data.Dataset, ABC):
 
 
 def size_of(pixels: torch.Tensor) -> tuple[int, int]:
-    """(width, height) of a picture (C, H, W)."""
+    """The (width, height) of a picture (C, H, W)."""
     return pixels.shape[2], pixels.shape[1]
 
 
 def in_file(path: str, error: UserError) -> UserError:
-    """The error with the name of the file, unless it names one."""
+    """The error with the name of the file, unless it already names one."""
     return error if error.path else UserError(f"{path}: {error}", path)
 
 
 def geometry(opt: argparse.Namespace) -> tuple[Resize, int | None]:
-    """What --preprocess asks for: how pictures are resized, and the side of the crop, if any."""
+    """How --preprocess resizes pictures, and the side of its crop, if any."""
     sizes = opt.load_size, opt.crop_size, opt.size_multiple, opt.size_minimum
     resize = Resize(opt.preprocess, *sizes, opt.max_megapixels)
     return resize, opt.crop_size if opt.preprocess.endswith("crop") else None
@@ -162,7 +166,7 @@ def geometry(opt: argparse.Namespace) -> tuple[Resize, int | None]:
 def get_params(opt: argparse.Namespace, size: tuple[int, int]) -> dict[str, Any]:
     """A random crop and flip for a picture of `size` (width, height) before resizing.
 
-    For `get_transform`; pass the same to both pictures of a pair. Returns crop_pos, (left, top) in
+    For `get_transform`; use the same for both pictures of a pair. Returns crop_pos, (left, top) in
     the resized picture, and flip.
     """
     resize, crop_size = geometry(opt)
@@ -179,22 +183,22 @@ def get_transform(
     method: Image.Resampling = Image.Resampling.BICUBIC,
     convert: bool = True,
 ) -> PictureTransform:
-    """What --preprocess and --no_flip ask for, as a callable on RGB pictures.
+    """The transform that --preprocess and --no_flip ask for, to be called with RGB pictures.
 
     Args:
-        params: from `get_params`; None draws a crop and flip at each call.
-        grayscale: give one channel.
-        method: how to resize; Pillow's filter, or torchvision's InterpolationMode.
-        convert: to a tensor (C, H, W) in [-1, 1]; otherwise the result is a picture.
+        params: from `get_params`; None draws a new crop and flip for each call.
+        grayscale: return one channel.
+        method: the filter for resizing, from Pillow or from torchvision's InterpolationMode.
+        convert: return a tensor (C, H, W) in [-1, 1] instead of a picture.
     """
-    name = getattr(method, "name", None)  # the two enumerations differ in type, not in names
+    name = getattr(method, "name", None)  # the two enumerations share their names
     method = Image.Resampling[name] if name else Image.Resampling(method)
     return PictureTransform(opt, params, grayscale, method, convert)
 
 
 @dataclass(frozen=True)
 class PictureTransform:
-    """The transform of `get_transform`; a class, so that it pickles to worker processes."""
+    """The transform of `get_transform`; a class, so that it can be pickled to worker processes."""
 
     opt: argparse.Namespace
     params: dict[str, Any] | None
@@ -215,18 +219,20 @@ class PictureTransform:
 
 
 def channels(opt: argparse.Namespace) -> tuple[int, int]:
-    """Channels of the pictures of sides A and B, 3 or 1: --direction says which is the input."""
+    """The number of channels, 3 or 1, of sides A and B; --direction says which is the input."""
     for flag, count in (("--input_nc", opt.input_nc), ("--output_nc", opt.output_nc)):
         if count not in (1, 3):
-            raise UserError(f"{flag} {count}: pictures load with 3 channels (RGB) or 1 (grey)")
+            raise UserError(f"{flag} {count}: pictures have 3 channels (RGB) or 1 (grey)")
     nc = opt.input_nc, opt.output_nc
     return nc if opt.direction == "AtoB" else nc[::-1]
 
 
 def missing_phase(opt: argparse.Namespace, looked_for: str) -> UserError:
-    """The error for a --dataroot without pictures of the wanted phase."""
+    """The error for a --dataroot without pictures for the wanted phase."""
     if Path(opt.dataroot).is_file():
-        return UserError(f"--dataroot {opt.dataroot} is a file, no folder: looked for {looked_for}")
+        return UserError(
+            f"--dataroot {opt.dataroot} is a file, not a folder: looked for {looked_for}"
+        )
     return UserError(
         f"--dataroot {opt.dataroot} has no pictures for --phase {opt.phase}: looked for "
         f"{looked_for}{folders_in(Path(opt.dataroot))}"

@@ -1,7 +1,7 @@
-"""Decoded and resized pictures, kept between epochs and shared by all loading processes.
+"""A cache of decoded and resized pictures, kept between epochs and shared by all workers.
 
-Decoding and resizing take most of the time of a sample and give the same pixels each time; crop and
-flip come after, so that caching changes nothing but speed.
+Decoding and resizing take most of a sample's time and give the same pixels each time. Crop and flip
+come afterwards, so caching changes nothing but the speed.
 """
 
 from __future__ import annotations
@@ -25,27 +25,29 @@ import torch
 from data.transforms import Size
 from util.errors import first_line
 
-RAM_SHARE = 0.25  # of the memory that is available at the start, and of /dev/shm
+RAM_SHARE = 0.25  # of the memory available at the start, and of /dev/shm
 DISK_SHARE = 0.5  # of the free space
-UNKNOWN_RAM = 1 << 30  # what is taken to be available where the system does not say
+UNKNOWN_RAM = 1 << 30  # bytes assumed to be available if the system does not say
 CHECKSUM = 4  # bytes
-KEPT_S = 30 * 24 * 3600  # files that no run has used for so long are deleted
+KEPT_S = 30 * 24 * 3600  # files that no run has used for this long are deleted
 
-Key = tuple[str, str]  # (file, second file or form of the first)
+Key = tuple[str, str]  # (file, second file of a pair or number of channels)
 Form = tuple[Size, int]  # (width, height) and channels, 1 or 3
 
 
 class PictureCache:
     """8-bit pictures by key, all in one block of shared memory or one mapped file.
 
-    A checksum per key says that its pixels are there. Each process looks at it once: so pixels that
-    a crash has kept from reaching the disk, or that another process has not written whole, are made
-    again.
+    A checksum for each key shows that its pixels are complete. Each process checks it once, so
+    pixels that a crash kept from reaching the disk, or that another process has not finished
+    writing, are made again.
 
     Args:
-        forms: of the pictures of each key.
-        file: where the block is mapped, for a cache that outlives the run; None: in memory. Raises
-            OSError where it cannot be made.
+        forms: the sizes and channels of each key's pictures.
+        file: where the block is mapped, for a cache that outlives the run; None: in memory.
+
+    Raises:
+        OSError: the file cannot be created.
     """
 
     def __init__(self, forms: Mapping[Key, list[Form]], file: Path | None = None):
@@ -58,15 +60,15 @@ class PictureCache:
         self._mapped_in: int | None = None
         self._checked: set[Key] = set()
         if file is None:
-            # Zeros that are moved there would take their memory twice.
+            # Moving zeros into shared memory would take their memory twice.
             self._memory = torch.empty(starts[-1], dtype=torch.uint8).share_memory_().zero_()
         elif file.exists() and file.stat().st_size == starts[-1]:
-            os.utime(file)  # so that it does not look unused
+            os.utime(file)  # mark it as used
         else:
             create_file(file, starts[-1])
 
     def get(self, key: Key, make: Callable[[], list[torch.Tensor]]) -> list[torch.Tensor]:
-        """The pictures of a key, (C, H, W) uint8, made the first time in any process and kept."""
+        """The pictures of a key, (C, H, W) uint8; the first process to ask for them makes them."""
         if key not in self.places:
             return make()
         checksums, block = self.checksums(), self._block()
@@ -86,13 +88,13 @@ class PictureCache:
         return stored
 
     def checksums(self) -> np.ndarray:
-        """(keys,) uint32, 0 where pictures are not there yet."""
+        """(keys,) uint32; 0 for pictures that have not been made yet."""
         return self._block()[: CHECKSUM * len(self.places)].numpy().view(np.uint32)
 
     def _block(self) -> torch.Tensor:
-        """The bytes: the checksums, then all pixels."""
+        """All bytes: the checksums, then the pixels."""
         if self.file is not None and self._mapped_in != os.getpid():
-            # Each process maps the file itself; it may find a newer one than its parent did.
+            # Each process maps the file itself, and may find a newer file than its parent did.
             self._memory = torch.from_numpy(np.memmap(self.file, dtype=np.uint8, mode="r+"))
             self._mapped_in, self._checked = os.getpid(), set()
         assert self._memory is not None
@@ -104,21 +106,21 @@ class PictureCache:
 
 
 def checksum(pixels: np.ndarray) -> int:
-    """Of bytes; never 0."""
+    """The CRC-32 of the bytes; never 0."""
     return zlib.crc32(pixels.data) or 1
 
 
 def create_file(file: Path, size: int) -> None:
-    """A file of zeros whose space is taken; those beside it that were long unused are deleted.
+    """Create a file of zeros, with its space reserved, and delete old unused files beside it.
 
-    Raises OSError where there is no space.
+    Raises OSError if there is not enough space.
     """
-    # It appears whole: another run may look for it, or make it, at the same time.
+    # Another run may look for the file or create it at the same time, so it must appear whole.
     temporary = file.with_name(f"{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as block:
             if hasattr(os, "posix_fallocate"):
-                # A file with holes would kill the process that fills one on a full disk.
+                # If the file had holes, filling one on a full disk would kill the process.
                 os.posix_fallocate(block.fileno(), 0, size)
             else:
                 block.truncate(size)
@@ -139,13 +141,13 @@ def num_bytes(form: Form) -> int:
 def create_cache(
     mode: str, forms: Mapping[Key, list[Form]], folder: Path, settings: str
 ) -> PictureCache | None:
-    """The cache that --cache asks for, or None where it is off, empty or over its budget.
+    """The cache that --cache asks for, or None if it is off, empty or over its budget.
 
     Args:
-        mode: none, ram, disk or auto (ram where it fits).
-        forms: of the pictures of each key.
-        folder: for disk; a file there is used again while pictures and settings are the same.
-        settings: all that the pixels depend on besides the files.
+        mode: none, ram, disk or auto (ram if it fits).
+        forms: the sizes and channels of each key's pictures.
+        folder: for disk; a file there is reused as long as pictures and settings stay the same.
+        settings: everything that the pixels depend on besides the files.
     """
     if mode == "none" or not forms:
         return None
@@ -162,7 +164,7 @@ def create_cache(
     if needed > budget and not (file and file.exists()):
         if mode != "auto":
             print(
-                f"--cache {mode}: the pictures need {needed / 1e9:.1f} GB and the budget is "
+                f"--cache {mode}: the pictures need {needed / 1e9:.1f} GB but the budget is "
                 f"{budget / 1e9:.1f} GB; they are not cached"
             )
         return None
@@ -174,7 +176,7 @@ def create_cache(
 
 
 def stamp(part: str) -> list[int]:
-    """What changes with a file's content, where a part of a key is a file."""
+    """The time and size of a file, which change with its content; [] if the part is no file."""
     if not os.path.isfile(part):
         return []
     status = os.stat(part)
@@ -182,15 +184,15 @@ def stamp(part: str) -> list[int]:
 
 
 def ram_budget() -> float:
-    """Bytes that pictures may take in memory: RAM_SHARE of what is free, over all processes here.
+    """Bytes of memory for this process's pictures: its part of RAM_SHARE of what is free.
 
-    torchrun starts LOCAL_WORLD_SIZE processes on a machine, each with a cache of its own.
+    torchrun starts LOCAL_WORLD_SIZE processes on a machine, each with its own cache.
     """
     available = UNKNOWN_RAM
     if os.path.exists("/proc/meminfo"):
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         available = int(lines["MemAvailable"].split()[0]) * 1024
-    if os.path.isdir("/dev/shm"):  # where shared memory lies; small in many containers
+    if os.path.isdir("/dev/shm"):  # holds shared memory; small in many containers
         available = min(available, shutil.disk_usage("/dev/shm").free)
     available = min([available, *cgroups_free()])
     return available * RAM_SHARE / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -199,10 +201,10 @@ def ram_budget() -> float:
 def cgroups_free(
     mount: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
 ) -> list[int]:
-    """Bytes left below each memory limit of a container or job that this process is in.
+    """Bytes left under each memory limit of the containers or jobs that this process runs in.
 
     Args:
-        mount: where the system tells of control groups, version 2, or 1 in a folder memory.
+        mount: where the system describes control groups: version 2, or version 1 in memory/.
         membership: lines NUMBER:CONTROLLERS:PATH; version 2 has no controllers.
     """
     left = []
@@ -219,10 +221,10 @@ def cgroups_free(
         for folder in (group, *group.parents):
             try:
                 values = [(folder / name).read_text() for name in (limit, used, "memory.stat")]
-            except OSError:  # above the mount, or where a container does not show its outside
+            except OSError:  # above the mount, or hidden from a container
                 continue
             if values[0].strip() != "max":
-                # What was read from files counts as used, but gives way.
+                # Cached file contents count as used, but are freed when memory is needed.
                 status = dict(entry.split() for entry in values[2].splitlines())
                 left.append(int(values[0]) - int(values[1]) + int(status.get(cached, 0)))
     return [max(0, free) for free in left]

@@ -1,4 +1,4 @@
-"""Photographs as lightness and colour, for learning to colour grey pictures."""
+"""Photographs split into lightness and colour, for learning to colour grey pictures."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from util.errors import UserError
 
 
 class ColorizationDataset(BaseDataset):
-    """{A, B} of each photograph in DATAROOT/PHASE: its L and its ab in CIE Lab (D65).
+    """{A, B} for each photograph in DATAROOT/PHASE: its L and its ab channels in CIE Lab (D65).
 
-    A is (1, H, W), L / 50 - 1, in [-1, 1]; B is (2, H, W), ab / 110, within [-1, 1]. For testing,
-    DATAROOT may also be a folder with pictures, grey or not, or a single one.
+    A is L / 50 - 1, (1, H, W) in [-1, 1]; B is ab / 110, (2, H, W) within [-1, 1]. For testing,
+    DATAROOT may also be a folder of pictures, grey or not, or a single picture.
     """
 
     space: ClassVar = "Lab"
@@ -38,8 +38,9 @@ class ColorizationDataset(BaseDataset):
         super().__init__(opt)
         if (opt.input_nc, opt.output_nc, opt.direction) != (1, 2, "AtoB"):
             raise UserError(
-                "--dataset_mode colorization is from lightness to colour: --input_nc 1 --output_nc "
-                f"2 --direction AtoB, not {opt.input_nc}, {opt.output_nc}, {opt.direction}"
+                "--dataset_mode colorization goes from lightness to colour: it needs --input_nc 1 "
+                "--output_nc 2 --direction AtoB, not "
+                f"{opt.input_nc}, {opt.output_nc}, {opt.direction}"
             )
         self.paths = find_photographs(opt)
         self.announce_rounding(self.paths)
@@ -51,7 +52,7 @@ class ColorizationDataset(BaseDataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        from skimage.color import rgb2lab  # slow to import, and only needed here
+        from skimage.color import rgb2lab  # slow to import and only needed here
 
         path = self.paths[index]
         lab = rgb2lab(np.array(self.load_picture(path))).astype(np.float32)  # (H, W, 3)
@@ -65,13 +66,13 @@ class ColorizationDataset(BaseDataset):
 
 
 def find_photographs(opt: argparse.Namespace) -> list[str]:
-    """The pictures of DATAROOT/PHASE or, in testing, else those of DATAROOT itself."""
+    """The pictures in DATAROOT/PHASE; in testing, if there are none, those in DATAROOT itself."""
     root = Path(opt.dataroot)
     if has_pictures(root / opt.phase):
         return make_dataset(root / opt.phase, opt.max_dataset_size)
     if not opt.isTrain and root.is_file():
         return [opt.dataroot]
     if not opt.isTrain and any(is_image_file(file.name) for file in root.iterdir()):
-        print(f"{root} has no folder {opt.phase}: taking the pictures in {root} itself")
+        print(f"{root} has no folder {opt.phase}: using the pictures in {root} itself")
         return make_dataset(root, opt.max_dataset_size)
     raise missing_phase(opt, f"{root / opt.phase}")

@@ -1,4 +1,4 @@
-"""Which pictures a folder holds, and a plain dataset of them for third-party files."""
+"""Find the pictures in a folder, and a plain dataset of them for third-party files."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from util.files import folders_in
 from util.util import counted
 
 IMG_EXTENSIONS = tuple(".jpg .jpeg .jfif .png .gif .bmp .ppm .tif .tiff .webp".split())
-NOTES = (".txt", ".json", ".md", ".db", ".ini")  # which nobody takes for pictures
+NOTES = (".txt", ".json", ".md", ".db", ".ini")  # ignored without a word
 
 
 def is_image_file(filename: str) -> bool:
-    """Whether the name is that of a picture: a known ending in any letter case, not hidden."""
+    """Whether a file name is a picture's: not hidden, with a known extension in any letter case."""
     hidden = os.path.basename(filename).startswith(".")
     return filename.lower().endswith(IMG_EXTENSIONS) and not hidden
 
 
 def make_dataset(dir: str | Path, max_dataset_size: float = math.inf) -> list[str]:
-    """Sorted paths of the pictures in a folder and its sub-folders, links followed.
+    """Sorted paths of the pictures in a folder and its subfolders; follows links.
 
-    Files that are left out are counted in a printed line. Raises UserError where the folder is
-    missing or holds no picture, saying what there is.
+    Prints how many other files it ignores. Raises UserError if the folder is missing or holds no
+    picture.
     """
     folder = Path(dir)
     if not folder.is_dir():
@@ -44,22 +44,22 @@ def make_dataset(dir: str | Path, max_dataset_size: float = math.inf) -> list[st
         )
     if others:
         endings = sorted({Path(file).suffix or Path(file).name for file in others})
-        kinds = f"{counted(len(others), 'file')} of other kinds ({first_few(endings)})"
-        print(f"{folder}: left out {kinds}")
+        kinds = f"{counted(len(others), 'file')} of other types ({first_few(endings)})"
+        print(f"{folder}: ignored {kinds}")
     return paths[: None if max_dataset_size == math.inf else int(max_dataset_size)]
 
 
 def has_pictures(folder: Path) -> bool:
-    """Whether there is at least one picture in the folder or below it."""
+    """Whether there is at least one picture in the folder or its subfolders."""
     return folder.is_dir() and any(map(is_image_file, visible_files(folder)))
 
 
 def visible_files(folder: Path) -> Iterator[str]:
-    """Yield the paths of files in a folder and below that are not hidden, each real folder once."""
+    """Yield the paths of visible files in a folder and its subfolders, each real folder once."""
     seen: set[str] = set()
     for root, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
-        if real in seen:  # a link back to a folder above
+        if real in seen:  # a link back to a parent folder
             folders.clear()
             continue
         seen.add(real)
@@ -68,16 +68,16 @@ def visible_files(folder: Path) -> Iterator[str]:
 
 
 def default_loader(path: str) -> Image.Image:
-    """A picture as RGB, upright; UserError where it is bad or above --max_megapixels."""
+    """A picture as RGB, upright; UserError if it is bad or exceeds --max_megapixels."""
     return open_picture(path)
 
 
 class ImageFolder(data.Dataset):
-    """The pictures in and below a folder: each one, or (picture, path) with `return_paths`.
+    """The pictures in a folder and its subfolders; with `return_paths`, as (picture, path).
 
     Args:
-        transform: what is done to each picture; None: nothing.
-        loader: from a path to a picture.
+        transform: applied to each picture, if not None.
+        loader: opens the picture at a path.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Open any supported picture as upright 8-bit RGB, or say which file is bad."""
+"""Open any supported picture as upright 8-bit RGB, or report which file is bad."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from util.errors import UserError
 
 
 def limit_pillow(max_megapixels: float) -> None:
-    """Set what Pillow itself refuses, for files that open pictures without `open_picture`."""
-    most = min(max_megapixels, 1e9)  # a flag of 1e308 would be infinite in pixels
+    """Set Pillow's own limit, for third-party files that open pictures without `open_picture`."""
+    most = min(max_megapixels, 1e9)  # 1e308 megapixels would overflow to infinity in pixels
     Image.MAX_IMAGE_PIXELS = int(most * 1e6 / 2)  # Pillow raises at twice this number
 
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[Image.Image]:
-    """The picture as Pillow has it, of any size: the limit here is ours, with a message of ours."""
+    """Open a picture of any size with Pillow; `open_picture` has its own limit and message."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with Image.open(path) as picture:
@@ -33,9 +33,9 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
 def open_picture(path: str | Path, max_megapixels: float | None = None) -> Image.Image:
     """The picture as an RGB image, turned upright by its EXIF orientation.
 
-    Grey, palette, CMYK and 16-bit pictures are converted; transparency is laid on white; of an
-    animation the first frame is taken. Without max_megapixels the limit is that of Pillow (see
-    `limit_pillow`). Raises UserError naming a file that is larger or cannot be decoded.
+    Grey, palette, CMYK and 16-bit pictures are converted, transparency is blended onto white, and
+    only the first frame of an animation is used. Without max_megapixels, Pillow's limit applies
+    (see `limit_pillow`). Raises UserError, naming the file, if it is larger or cannot be decoded.
     """
     if max_megapixels is None:
         max_megapixels = 2 * (Image.MAX_IMAGE_PIXELS or math.inf) / 1e6
@@ -62,11 +62,11 @@ def open_picture(path: str | Path, max_megapixels: float | None = None) -> Image
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
-    """(width, height) in pixels of the upright picture, from the header alone."""
+    """The (width, height) of the upright picture in pixels; reads only the header."""
     try:
         with opened(path) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 lie on a side
+            turned = picture.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 swap the sides
     except Exception as error:
         raise UserError(
             f"{path}: cannot be read as a picture ({error}); repair or remove it", path
@@ -75,17 +75,17 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Any Pillow mode as 8-bit RGB.
+    """Convert a picture in any Pillow mode to 8-bit RGB.
 
-    Floating-point values are in 0..1, or in 0..255 if one is above 1; ValueError beyond that.
+    Floating-point values must be in 0..1, or in 0..255 if any is above 1; else ValueError.
     """
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         values = np.asarray(picture).astype(np.float64)
         if picture.mode == "F":
             if not (values.min() >= 0 and values.max() <= 255):
                 raise ValueError(
-                    f"its values go from {values.min():g} to {values.max():g}, and floating-point "
-                    "pictures must be in 0 to 1, or in 0 to 255"
+                    f"its values range from {values.min():g} to {values.max():g}, but those of "
+                    "floating-point pictures must be in 0 to 1, or in 0 to 255"
                 )
             values = values * 255 if values.max() <= 1 else values
         elif values.max(initial=0) > 255:  # 16 bits per pixel

@@ -1,4 +1,4 @@
-"""Batches of a dataset: an order and augmentations that depend on (seed, epoch, index) alone."""
+"""Batches of a dataset, whose order and augmentations depend only on (seed, epoch, index)."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ from util.run.interrupt import leave_signals_to_main
 from util.runtime import is_out_of_memory, isolated_randomness, out_of_memory
 from util.streams import make_streams_last
 
-SHM = "/dev/shm"  # through which Linux hands over what loading processes give
-MORE_SHM = "a container gets more with --shm-size 8g or --ipc=host"
+SHM = "/dev/shm"  # where Linux keeps the shared memory that passes batches between processes
+MORE_SHM = "give a container more with --shm-size 8g or --ipc=host"
 SHM_FULL = (
-    f"{SHM}, through which loading processes hand over pictures, is full; {MORE_SHM}, and "
-    "--num_threads 0 needs none"
+    f"{SHM}, through which loading processes pass pictures to the program, is full; {MORE_SHM}, or "
+    "pass --num_threads 0, which needs none"
 )
-# What PyTorch says of that; a process that has been promised more than there is dies of BUS_ERROR.
+# PyTorch's messages when it is full. A process that writes beyond its end dies with BUS_ERROR.
 SHM_ERROR = re.compile("unable to (allocate shared memory|write to file </torch_)")
 BUS_ERROR = -getattr(signal, "SIGBUS", math.nan)  # the exit code; Windows has none
-PREFETCH = 2  # batches that each loading process makes ahead
-HELD = 2  # batches that are with the main process: of this step, and the next when it has come
-LARGEST_USUAL_SAMPLE = 64 << 20  # bytes; where so large ones have room, none is looked at
+PREFETCH = 2  # batches that each worker prepares in advance
+HELD = 2  # batches that the main process holds: the current one, and the next once it has arrived
+LARGEST_USUAL_SAMPLE = 64 << 20  # bytes; with room for samples this large, none is measured
 
 
 class Loader:
-    """Iterates over this process's batches of one epoch; `len()` is its number of images in all.
+    """Iterates over this process's batches of one epoch; `len()` counts the images of them all.
 
     Call `set_epoch` before each epoch. The results do not depend on `num_workers`.
     With `pin_memory` a GPU can fetch a batch while it computes.
 
     Args:
-        equal_shares: leave out as many images of an epoch, fewer than there are processes, as keep
-            these from having equally many of each batch.
-        skip_bad: let another sample stand in for one that cannot be had.
-        advice: ends the message of the error that such samples are otherwise.
+        equal_shares: give all processes the same number of images in each batch; this drops fewer
+            images per epoch than there are processes.
+        skip_bad: replace a sample that cannot be loaded with another one.
+        advice: ends the error message about such a sample without `skip_bad`.
 
     Attributes:
-        num_images: how many an epoch is drawn from.
+        num_images: the number of images to choose from in an epoch.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class Loader:
             images = min(batch_size, self.num_images)
             free = shutil.disk_usage(SHM).free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
             num_workers = workers_with_room(num_workers, samples, images, free)
-        if num_workers:  # which outlive an epoch
+        if num_workers:  # the workers live on after an epoch, and must see these change
             self._epoch.share_memory_()
             closing.share_memory_()
-        # PyTorch advises against more workers than cores; --num_threads is the user's to choose.
+        # PyTorch warns about more workers than cores, but --num_threads is the user's choice.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         self._batches = DataLoader(
             samples,
@@ -101,14 +101,14 @@ class Loader:
             collate_fn=collate,
             worker_init_fn=partial(begin_worker, closing),
             pin_memory=pin_memory,
-            generator=torch.Generator().manual_seed(seed),  # leaves the global source alone
+            generator=torch.Generator().manual_seed(seed),  # does not touch the global generator
         )
 
     def __len__(self) -> int:
         return self._batches_of.end
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch, and how many of its images to leave out at the beginning."""
+        """Choose the epoch, and how many images to skip at its beginning."""
         self._epoch.fill_(epoch)
         self._batches_of.start = start
 
@@ -125,14 +125,14 @@ class Loader:
             yield Batch(batch, share)
 
     def _fetch(self) -> Iterator[Any]:
-        """Each batch, or as the last one the error that ended them."""
+        """Yield each batch; if loading fails, the last one is the error."""
         processes: list[Any] = []
         try:
             batches = iter(self._batches)
             processes = multiprocessing.active_children()
             if hasattr(signal, "SIGCHLD"):
-                # PyTorch would raise the death of a worker in the middle of a step; without its
-                # handler it is noticed here, at the next batch.
+                # When a worker dies, PyTorch's handler would raise in the middle of a step. Without
+                # it, the death is noticed here, at the next batch.
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             yield from batches
         except (RuntimeError, ConnectionError, EOFError) as error:
@@ -147,18 +147,19 @@ class Loader:
             yield SampleError(message, is_bad=False)
 
     def _report(self, messages: list[str]) -> None:
-        """Say once of each bad picture that another was taken for it."""
+        """Report each bad picture that was replaced, once."""
         for message in filter(None, messages):
             if message not in self.skipped:
                 self.skipped.add(message)
-                to = sys.stdout if distributed.is_main() else sys.stderr  # where it is seen
-                # Not print, which would break the progress bars.
+                # Processes other than the main one have no standard output.
+                to = sys.stdout if distributed.is_main() else sys.stderr
+                # `print` would break the progress bars.
                 tqdm.write(f"skipped, {len(self.skipped)} so far: {message}", file=to)
                 to.flush()
 
 
 class Batch(dict):
-    """The samples of a process, by key, with their share of a batch."""
+    """The samples of one process, by key, and the share of the whole batch that they are."""
 
     def __init__(self, samples: dict, share: Share):
         super().__init__(samples)
@@ -166,11 +167,12 @@ class Batch(dict):
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Indices of each batch, in an order that is a function of (seed, epoch), from `start` on.
+    """The indices of each batch, from `start` on, in an order that depends only on (seed, epoch).
 
-    The order is cut into batches of batch_size for each process, and each of these into shares that
-    follow one another. A process without a share of the last one gets an image of weight 0, unless
-    `equal_shares` has the epoch end before images that would not go round.
+    The order is cut into batches of batch_size images per process, and each batch into consecutive
+    shares. If the last batch is too small for all processes, those without a share get an image of
+    weight 0. With `equal_shares` the epoch instead ends before the images that cannot be shared
+    equally.
     """
 
     def __init__(
@@ -189,7 +191,7 @@ class EpochBatches(Sampler[list[int]]):
     @property
     def end(self) -> int:
         """The position at which the epoch ends."""
-        # Counted from the start, which another number of processes may have left uneven.
+        # Counted from the start: a different number of processes may have left it uneven.
         left_out = (self.num_samples - self.start) % distributed.size() if self.equal_shares else 0
         return self.num_samples - left_out
 
@@ -197,7 +199,7 @@ class EpochBatches(Sampler[list[int]]):
         return -(-(self.end - self.start) // (self.batch_size * distributed.size()))
 
     def shares(self) -> Iterator[Share]:
-        """Of this process, of each batch."""
+        """Yield this process's share of each batch."""
         rank, size = distributed.rank(), distributed.size()
         for first in range(self.start, self.end, self.batch_size * size):
             num_all = min(self.batch_size * size, self.end - first)
@@ -216,26 +218,26 @@ class EpochBatches(Sampler[list[int]]):
 
 
 class DataError(UserError):
-    """A sample could not be had; the run itself is sound and can be saved."""
+    """A sample could not be loaded; the run itself is sound and can be saved."""
 
 
 class DataErrorElsewhere(DataError, ReportedElsewhere):
-    """Another process could not have a sample."""
+    """Another process could not load a sample."""
 
 
 class LoadingTraceback(Exception):
-    """Stands for the cause of a DataError: its text is the traceback, from whichever process."""
+    """The cause of a DataError: its text is the traceback from the process that had the error."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
 
 
 class SampleError:
-    """Carries an error out of a worker, where an exception would lose its form.
+    """Passes an error from a worker to the main process; an exception would lose its type.
 
     Attributes:
-        is_bad: whether one could do without the samples that it speaks of.
-        details: traceback of the exception that it was.
+        is_bad: whether the sample is at fault, and training could do without it.
+        details: the traceback of the exception.
     """
 
     def __init__(self, message: str, is_bad: bool = True, details: str = ""):
@@ -243,15 +245,15 @@ class SampleError:
 
     @staticmethod
     def of(error: BaseException, place: str) -> SampleError:
-        """What an exception comes to, if it was raised at this place."""
+        """The SampleError for an exception that was raised at this place."""
         details, is_bad = traceback.format_exc(), True
         if isinstance(error, UserError):
             message, is_bad = str(error), not isinstance(error, MissingOption)
-        elif isinstance(error, Image.DecompressionBombError):  # of a dataset that calls Pillow
+        elif isinstance(error, Image.DecompressionBombError):  # a dataset called Pillow directly
             message = f"{error}; raise --max_megapixels if you trust the file"
         else:
             message = f"{place}: {type(error).__name__}: {first_line(error)}"
-            is_bad = isinstance(error, OSError)  # as of Pillow; all else is a bug, which stays
+            is_bad = isinstance(error, OSError)  # such as Pillow's; anything else is a bug
             if SHM_ERROR.search(str(error)):
                 message = SHM_FULL
             elif is_out_of_memory(error):
@@ -260,10 +262,10 @@ class SampleError:
 
 
 class SeededDataset(Dataset):
-    """A dataset whose every sample is drawn with sources seeded from (seed, epoch, index).
+    """A dataset that seeds the random generators from (seed, epoch, index) for each sample.
 
-    With `skip_bad` the next sample that can be had stands in for a bad one, whose message goes
-    along under the key "skipped".
+    With `skip_bad` the next good sample replaces a bad one; the key "skipped" then holds the error
+    message.
     """
 
     def __init__(self, dataset: Any, seed: int, epoch: torch.Tensor, skip_bad: bool):
@@ -284,7 +286,7 @@ class SeededDataset(Dataset):
                 if not sample.is_bad:
                     return sample
                 message = message or sample.message
-            return SampleError(f"no picture is left: {message}", is_bad=False)
+            return SampleError(f"no picture can be loaded: {message}", is_bad=False)
 
     def _sample(self, index: int) -> Any:
         try:
@@ -292,12 +294,12 @@ class SeededDataset(Dataset):
             if not isinstance(sample, dict):
                 raise TypeError(f"a sample must be a dict, but this is a {type(sample).__name__}")
             return sample
-        except (Exception, SystemExit) as error:  # whatever someone's own dataset may raise
+        except (Exception, SystemExit) as error:  # a user's own dataset may raise anything
             return SampleError.of(error, f"{type(self.dataset).__name__}, sample {index}")
 
 
 def collate(samples: list[Any]) -> Any:
-    """PyTorch's batch of samples, or an error that names all the bad ones among them."""
+    """The samples as one batch, or an error that names all the bad ones."""
     errors = [sample for sample in samples if isinstance(sample, SampleError)]
     if errors:
         messages = dict.fromkeys(error.message for error in errors)
@@ -310,7 +312,7 @@ def collate(samples: list[Any]) -> Any:
 
 
 def different_sizes(samples: list[dict]) -> SampleError | None:
-    """The error of pictures that cannot form a batch because of their sizes, if they are such."""
+    """The error for pictures of different sizes, which cannot form a batch; None if they can."""
     for key, value in samples[0].items():
         shapes = {tuple(s[key].shape) for s in samples} if isinstance(value, torch.Tensor) else ()
         if len(shapes) > 1:
@@ -324,21 +326,22 @@ def different_sizes(samples: list[dict]) -> SampleError | None:
 
 
 def begin_worker(closing: torch.Tensor, _: int) -> None:
-    """What a loading process does first."""
+    """Set up a worker process."""
     leave_signals_to_main(closing)
-    make_streams_last()  # where it was not forked from one that has done so
+    make_streams_last()  # a spawned worker does not inherit this
 
 
 def workers_with_room(wanted: int, samples: Dataset, batch_size: int, free: int) -> int:
-    """How many of the wanted loading processes can hand over batches through `free` bytes.
+    """How many of the wanted workers can pass their batches through `free` bytes.
 
-    A line says so where they are fewer. A sample is only looked at where that may be so.
+    Prints a line if that is fewer than wanted. Only loads a sample to measure it if space may be
+    short.
     """
     num_batches = PREFETCH * wanted + HELD
     if free >= num_batches * batch_size * LARGEST_USUAL_SAMPLE:
         return wanted
     batch = collate([samples[0]])
-    if isinstance(batch, SampleError):  # told when its turn comes
+    if isinstance(batch, SampleError):  # reported when its turn comes
         return wanted
     tensors = [value for value in batch.values() if isinstance(value, torch.Tensor)]
     batch_bytes = batch_size * sum(tensor.nbytes for tensor in tensors)
@@ -347,6 +350,6 @@ def workers_with_room(wanted: int, samples: Dataset, batch_size: int, free: int)
     possible = max(0, (free // batch_bytes - HELD) // PREFETCH)
     print(
         f"loading processes: {possible} instead of {wanted}, since {SHM} has {free / 2**20:.0f} "
-        f"MiB left and a batch takes {batch_bytes / 2**20:.0f}; {MORE_SHM}"
+        f"MiB left and a batch takes {batch_bytes / 2**20:.0f} MiB; {MORE_SHM}"
     )
     return possible

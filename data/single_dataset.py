@@ -1,4 +1,4 @@
-"""Pictures of one folder, or one picture, for running a generator in one direction."""
+"""The pictures in a folder, or a single picture, for running a generator in one direction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from data.image_folder import make_dataset
 
 
 class SingleDataset(BaseDataset):
-    """{A, A_paths} for each picture in and below DATAROOT; DATAROOT may be a single picture."""
+    """{A, A_paths} for each picture in DATAROOT and its subfolders, or for DATAROOT if it is one.
+
+    A is (C, H, W) in [-1, 1].
+    """
 
     gives: ClassVar = ("A",)
 

@@ -1,7 +1,7 @@
-"""A starting point for your own dataset: copy this file, rename it and the class, change the rest.
+"""A starting point for your own dataset: copy this file, rename it and its class, change the rest.
 
-data/foo_dataset.py with a class FooDataset is found as --dataset_mode foo, and listed in --help.
-This one makes pairs out of single pictures: B is the picture, A the same made blurry.
+--dataset_mode foo selects the class FooDataset in data/foo_dataset.py; --help lists it.
+This dataset makes pairs out of single pictures: B is the picture, A a blurred copy.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from data.transforms import to_tensor
 class TemplateDataset(BaseDataset):
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:
-        """Add flags of the dataset, and change defaults of others."""
+        """Add the dataset's own flags, and change the defaults of others."""
         parser.add_argument(
-            "--blur_factor", type=float, default=4.0, help="how many times smaller A is made"
+            "--blur_factor", type=float, default=4.0, help="shrink A this many times to blur it"
         )
         return parser
 
     def __init__(self, opt: argparse.Namespace):
-        """Find the pictures; here all in DATAROOT/PHASE."""
+        """Find the pictures: here, all in DATAROOT/PHASE."""
         super().__init__(opt)
         self.paths = make_dataset(Path(opt.dataroot) / opt.phase, opt.max_dataset_size)
 
@@ -33,7 +33,7 @@ class TemplateDataset(BaseDataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """A sample: tensors (C, H, W) in [-1, 1] and the paths they came from."""
+        """Return a sample: tensors (C, H, W) in [-1, 1], and the paths of their files."""
         picture = self.load_picture(self.paths[index])  # resized, cropped, flipped
         small = tuple(max(1, round(side / self.opt.blur_factor)) for side in picture.size)
         blurry = picture.resize(small).resize(picture.size)

@@ -1,8 +1,8 @@
 """From a decoded picture to the tensor a network sees: resize, crop, flip, scale to [-1, 1].
 
-The first step, `Resize`, depends on the picture alone; only `Augment` is random. Between the two a
-picture becomes pixels: a planar uint8 tensor (C, H, W), of which a crop is a slice. Everything here
-is a plain class, so that samples pickle to worker processes on every system.
+The first step, `Resize`, depends only on the picture; only `Augment` is random. Between the two, a
+picture becomes pixels: a planar uint8 tensor (C, H, W), so that a crop is a slice. Everything here
+is a plain class, so that it can be pickled to worker processes on every system.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from PIL import Image
 
 from util.errors import UserError
 
-Size = tuple[int, int]  # (width, height) in pixels, as Pillow has it
+Size = tuple[int, int]  # (width, height) in pixels, in Pillow's order
 
 
 @dataclass(frozen=True)
 class Resize:
     """The deterministic part of --preprocess.
 
-    resize_and_crop: to load_size squared, whatever the aspect ratio. scale_width and
-    scale_width_and_crop: width to load_size, aspect ratio kept; where the height would fall below
-    crop_size, height to crop_size instead. crop and none: unchanged. Where no square crop follows,
-    both sides are rounded to `multiple`.
+    resize_and_crop scales to a square of side load_size, whatever the aspect ratio. scale_width and
+    scale_width_and_crop scale the width to load_size and keep the aspect ratio; if the height would
+    fall below crop_size, they scale the height to crop_size instead. crop and none do not scale. If
+    no crop follows, both sides are rounded to a multiple of `multiple`.
     """
 
     preprocess: str
@@ -38,9 +38,9 @@ class Resize:
     max_megapixels: float = math.inf
 
     def target(self, size: Size) -> Size:
-        """The size a picture of this size is brought to; UserError for one of no use.
+        """The size to which a picture of this size is resized.
 
-        That is one too small, or so narrow that its other side would exceed max_megapixels.
+        Raises UserError if it is too small, or so narrow that the result exceeds max_megapixels.
         """
         width, height = size
         if self.preprocess == "resize_and_crop":
@@ -52,9 +52,9 @@ class Resize:
             width, height = round(width * scale), round(height * scale)
             if width * height > self.max_megapixels * 1e6:
                 raise UserError(
-                    f"a picture of {size[0]}x{size[1]} becomes {width}x{height} by --preprocess "
-                    f"{self.preprocess}, more than --max_megapixels {self.max_megapixels:g}; leave "
-                    "it out or use --preprocess resize_and_crop"
+                    f"a picture of {size[0]}x{size[1]} becomes {width}x{height} with --preprocess "
+                    f"{self.preprocess}, more than --max_megapixels {self.max_megapixels:g}; "
+                    "remove it or use --preprocess resize_and_crop"
                 )
         if self.preprocess in ("scale_width", "none"):
             width, height = (
@@ -63,12 +63,12 @@ class Resize:
             if min(width, height) < self.minimum:
                 raise UserError(
                     f"a picture of {size[0]}x{size[1]} is too small: the networks need at least "
-                    f"{self.minimum} pixels; leave it out or use --preprocess resize_and_crop"
+                    f"{self.minimum} pixels; remove it or use --preprocess resize_and_crop"
                 )
         return width, height
 
     def rounds(self, size: Size) -> bool:
-        """Whether the multiple changes what a picture of this size is brought to."""
+        """Whether rounding to the multiple changes the target size of a picture of this size."""
         exact = Resize(self.preprocess, self.load_size, self.crop_size, multiple=1)
         return self.target(size) != exact.target(size)
 
@@ -86,7 +86,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class Augment:
-    """One choice of crop and flip; the pictures of a pair share it."""
+    """One choice of crop and flip; both pictures of a pair share it."""
 
     left: int = 0
     top: int = 0
@@ -95,9 +95,10 @@ class Augment:
 
     @staticmethod
     def draw(size: Size, crop_size: int | None, *, at_random: bool, flips: bool) -> Augment:
-        """Choose for a resized picture, from Python's random source.
+        """Choose a crop and flip for a resized picture, with Python's random generator.
 
-        Without `at_random` the crop is centred. Raises UserError for a picture below the crop.
+        Without `at_random` the crop is centred. Raises UserError if the picture is smaller than the
+        crop.
         """
         left = top = 0
         if crop_size is not None:
@@ -122,7 +123,7 @@ class Augment:
 
 
 def to_channels(picture: Image.Image, num_channels: int) -> Image.Image:
-    """An RGB picture as it is for 3 channels, or in grey (ITU-R 601 luma) for 1."""
+    """An RGB picture unchanged for 3 channels, or converted to grey (ITU-R 601 luma) for 1."""
     return picture.convert("L") if num_channels == 1 else picture
 
 
@@ -133,12 +134,12 @@ def to_pixels(picture: Image.Image) -> torch.Tensor:
 
 
 def to_picture(pixels: torch.Tensor) -> Image.Image:
-    """The RGB or grey picture of (C, H, W) uint8; `to_pixels` backwards."""
+    """An RGB or grey picture from (C, H, W) uint8; the inverse of `to_pixels`."""
     return Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)).numpy())
 
 
 def to_tensor(picture: Image.Image | torch.Tensor) -> torch.Tensor:
-    """(C, H, W) float32 in [-1, 1] from an RGB (C = 3) or grey (C = 1) picture, or its pixels."""
+    """(C, H, W) float32 in [-1, 1] from an RGB (C = 3) or grey (C = 1) picture or its pixels."""
     pixels = picture if isinstance(picture, torch.Tensor) else to_pixels(picture)
-    # In this order the result is bit for bit that of ToTensor and Normalize(0.5, 0.5).
+    # In this order the result equals ToTensor followed by Normalize(0.5, 0.5), bit for bit.
     return pixels.float().div_(255).sub_(0.5).div_(0.5)

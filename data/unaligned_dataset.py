@@ -1,4 +1,4 @@
-"""Two sets of pictures without pairs, for CycleGAN."""
+"""Two sets of unpaired pictures, for CycleGAN."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from data.image_folder import has_pictures, make_dataset
 class UnalignedDataset(BaseDataset):
     """{A, B} with separate crops and flips, from DATAROOT/PHASEA/* and DATAROOT/PHASEB/*.
 
-    As long as the larger side. A goes in order; its B is drawn at random, or follows the index
-    with --serial_batches, so that no order of pairs is learnt.
+    Each is (C, H, W) in [-1, 1]. The length is that of the larger side. The index chooses A; B is
+    drawn at random, so that the network learns no fixed pairs. With --serial_batches the index
+    chooses B too.
     """
 
     gives: ClassVar = ("A", "B")

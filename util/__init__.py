@@ -1,3 +1,3 @@
-"""What every part of the program may lean on; imports nothing else of ours."""
+"""Modules that every part of the program may use; they import no other part of it."""
 
-__version__ = "0.2.0"  # of the program; pyproject.toml and --version take it from here
+__version__ = "0.2.0"  # pyproject.toml and --version read it from here

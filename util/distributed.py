@@ -1,9 +1,9 @@
-"""Several processes that train one model together, on PyTorch's distributed engine.
+"""Train one model in several processes, with torch.distributed.
 
     torchrun --nproc_per_node=2 train.py ...
 
-starts two copies of a program. Each computes on its share of every batch; process 0, the main one,
-logs, saves and draws. Without torchrun there is one process, and nothing here does anything.
+starts two copies of a program. Each works on its share of every batch; process 0, the main one,
+also logs, saves and draws. Without torchrun there is one process, and nothing here has any effect.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-    """Inside, the processes that torchrun has started know each other; only the main one prints."""
+    """Inside, the processes of torchrun are connected, and only the main one prints."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield
         return
@@ -32,11 +32,11 @@ def joined() -> Iterator[None]:
         torch.cuda.set_device(local_rank() % torch.cuda.device_count())
     try:
         store, number, count = next(dist.rendezvous("env://"))
-        # After a restart the store still holds the addresses of the processes before.
+        # After a restart, the store still holds the addresses of the previous processes.
         store = dist.PrefixStore(f"start {restarts()}", store)
         dist.init_process_group(engines(), store=store, rank=number, world_size=count)
     except RuntimeError as error:
-        raise UserError(f"torchrun's processes do not reach each other: {error}") from error
+        raise UserError(f"torchrun's processes cannot reach each other: {error}") from error
     try:
         if not is_main():
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
@@ -46,27 +46,27 @@ def joined() -> Iterator[None]:
         if not is_lost_connection(error):
             raise
         raise UserError(
-            "another process of this run has ended: its reason stands above, or it was killed, "
-            "as where memory runs out"
+            "another process of this run has ended: the lines above give the reason, or it was "
+            "killed, for example because memory ran out"
         ) from error
     finally:
         dist.destroy_process_group()
 
 
 def engines() -> str:
-    """Which engine of torch.distributed serves which tensors: gloo those of the CPU, which every
-    run sends, and nccl, which PyTorch has on Linux only, those of GPUs.
+    """The backends of torch.distributed: gloo for CPU tensors, which every run sends, and nccl,
+    which PyTorch has only on Linux, for GPU tensors.
 
-    To be named, as PyTorch by itself takes the GPU's alone where there is one.
+    Both must be named: by default, on a machine with a GPU, PyTorch uses only the GPU's backend.
     """
     nccl = torch.cuda.is_available() and dist.is_nccl_available()
     return "cpu:gloo,cuda:nccl" if nccl else "gloo"
 
 
 class Share(NamedTuple):
-    """What a process gets of a batch: `num` of its `num_all` images, from position `first` on.
+    """A process's part of a batch: `num` of its `num_all` images, starting at position `first`.
 
-    The mean over all images is the mean over all processes of `weight` times their own means.
+    The mean over all images is the mean over all processes of `weight` times the process's mean.
     """
 
     first: int
@@ -81,7 +81,7 @@ def rank() -> int:
 
 
 def size() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -91,19 +91,19 @@ def is_main() -> bool:
 
 
 def local_rank() -> int:
-    """The number of this process among those of this machine."""
+    """The number of this process among those on this machine, from 0."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def restarts() -> int:
-    """How often torchrun has started these processes again after one of them had died."""
+    """How often torchrun has restarted these processes because one of them died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def from_main(make: Callable[[], T]) -> T:
-    """What `make` gives in the main process, for all; it is called there alone.
+    """Call `make` in the main process only, and return its result in all processes.
 
-    Where it raises, the others raise ReportedElsewhere.
+    If it raises, the other processes raise ReportedElsewhere.
     """
     if size() == 1:
         return make()
@@ -121,7 +121,7 @@ def from_main(make: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def main_first() -> Iterator[None]:
-    """The body runs in the main process, and then in the others."""
+    """Run the body in the main process first, and then in the others."""
     if not is_main():
         dist.barrier()
     yield
@@ -130,7 +130,7 @@ def main_first() -> Iterator[None]:
 
 
 def gather(mine: T) -> list[T]:
-    """What each process has, in the order of their numbers, in the main process; [] in others."""
+    """The values of all processes, in order of rank, in the main process; [] in the others."""
     if size() == 1:
         return [mine]
     everyones: list[Any] | None = [None] * size() if is_main() else None
@@ -139,7 +139,7 @@ def gather(mine: T) -> list[T]:
 
 
 def highest(number: int) -> int:
-    """The highest of the numbers that the processes have."""
+    """The highest of all processes' numbers."""
     if size() == 1:
         return number
     tensor = torch.tensor(number)
@@ -148,7 +148,7 @@ def highest(number: int) -> int:
 
 
 def add_up(*numbers: float) -> list[float]:
-    """The sums over all processes of numbers that each has."""
+    """The sum of each number over all processes."""
     if size() == 1:
         return list(numbers)
     sums = torch.tensor(numbers, dtype=torch.float64)
@@ -157,16 +157,19 @@ def add_up(*numbers: float) -> list[float]:
 
 
 def mean_losses(losses: Mapping[str, float], weight: float) -> dict[str, float]:
-    """Means over all processes, of which each counts with its weight; the weights' mean is 1."""
+    """Means over all processes, weighted by `weight`; the mean of the weights is 1."""
     sums = add_up(*(value * weight for value in losses.values()))
     return {name: total / size() for name, total in zip(losses, sums, strict=True)}
 
 
 def average(tensors: list[torch.Tensor]) -> None:
-    """Replace tensors of one type on one device by their means over all processes, in place."""
+    """Replace tensors by their means over all processes, in place.
+
+    All tensors must have the same type and device.
+    """
     if size() == 1 or not tensors:
         return
-    # In one piece, since many small messages take longer than a large one.
+    # Many small messages would take longer than one large one.
     flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
     dist.all_reduce(flat.div_(size()))
     pieces = flat.split([tensor.numel() for tensor in tensors])
@@ -175,19 +178,19 @@ def average(tensors: list[torch.Tensor]) -> None:
 
 
 def share(tensors: Iterable[torch.Tensor]) -> None:
-    """Replace tensors by those of the main process, in place."""
+    """Replace tensors by the main process's, in place."""
     if size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor.detach(), 0)
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Whether an error of the engine says that another process has ended."""
+    """Whether an error of torch.distributed means that another process has ended."""
     phrases = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
     return isinstance(error, dist.DistNetworkError) or any(p in str(error) for p in phrases)
 
 
 def refuse_several() -> None:
-    """For programs that one process runs."""
+    """Raise UserError if torchrun has started several processes."""
     if size() > 1:
         raise UserError("this program runs in one process: start it without torchrun")

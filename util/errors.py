@@ -1,4 +1,4 @@
-"""The one error type for what a user can cause, and the search for what they may have meant."""
+"""Errors that a user can cause, and suggestions for misspelled names."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 class UserError(Exception):
     """A mistake in flags, folders or files: shown as one line, exit status 2, no traceback.
 
-    The message says which flag or file, what was received, what is allowed, what to do next.
+    The message says which flag or file, what was received, what is allowed, and what to do next.
 
     Attributes:
-        path: the file that it names, if it is about one; else empty.
+        path: the file that the message is about, or an empty string.
     """
 
     def __init__(self, message: str = "", path: str | Path = ""):
@@ -23,28 +23,28 @@ class UserError(Exception):
 
 
 class ReportedElsewhere(UserError):
-    """An error that another process of this run reports."""
+    """An error that another process of this run has reported."""
 
 
 class MissingOption(UserError, AttributeError):
-    """An option was read that no flag sets; hasattr() and getattr() take it as they should."""
+    """Code has read an option that no flag sets; hasattr() and getattr() work as usual."""
 
 
 class Stopped(Exception):
-    """The run was asked to stop, has saved itself, and ends with status 128 + signal."""
+    """The run was asked to stop, has saved a checkpoint, and ends with status 128 + signal."""
 
     def __init__(self, signal_number: int):
         self.status = 128 + signal_number
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """' (did you mean X?)' for the candidate closest in spelling, or '' where none is near."""
+    """' (did you mean X?)' for the candidate closest in spelling, or '' if none is close."""
     near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
 def unknown_choice(flag: str, received: str, allowed: Iterable[str]) -> UserError:
-    """The error for a value that is not among those a flag allows."""
+    """The error for a value that a flag does not allow."""
     names = list(allowed)
     return UserError(
         f"{flag} {received}: unknown{did_you_mean(received, names)}; available: {', '.join(names)}"
@@ -52,20 +52,20 @@ def unknown_choice(flag: str, received: str, allowed: Iterable[str]) -> UserErro
 
 
 def first_few(names: Sequence[str], most: int = 8) -> str:
-    """'a, b, ...': names for a message, of which there may be thousands."""
+    """'a, b, ...': the first names of a list that may hold thousands, for a message."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
+    """The first line of an error's message, or its type if there is no message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def exit_status(program: str, main: Callable[[], int | None]) -> int:
-    """Run a script that needs no PyTorch and return its exit status; see `runtime.run` for others.
+    """Run a script without PyTorch and return its exit status; others use `runtime.run`.
 
-    A UserError, or an OSError such as a full disk, ends in one line on stderr, which begins with
-    `program`, and status 2; Ctrl-C in status 130.
+    A UserError, or an OSError such as a full disk, ends in status 2 and one line on stderr, which
+    begins with `program`. Ctrl-C ends in status 130.
     """
     try:
         return main() or 0

@@ -1,4 +1,4 @@
-"""Files that are never half written, and errors that say what to do where one cannot be."""
+"""Write files completely or not at all, with errors that say what to do if that fails."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from util.errors import UserError, first_few
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Inside, a file or folder is made; where that cannot be, a UserError names it."""
+    """Inside, write a file or folder; an OSError becomes a UserError that names it."""
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written: {error.strerror or error}; make room, mend the rights, or "
-            "choose another folder (--checkpoints_dir, --results_dir)"
+            f"{path} cannot be written: {error.strerror or error}; free some space, fix the "
+            "permissions, or choose another folder (--checkpoints_dir, --results_dir)"
         ) from error
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replace a file by one with this text: whatever happens, the old or the new one is there."""
+    """Replace a file's content by this text; a crash leaves either the old file or the new one."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        # File names may be no valid Unicode.
+        # File names in the text may not be valid Unicode.
         with writing(path), open(temporary, "w", encoding="utf-8", errors="backslashreplace") as f:
             f.write(text)
             f.flush()
@@ -40,7 +40,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def folders_in(folder: Path) -> str:
-    """The folders in a folder, or in its nearest parent that exists, to end an error message."""
+    """The end of an error message: the folders in a folder, or in its nearest existing parent."""
     there = next(f for f in (folder, *folder.absolute().parents) if f.is_dir())
     names = sorted(p.name for p in there.iterdir() if p.is_dir() and not p.name.startswith("."))
     return f"; {there} has {f'the folders {first_few(names)}' if names else 'no folders'}"

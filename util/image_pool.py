@@ -1,4 +1,4 @@
-"""A buffer of generated images, so that a discriminator also sees older ones."""
+"""A buffer of generated images, which lets a discriminator see older ones too."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 
 
 class ImagePool:
-    """History of generated images (arXiv:1703.10593, section 4; idea from arXiv:1612.07828).
+    """A history of generated images (arXiv:1703.10593, section 4; idea from arXiv:1612.07828).
 
-    Until `pool_size` images are stored, a query returns its images and keeps copies. Once full,
-    each image is, with probability one half, swapped with a random stored one. 0 turns it off.
-    The pool draws from its own generator, so that it can be saved and restored exactly.
+    Until `pool_size` images are stored, a query returns its images and keeps copies. Once the pool
+    is full, each image is swapped with a random stored one with probability one half. A size of 0
+    turns the pool off. It has its own random generator, so that it can be restored exactly.
     """
 
     def __init__(self, pool_size: int, seed: int = 0):
@@ -19,7 +19,7 @@ class ImagePool:
         self.generator = torch.Generator().manual_seed(seed)
 
     def query(self, images: torch.Tensor) -> torch.Tensor:
-        """As many images as given, (N, C, H, W), some of them from the history; no gradient."""
+        """As many images as given, (N, C, H, W), some of them from the history; no gradients."""
         images = images.detach()
         if self.pool_size == 0:
             return images
@@ -29,7 +29,7 @@ class ImagePool:
                 self.images.append(image.clone())
             elif torch.rand((), generator=self.generator) < 0.5:
                 slot = int(torch.randint(self.pool_size, (), generator=self.generator))
-                old = self.images[slot].to(image.device)  # a resumed pool is on the CPU
+                old = self.images[slot].to(image.device)  # a restored pool is on the CPU
                 image, self.images[slot] = old, image.clone()
             chosen.append(image)
         return torch.cat(chosen)

@@ -1,4 +1,4 @@
-"""Plug-ins found by file name: models/foo_model.py holds FooModel, and so on."""
+"""Find plug-ins by file name: models/foo_model.py defines FooModel, and so on."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from util.torchvision_compat import is_mismatch, repair_torchvision
 def registry_of(package: str) -> Registry:
     """The registry of a package of plug-ins, "models" or "data".
 
-    Looked up by name, since what chooses from plug-ins knows none of the packages that hold them.
+    Found by name, because the code that chooses plug-ins must not import their packages.
     """
     return importlib.import_module(package).registry
 
 
 class Registry:
-    """The classes that a flag chooses by name, one file each; dropping in a file is enough.
+    """The classes that a flag selects by name. To add one, add its file.
 
     Args:
-        package: where the files are, such as "models".
-        kind: the end of file and class names, such as "model".
-        base: what each class must derive from.
+        package: the package with the files, such as "models".
+        kind: the suffix of file and class names, such as "model".
+        base: the class that each must derive from.
         flag: the command-line flag that selects a class, for messages.
     """
 
@@ -39,7 +39,7 @@ class Registry:
         return sorted(n for f in files if (n := f.stem.removesuffix(f"_{self.kind}")) != "base")
 
     def find(self, name: str) -> Any:
-        """The class of that name; UserError where its file, it or what it imports is missing."""
+        """The class of that name; UserError if it, its file or one of its imports is missing."""
         if name not in self.names():
             raise UserError(
                 f"{self.flag} {name}: there is no {self.package}/{name}_{self.kind}.py"
@@ -49,8 +49,8 @@ class Registry:
             module = self._import(f"{self.package}.{name}_{self.kind}")
         except ImportError as error:
             raise UserError(
-                f"{self.flag} {name}: {self.folder / f'{name}_{self.kind}.py'} imports what is not "
-                f"there ({first_line(error)}); install the package, or change the file"
+                f"{self.flag} {name}: {self.folder / f'{name}_{self.kind}.py'} has an import that "
+                f"fails ({first_line(error)}); install the package, or change the file"
             ) from error
         wanted = f"{name.replace('_', '')}{self.kind}".lower()
         for key, value in vars(module).items():
@@ -59,7 +59,7 @@ class Registry:
                 return value
         raise UserError(
             f"{self.flag} {name}: {module.__file__} must define a class named {wanted} (in any "
-            f"letter case, underscores left out) that derives from {self.base.__name__}"
+            f"letter case, without underscores) that derives from {self.base.__name__}"
         )
 
     def usable(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Registry:
     def _import(self, module_name: str):
         try:
             return importlib.import_module(module_name)
-        except RuntimeError as error:  # a plug-in that imports a torchvision of another build
+        except RuntimeError as error:  # the plug-in imports a torchvision that does not fit torch
             if not is_mismatch(error):
                 raise
             repair_torchvision()
@@ -81,14 +81,14 @@ class Registry:
 
 
 def refuse_interface_of_2018(plugin: type, place: str, base: type) -> None:
-    """Refuse a class that is set up by `initialize` and not by `__init__`.
+    """Raise UserError for a class that is set up by `initialize` instead of `__init__`.
 
-    `place` begins the message.
+    The message begins with `place`.
     """
     setup = next(c for c in plugin.__mro__ if {"initialize", "__init__"} & vars(c).keys())
     if "__init__" not in vars(setup):
         raise UserError(
             f"{place} is written for the interface of 2018; rename its `initialize` to `__init__`, "
-            f"and what that calls, {base.__name__}.initialize(self, opt), to "
+            f"and the call in it, {base.__name__}.initialize(self, opt), to "
             f"{base.__name__}.__init__(self, opt)"
         )

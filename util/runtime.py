@@ -1,4 +1,4 @@
-"""Where and how reproducibly a process runs: device, seeds, and how a command ends."""
+"""The environment of a process: its device, its random seeds, and how it ends."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from util.startup import end_imports
 from util.streams import make_streams_last
 
 show_tracebacks = False  # set by --verbose
-status = 1  # of the process: of an exception that `run` lets through, until it has returned
+status = 1  # exit status of the process; 1, for an unexpected exception, until `run` returns
 
 
 def resolve_device(name: str | torch.device) -> torch.device:
-    """The device a --device value stands for: auto takes CUDA, then MPS, then the CPU.
+    """The device that --device names; auto prefers CUDA, then MPS, then the CPU.
 
-    Raises UserError where the wanted device is not there.
+    Raises UserError if the device is not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -50,9 +50,9 @@ def resolve_device(name: str | torch.device) -> torch.device:
 
 
 def unused_card() -> str:
-    """Why PyTorch cannot use an NVIDIA card that is there, and what mends it; else ''.
+    """Why PyTorch cannot use an NVIDIA card of this machine, and how to fix that; else ''.
 
-    A CUDA_VISIBLE_DEVICES that names none (empty, -1, Slurm's NoDevFiles) is somebody's wish.
+    A CUDA_VISIBLE_DEVICES that names no card (empty, -1, Slurm's NoDevFiles) is deliberate.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     if torch.cuda.is_available() or not re.match(r"\s*(\d|GPU-|MIG-)", visible):
@@ -61,7 +61,7 @@ def unused_card() -> str:
 
 
 def warn_of_unused_card(device: str) -> str:
-    """Print a line where --device auto leaves an NVIDIA card unused; returns it, or ''."""
+    """Print and return a warning if --device auto leaves an NVIDIA card unused; else return ''."""
     why = unused_card() if device == "auto" else ""
     if why:
         why = f"WARNING: the NVIDIA card is not used, so this takes many times longer: {why}"
@@ -70,7 +70,7 @@ def warn_of_unused_card(device: str) -> str:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch (all devices) for initialisation, dropout and sampling."""
+    """Seed Python, NumPy and PyTorch on all devices, for initialisation, dropout and sampling."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -78,10 +78,10 @@ def seed_everything(seed: int) -> None:
 
 @contextlib.contextmanager
 def isolated_randomness(*key: int) -> Iterator[None]:
-    """Inside, every CPU random source is a function of `key` alone; outside, nothing has moved.
+    """Inside, all CPU random generators depend only on `key`; afterwards they are as before.
 
-    That makes the augmentation of a sample depend on (seed, epoch, index) and not on which worker
-    draws it, or on how much was drawn before.
+    So the augmentation of a sample depends on (seed, epoch, index), not on the worker that draws it
+    or on what was drawn before.
     """
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
     before = random.getstate(), np.random.get_state()
@@ -97,7 +97,7 @@ def isolated_randomness(*key: int) -> Iterator[None]:
 
 
 class RandomState:
-    """The random sources that training on a device draws from, as a part of a checkpoint."""
+    """The random generators used in training on a device, as a part of a checkpoint."""
 
     def __init__(self, device: torch.device):
         self.device = device
@@ -124,7 +124,7 @@ class RandomState:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU or this machine had no memory left."""
+    """Whether a GPU or this machine ran out of memory."""
     wanting = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
         words in str(error) for words in wanting
@@ -132,26 +132,26 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory(reason: str) -> str:
-    """The line that says so, and what helps."""
+    """The error message, with what to try."""
     return (
-        f"out of memory ({reason}); what helps, in this order: --batch_size 1, --precision auto, "
+        f"out of memory ({reason}); try, in this order: --batch_size 1, --precision auto, "
         "--grad_checkpoint, a smaller --crop_size, a smaller --ngf and --ndf, fewer --num_threads"
     )
 
 
 def run(main: Callable[[], None]) -> int:
-    """Run a command and return its exit status, which is kept in `status` too; see `outcome`."""
+    """Run a command, and return and store its exit status in `status`; see `outcome`."""
     global status
     status = outcome(main)
     return status
 
 
 def outcome(main: Callable[[], None]) -> int:
-    """Run a command and return what status it should end with.
+    """Run a command and return its exit status.
 
-    A UserError, or an OSError such as a full disk, ends in one line on stderr and status 2, after
-    a traceback only where `show_tracebacks` is set; Ctrl-C ends in status 130. That what is printed
-    has nowhere to go does not end it.
+    A UserError, or an OSError such as a full disk, ends in status 2 and one line on stderr, after a
+    traceback if `show_tracebacks` is set. Ctrl-C ends in status 130. The command keeps running even
+    if its output can no longer be written.
     """
     program = os.path.basename(sys.argv[0])
     make_streams_last()

@@ -1,4 +1,4 @@
-"""A start that is quick, and quiet when it is interrupted."""
+"""A quick start of the program, and a quiet end if it is interrupted."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from types import FrameType
 
 from util import __version__
 
-paused_gc = False  # whether `begin_imports` keeps the garbage collector off
+paused_gc = False  # whether `begin_imports` has switched off the garbage collector
 
 
 def begin_imports() -> None:
-    """Until `end_imports`, let Ctrl-C end the process, and do not look for garbage.
+    """Until `end_imports`, let Ctrl-C end the process, and pause the garbage collector.
 
-    A line that only asks for --version is answered at once, without waiting for PyTorch.
+    During an import, Ctrl-C would show a traceback or be lost. Imports create no garbage, but
+    searching it repeatedly takes a sixth of their time.
 
-    An import would show Ctrl-C as a traceback, or lose it. What imports make is no garbage, and to
-    look it through again and again takes a sixth of their time.
+    If --version is the only argument, answer at once, without importing PyTorch.
     """
     global paused_gc
-    if sys.argv[1:] == ["--version"]:  # in a longer line it may be a model's own flag
+    if sys.argv[1:] == ["--version"]:  # among other arguments it may be a model's own flag
         print(f"{os.path.basename(sys.argv[0])} {__version__}")
         sys.exit()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
+    # A shell makes background jobs ignore Ctrl-C; leave that alone.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, end_on_ctrl_c)
     if gc.isenabled():
         gc.disable()
@@ -33,15 +34,15 @@ def begin_imports() -> None:
 
 
 def end_on_ctrl_c(number: int = signal.SIGINT, _: FrameType | None = None) -> None:
-    """Handler of Ctrl-C: end at once, with one line and status 130."""
+    """Handle Ctrl-C: end at once, with one line and status 130."""
     print(f"\n{os.path.basename(sys.argv[0])}: stopped by Ctrl-C", file=sys.stderr, flush=True)
     os._exit(128 + number)
 
 
 def end_imports() -> None:
-    """Let Ctrl-C raise KeyboardInterrupt again, and garbage be looked for among what is new.
+    """Undo `begin_imports`: Ctrl-C raises KeyboardInterrupt, and the garbage collector runs again.
 
-    Only where `begin_imports` has changed that.
+    It ignores all objects that exist already.
     """
     global paused_gc
     if signal.getsignal(signal.SIGINT) is end_on_ctrl_c:

@@ -1,4 +1,4 @@
-"""Standard output and error that cannot end a run: pipes close, terminals go, disks fill."""
+"""Keep a run alive when its output fails: a pipe closes, a terminal goes away, a disk fills."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
-# What systems say where the reader, such as `head`, has gone: as it meant to, so no warning.
+# Errors for a reader such as `head` that has closed the pipe: deliberate, so without a warning.
 READER_GONE = (errno.EPIPE, errno.EINVAL) if os.name == "nt" else (errno.EPIPE,)
 
 
 class LastingStream:
-    """A text stream that drops what it is given from the first error of its file on.
+    """A text stream that discards all output after the first error of its file.
 
     Attributes:
-        error: why nothing is written any more, or None.
+        error: why output is discarded, or None.
     """
 
     def __init__(self, stream: TextIO, name: str):
@@ -37,8 +37,8 @@ class LastingStream:
         try:
             call(*arguments)
         except OSError as error:
-            self.error = error.with_traceback(None)  # which would keep the caller's networks
-            if error.errno not in READER_GONE:  # told where one may still see it
+            self.error = error.with_traceback(None)  # a traceback would keep networks in memory
+            if error.errno not in READER_GONE:  # stderr may still be visible
                 program = os.path.basename(sys.argv[0])
                 print(f"{program}: warning: {self._name} is switched off: {error}", file=sys.stderr)
 
@@ -47,23 +47,23 @@ class LastingStream:
 
 
 def make_streams_last() -> None:
-    """For the whole process, once it starts; a stream that is missing becomes the null device.
+    """Wrap the standard streams of this process; call it once, at the start.
 
-    Missing ones, as of a service or of pythonw, are replaced in the order of their numbers, which
-    the next files that are opened would get otherwise.
+    A service, or pythonw, may have no standard streams. Missing ones are replaced by the null
+    device, in the order of their file descriptors, which the next opened files would get otherwise.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - until the process ends
     for name, title in (("stdout", "standard output"), ("stderr", "standard error")):
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper):  # a folder's name may be more than it can show
+        if isinstance(stream, io.TextIOWrapper):  # it may be unable to show a folder's name
             stream.reconfigure(errors="backslashreplace")
         if not isinstance(stream, LastingStream):
             setattr(sys, name, LastingStream(stream, title))
 
 
 def raise_if_switched_off() -> None:
-    """Raise the error after which standard output was switched off, if it was."""
+    """If standard output was switched off, raise the error that caused it."""
     if isinstance(sys.stdout, LastingStream) and sys.stdout.error is not None:
         raise sys.stdout.error

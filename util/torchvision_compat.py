@@ -1,10 +1,10 @@
-"""Imports torchvision beside a torch build that its compiled operators do not fit.
+"""Import torchvision even if its compiled operators do not fit the installed torch build.
 
-Where the CPU build of torch is installed, pip may find torchvision only in its CUDA build. Its C++
-library then does not load, so the operators are never declared, and the import stops at the first
-one that it describes: "operator torchvision::nms does not exist". All that is used here
-(transforms, models) is plain Python, and imports once the two operators in question are declared.
-What needs the C++ library stays out of reach: torchvision.ops, and decoding in torchvision.io.
+With the CPU build of torch, pip may find only the CUDA build of torchvision. Then its C++ library
+does not load, its operators are never declared, and the import stops at the first use of one:
+"operator torchvision::nms does not exist". This program only uses plain Python parts (transforms,
+models), which import once two operators are declared. Parts that need the C++ library remain
+unusable: torchvision.ops, and decoding in torchvision.io.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
-_libraries: list[torch.library.Library] = []  # an operator lives only as long as its Library
+_libraries: list[torch.library.Library] = []  # operators live only as long as their Library
 
 
 def import_torchvision(name: str = "torchvision") -> ModuleType:
-    """torchvision, or the module of it called `name`, for instance torchvision.transforms.v2.
+    """Import torchvision, or its module `name`, such as torchvision.transforms.v2.
 
-    Errors: UserError where torchvision is missing or does not fit the installed torch.
+    Raises UserError if torchvision is missing or does not fit the installed torch.
     """
     try:
         return importlib.import_module(name)
@@ -41,17 +41,17 @@ def import_torchvision(name: str = "torchvision") -> ModuleType:
 
 
 def is_mismatch(error: BaseException) -> bool:
-    """Whether this is how an import fails that `repair_torchvision` can make work."""
+    """Whether an import failed in the way that `repair_torchvision` can fix."""
     return "operator torchvision::nms does not exist" in str(error)
 
 
 def repair_torchvision() -> None:
-    """Declares what torchvision's own library could not, and imports torchvision.
+    """Declare the operators that torchvision's library could not, and import torchvision.
 
-    Only for after an import has failed with `is_mismatch`: where the library does load, it
-    declares the same operators itself.
+    Call it only after an import has failed with `is_mismatch`: a library that loads declares the
+    same operators itself.
 
-    Errors: UserError where torchvision cannot be imported even so.
+    Raises UserError if torchvision still cannot be imported.
     """
     for half_imported in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
         del sys.modules[half_imported]
@@ -67,6 +67,6 @@ def repair_torchvision() -> None:
 
 def _unfit(error: Exception) -> UserError:
     return UserError(
-        f"torchvision cannot be imported beside torch {torch.__version__}: {error}; install the "
-        "pair torch==2.13.0 and torchvision==0.28.0 (pip install -r requirements.txt)"
+        f"torchvision cannot be imported with torch {torch.__version__}: {error}; install "
+        "torch==2.13.0 and torchvision==0.28.0 together (pip install -r requirements.txt)"
     )

@@ -1,4 +1,4 @@
-"""Pictures from tensors and small file help, under the names that third-party files import."""
+"""Convert tensors to pictures, and small helpers, under the names that third-party files import."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def tensor2im(image: torch.Tensor | np.ndarray, imtype: type = np.uint8) -> np.n
     """The first picture of a batch as an (H, W, 3) array in 0..255, rounded and clamped.
 
     Args:
-        image: (N, C, H, W) or (C, H, W) in [-1, 1], any C, see `to_array`; an array passes through.
+        image: (N, C, H, W) or (C, H, W) in [-1, 1], for C see `to_array`; arrays pass through.
     """
     if isinstance(image, np.ndarray):
         return image.astype(imtype)
@@ -25,16 +25,16 @@ def tensor2im(image: torch.Tensor | np.ndarray, imtype: type = np.uint8) -> np.n
 
 
 def to_bytes(images: torch.Tensor) -> torch.Tensor:
-    """Values in [-1, 1] as uint8 in 0..255, rounded and clamped, on their device."""
+    """Values in [-1, 1] as uint8 in 0..255, rounded and clamped, on the same device."""
     pixels = images.detach().float().add(1).mul_(127.5)
     return pixels.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def to_batch(pictures: torch.Tensor | np.ndarray) -> torch.Tensor:
-    """(N, C, H, W) in [-1, 1] of an array (H, W), (H, W, C) or (N, H, W, C) in 0..255.
+    """(N, C, H, W) in [-1, 1] from an array (H, W), (H, W, C) or (N, H, W, C) in 0..255.
 
-    That is how models written for the well-known program show what they have converted themselves;
-    a tensor passes through.
+    Models written for the well-known program may return arrays that they have converted themselves.
+    Tensors pass through.
     """
     if isinstance(pictures, torch.Tensor):
         return pictures
@@ -44,14 +44,17 @@ def to_batch(pictures: torch.Tensor | np.ndarray) -> torch.Tensor:
 
 
 def to_array(pixels: torch.Tensor) -> np.ndarray:
-    """(H, W, 3) from (C, H, W), on any device: of three channels and more the first three, of one
-    or two the first as grey. What shows pictures calls this, and `channels_note` to say so."""
+    """(H, W, 3) from (C, H, W) on any device.
+
+    Shows the first three channels, or with only one or two the first as grey. Callers that show
+    pictures also report `channels_note`.
+    """
     pixels = pixels[:3] if len(pixels) >= 3 else pixels[:1].expand(3, -1, -1)
     return pixels.permute(1, 2, 0).cpu().numpy()
 
 
 def channels_note(label: str, image: torch.Tensor | np.ndarray) -> str:
-    """What `to_array` leaves out of the channels of (..., C, H, W), or "" if that is nothing."""
+    """A note on the channels of (..., C, H, W) that `to_array` omits, or "" if there are none."""
     channels = 3 if isinstance(image, np.ndarray) else image.shape[-3]
     if channels in (1, 3):
         return ""
@@ -60,8 +63,8 @@ def channels_note(label: str, image: torch.Tensor | np.ndarray) -> str:
 
 
 def finite_pictures(images: torch.Tensor) -> list[bool]:
-    """For each picture of (N, C, H, W) whether its values are finite; waits for the device."""
-    sides = (1, 2, 3)  # the extremes of which are found many times faster than a norm
+    """Whether all values are finite, for each picture of (N, C, H, W); waits for the device."""
+    sides = (1, 2, 3)  # the extremes over them are many times faster to compute than a norm
     return (images.amax(sides).isfinite() & images.amin(sides).isfinite()).tolist()
 
 
@@ -69,7 +72,7 @@ def all_finite(tensors: list[torch.Tensor]) -> bool:
     """Whether all values of all tensors are finite; waits for the device."""
     if not tensors:
         return True
-    largest = torch._foreach_norm(tensors, ord=math.inf)  # of which no overflow can come
+    largest = torch._foreach_norm(tensors, ord=math.inf)  # unlike other norms, cannot overflow
     return bool(torch.stack(largest).isfinite().all())
 
 
@@ -81,7 +84,7 @@ def counted(number: int, thing: str) -> str:
 def save_image(image_numpy: np.ndarray, image_path: str | Path, aspect_ratio: float = 1.0) -> None:
     """Write an (H, W, 3) uint8 array; `aspect_ratio` (width over height) stretches one side.
 
-    A ratio above 1 widens the picture, one below 1 makes it taller: nothing is thrown away.
+    A ratio above 1 widens the picture, and one below 1 makes it taller, so no pixels are lost.
     """
     picture = Image.fromarray(image_numpy)
     width, height = picture.size
@@ -89,24 +92,24 @@ def save_image(image_numpy: np.ndarray, image_path: str | Path, aspect_ratio: fl
         picture = picture.resize((round(width * aspect_ratio), height), Image.Resampling.BICUBIC)
     elif aspect_ratio < 1:
         picture = picture.resize((width, round(height / aspect_ratio)), Image.Resampling.BICUBIC)
-    # Runs alone are looked for: that takes a quarter of the default's time, and is as small for
-    # photographs, which hardly repeat themselves, and for flat colours.
+    # Searching only for runs of equal bytes takes a quarter of the default's time. The files are as
+    # small for photographs, which have few repetitions, and for flat colours.
     picture.save(image_path, compress_level=1, compress_type=zlib.Z_RLE)
 
 
 def mkdirs(paths: str | Path | Iterable[str | Path]) -> None:
-    """Create one folder or several, with parents, unless they exist."""
+    """Create one or several folders, with their parents, unless they exist."""
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         Path(path).mkdir(parents=True, exist_ok=True)
 
 
 def mkdir(path: str | Path) -> None:
-    """Create a folder, with parents, unless it exists."""
+    """Create a folder, with its parents, unless it exists."""
     mkdirs(path)
 
 
 def print_numpy(x: np.ndarray, val: bool = True, shp: bool = False) -> None:
-    """Print what values an array has (`val`) and its shape (`shp`)."""
+    """Print statistics of an array's values (`val`) and its shape (`shp`)."""
     if shp:
         print("shape", x.shape)
     if val:
@@ -118,6 +121,6 @@ def print_numpy(x: np.ndarray, val: bool = True, shp: bool = False) -> None:
 
 
 def diagnose_network(net: nn.Module, name: str = "network") -> None:
-    """Print the mean absolute gradient of a network's weights, over those that have one."""
+    """Print the mean absolute gradient of those of a network's weights that have one."""
     means = [p.grad.abs().mean() for p in net.parameters() if p.grad is not None]
     print(f"{name}: mean absolute gradient {float(torch.stack(means).mean()) if means else 0.0:g}")

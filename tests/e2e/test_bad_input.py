@@ -362,7 +362,7 @@ def test_bad_pictures_are_skipped_and_counted(world, run_here):
 def test_nothing_but_bad_pictures(refused, world):
     only(world, "p.png", b"")
     line = refused("train.py", f"{TRAIN} --skip_bad_images")
-    assert "no picture is left" in line
+    assert "no picture can be loaded" in line
     assert "--skip_bad_images" not in line  # not useful advice here
 
 

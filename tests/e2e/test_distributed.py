@@ -320,7 +320,7 @@ def test_a_warning_to_one_process_stops_all(trainer, pictures, tmp_path):
         process.kill()
         process.join()
     assert {process.exitcode for process in processes} == {128 + signal.SIGUSR1}, told(tmp_path)
-    assert told(tmp_path).count("to go on: ") == 1
+    assert told(tmp_path).count("to resume: ") == 1
     assert weights(tmp_path)
 
 

@@ -27,9 +27,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from util.show.loggers import Loggers
 from util.show.loggers import visdom as visdom_logger
 from util.show.loggers.base import Losses
-from util.show.loggers.console import ConsoleLogger
 from util.show.loggers.files import FileLogger
 from util.show.loggers.visdom import VisdomLogger
 
@@ -407,13 +407,13 @@ def folder(tmp_path) -> Path:
 def at(monkeypatch) -> Callable[[int, Callable[[], object]], None]:
     """`at(9, action)`: call `action` just before the losses of image 9 are logged."""
     actions: dict[int, Callable[[], object]] = {}
-    tell = ConsoleLogger.losses
+    tell = Loggers.losses
 
-    def tell_after_acting(logger: ConsoleLogger, losses: Losses) -> None:
+    def tell_after_acting(log: Loggers, losses: Losses) -> None:
         actions.get(losses.total_images, lambda: None)()
-        tell(logger, losses)
+        tell(log, losses)
 
-    monkeypatch.setattr(ConsoleLogger, "losses", tell_after_acting)
+    monkeypatch.setattr(Loggers, "losses", tell_after_acting)
     return actions.__setitem__
 
 
@@ -523,7 +523,7 @@ def test_a_server_is_started_and_its_end_in_mid_run_is_survived(
     pid = started[0].pid
     ending = f"taskkill /PID {pid} /F" if os.name == "nt" else f"kill {pid}"
     url = f"http://localhost:{server.port}"
-    assert f"started a visdom server at {url}; it ends with: {ending}\n" in printed
+    assert f"started a visdom server at {url}; to stop it: {ending}\n" in printed
     assert "Error connecting" not in printed  # what visdom's own client would print
     records = metrics(folder)
     assert len(seen) == len(records[0]["losses"])
@@ -671,7 +671,7 @@ def test_pictures_are_complete_when_a_run_was_stopped(
     words = f"--dataroot {photos} {TINY} --update_html_freq 1 --use_tensorboard".split()
     done = run_here("train.py", *words)
     assert done.status == 128 + signal.SIGTERM
-    assert re.search(r"^stopped; to go on: .*--continue_train$", done.stdout, re.MULTILINE)
+    assert re.search(r"^stopped; to resume: .*--continue_train$", done.stdout, re.MULTILINE)
     shown = page_pictures(folder)
     assert len(shown) == 9 * 3
     assert all(pixels(picture).shape == (32, 32, 3) for picture in shown)

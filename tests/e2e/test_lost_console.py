@@ -157,5 +157,5 @@ def test_a_terminal_that_closes(hang_up, ends, tmp_path, pictures, log, monkeypa
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == ends
     assert SWITCHED_OFF in log()
-    end = "finished after epoch 2" if ends == 0 else "to go on: python "
+    end = "finished after epoch 2" if ends == 0 else "to resume: python "
     assert end in log().splitlines()[-1]

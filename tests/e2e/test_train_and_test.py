@@ -741,7 +741,7 @@ def test_averages_are_saved_and_taken_in_testing_unless_refused(train, tmp_path,
 def test_averages_may_begin_when_a_run_goes_on(train):
     train("--n_epochs_decay 0")
     done = train("--continue_train --n_epochs_decay 1 --ema 0.5")
-    assert "latest_net_G_ema.pth is not there, so averages begin now" in done.stdout
+    assert "latest_net_G_ema.pth does not exist, so averaging starts now" in done.stdout
     assert (done.run / "latest_net_G_ema.pth").exists()
 
 

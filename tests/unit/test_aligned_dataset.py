@@ -251,7 +251,7 @@ def test_pair_to_be_scaled_may_differ_in_shape_by_a_hundredth(width, fits, pictu
     if fits:  # B alone would be 304 pixels high
         assert aligned(root, *flags)[0]["B"].shape == (3, 300, 400)
         return
-    with pytest.raises(UserError, match=r"320x240 but its B is 314x240.*must have one shape"):
+    with pytest.raises(UserError, match=r"320x240 but its B is 314x240.*must have the same shape"):
         aligned(root, *flags)[0]
 
 

@@ -107,7 +107,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 def test_a_file_that_is_no_checkpoint(content, tmp_path, recwarn):
     path = tmp_path / "latest_net_G.pth"
     path.write_bytes(content)
-    assert refused(path) == f"{path} is damaged, or no file of PyTorch weights"
+    assert refused(path) == f"{path} is damaged, or is not a file of PyTorch weights"
     assert [str(w.message) for w in recwarn] == []
 
 

@@ -116,7 +116,7 @@ def test_other_pictures_than_before_let_the_epoch_begin_anew(capsys):
     restored = Clock(1, 3, 12)
     restored.load_state_dict(state)
     assert (restored.epoch, restored.epoch_images, restored.total_images) == (2, 0, 10)
-    assert "10 -> 12: epoch 2 begins anew" in capsys.readouterr().out
+    assert "10 -> 12: epoch 2 starts over" in capsys.readouterr().out
 
 
 def test_pace_is_per_image_since_the_last_lap():

@@ -36,7 +36,7 @@ def names(tmp_path, monkeypatch) -> Callable[..., list[str]]:
 def test_testing_takes_a_phase_a_plain_folder_or_one_picture(names, pictures, capsys) -> None:
     folder = pictures.single(2)
     assert names(folder) == ["s0", "s1"]
-    assert "taking the pictures in" in capsys.readouterr().out
+    assert "using the pictures in" in capsys.readouterr().out
     assert names(f"{folder}/s1.png") == ["s1"]
     assert names(folder, "--max_dataset_size", "1") == ["s0"]
 
@@ -45,7 +45,7 @@ def test_testing_takes_a_phase_a_plain_folder_or_one_picture(names, pictures, ca
     assert names(folder) == ["t0"]  # a phase is what --dataroot is made for
     pictures.save(pictures.draw(8), "single/test/t1.png")
     assert names(folder) == ["t1"]
-    assert "taking" not in capsys.readouterr().out
+    assert "using the pictures" not in capsys.readouterr().out
 
 
 def test_a_folder_without_pictures_is_refused(names, pictures, tmp_path) -> None:

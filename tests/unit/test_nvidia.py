@@ -34,7 +34,7 @@ K80 = "Tesla K80, {}, 3.7"
 def test_the_build_fits_card_and_driver(nvidia_smi, answer, build):
     nvidia_smi(answer)
     assert nvidia.best_build(nvidia.cards()) == build
-    command = nvidia.why_unused(None).partition("to mend it: ")[2]
+    command = nvidia.why_unused(None).partition("to fix this: ")[2]
     assert shlex.split(command)[:4] == [sys.executable, "-m", "pip", "install"]
     pins = r"torch==2\.13\.0\+{0} torchvision==0\.28\.0\+{0} --index-url \S+/whl/{0}"
     assert re.search(pins.format(build) + "$", command)
@@ -51,7 +51,7 @@ def test_the_table_is_of_the_pytorch_that_is_pinned():
     [
         (RTX_4090.format("472.12"), 0, "driver 472.12 is too old .* install 525 or newer"),
         (RTX_5090.format("576.02"), 0, "driver 576.02 is too old .* install 580 or newer"),
-        (K80.format("470.82"), 0, "no code for cards as old as Tesla K80"),
+        (K80.format("470.82"), 0, "does not support cards as old as Tesla K80"),
         ('Field "compute_cap" is not a valid field to query.', 2, "too old.*525 or newer"),
         (
             "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make "
@@ -60,7 +60,7 @@ def test_the_table_is_of_the_pytorch_that_is_pinned():
             "couldn't communicate.*: install the current driver",
         ),
         ("NVIDIA GeForce RTX 4090, [N/A], [N/A]", 0, r"fails \(NVIDIA GeForce.*: install"),
-        ("", 139, "fails .status 139, without a word.: install"),
+        ("", 139, "fails .status 139, without a message.: install"),
     ],
 )
 def test_a_driver_that_will_not_do_is_named_with_what_to_do(nvidia_smi, answer, status, told):
@@ -110,7 +110,7 @@ def test_a_build_too_new_for_the_driver_is_told_from_one_that_cannot_reach_it(nv
     nvidia_smi(RTX_4090.format("550.54.14"))
     assert "CUDA 13.0, which cannot use" in nvidia.why_unused("13.0")
     assert nvidia.why_unused("13.0").endswith("/whl/cu126")
-    assert "CUDA 12.6, which suits" in nvidia.why_unused("12.6")
+    assert "CUDA 12.6, which supports" in nvidia.why_unused("12.6")
 
 
 @pytest.mark.parametrize(

@@ -255,8 +255,8 @@ def test_a_full_disk_is_told_with_the_folder(tmp_path):
     with pytest.raises(UserError) as error:
         results.close()
     assert str(error.value) == (
-        f"{tmp_path}: results cannot be written: [Errno 28] No space left on device; make room or "
-        "choose another --results_dir"
+        f"{tmp_path}: results cannot be written: [Errno 28] No space left on device; free some "
+        "space or choose another --results_dir"
     )
 
 

@@ -268,7 +268,7 @@ def test_averages_go_on_from_their_files_or_begin_with_the_present_weights(tmp_p
     checkpoints_of(begun, tmp_path).resume("1", lambda label: None)  # of which there is nothing
     now = step(third, optimizer)
     assert torch.equal(begun.networks["G_ema"][0].weight, now)
-    assert "1_net_G_ema.pth is not there, so averages begin now" in capsys.readouterr().out
+    assert "1_net_G_ema.pth does not exist, so averaging starts now" in capsys.readouterr().out
 
 
 def test_averages_count_updates_and_not_steps():

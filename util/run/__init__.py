@@ -1,1 +1,1 @@
-"""What a run is on disk and in time: checkpoints, clock, lock, signals, how to resume it."""
+"""The state of a run: its checkpoints, clock, lock and signals, and the command to resume it."""

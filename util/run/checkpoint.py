@@ -1,13 +1,13 @@
-"""Checkpoints on disk: what a run needs to go on as if nothing had happened.
+"""Checkpoints on disk, which let a run resume as if nothing had happened.
 
-A checkpoint LABEL (latest, an epoch number, or iter_N) is one unit of files:
+A checkpoint LABEL (latest, an epoch number, or iter_N) is one set of files:
 
-    LABEL_net_NAME.pth    bare state_dict of a network, in the field's keys
-    LABEL_state.pth       all else, and the SHA-256 of each network file
+    LABEL_net_NAME.pth    the bare state_dict of a network, in the field's keys
+    LABEL_state.pth       everything else, and the SHA-256 of each network file
 
-They are written to LABEL_....tmp, flushed to disk, and renamed, the state last. Whatever the moment
-a process is killed at, either the old files are still whole, or the new ones are complete under
-one name or the other and `recover` finishes the renaming.
+They are written to LABEL_....tmp, flushed to disk and renamed, the state last. Whenever a process
+is killed, either the old files are still whole, or all new files are complete under one of their
+two names, and `recover` finishes the renaming.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from util.errors import UserError, first_line
 
 FORMAT = 2
 
-# What a state leads to that holds data of another kind than expected.
+# Errors from a state whose data is not of the expected kind.
 WRONG_CONTENT = (
     *(LookupError, ValueError, TypeError),
     *(AttributeError, RuntimeError, ArithmeticError),
@@ -39,11 +39,11 @@ WRONG_CONTENT = (
 
 
 class UnsafeFile(UserError):
-    """A checkpoint that holds more than data."""
+    """A checkpoint that holds code."""
 
 
 class Stateful(Protocol):
-    """Anything that can join a checkpoint."""
+    """Anything that can be a part of a checkpoint."""
 
     def state_dict(self) -> Any: ...
 
@@ -55,12 +55,12 @@ class Checkpoints:
 
     Args:
         folder: checkpoints_dir/name.
-        networks: by name; each has a file of its own.
+        networks: by name; each has its own file.
         shared: parts by name that are the same in all processes.
-        options: flags of the run, kept in the state file for the record.
-        keep: how many numbered checkpoints to keep; 0: all.
-        per_process: parts by name of which each process has its own.
-        averages: further networks, which a checkpoint to go on from may lack.
+        options: the run's flags, kept in the state file for the record.
+        keep: how many numbered checkpoints to keep; 0 keeps all.
+        per_process: parts by name that differ between processes.
+        averages: further networks, which may be missing in a checkpoint to resume from.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Checkpoints:
         self._saved_s = time.monotonic()
 
     def save(self, *labels: str) -> None:
-        """Write the present state under each label; serialised once, then linked or copied.
+        """Write the current state under each label: serialised once, then linked or copied.
 
-        All processes call this, and the main one writes. Raises UserError where the disk is full or
-        cannot be written; older checkpoints stay whole.
+        All processes must call this; the main one writes. Raises UserError if the disk is full or
+        not writable; older checkpoints stay whole.
         """
-        # `latest` last: a run that is cut in between goes on from before, and makes the rest again.
+        # `latest` comes last: a run killed before that resumes from the old one, and saves again.
         first, *others = sorted(labels, key=lambda label: label == "latest")
         own = {name: part.state_dict() for name, part in self.per_process.items()}
         processes = distributed.gather(own)
@@ -102,15 +102,15 @@ class Checkpoints:
         except (OSError, RuntimeError) as error:  # torch.save turns a full disk into the latter
             raise UserError(
                 f"{self.folder}: checkpoint {first} cannot be written: {root_of(error)}; "
-                f"make room or mend the rights; {last_good(self.folder)}"
+                f"free some space or fix the permissions; {last_good(self.folder)}"
             ) from error
 
     def is_due(self, every_minutes: float) -> bool:
-        """Whether so many minutes, if above 0, have passed since the last save or the start."""
+        """Whether that many minutes have passed since the last save or the start; never for 0."""
         return 0 < every_minutes <= (time.monotonic() - self._saved_s) / 60
 
     def _write(self, label: str, processes: list[dict[str, Any]]) -> list[str]:
-        """Write the temporary files of a label, or none; returns the names of the networks."""
+        """Write all temporary files of a label, or none; returns the names of the networks."""
         networks = {**self.networks, **self.averages}
         paths = {name: weights_path(self.folder, label, name) for name in networks}
         try:
@@ -130,16 +130,16 @@ class Checkpoints:
         return list(digests)
 
     def _link(self, first: str, label: str, names: list[str]) -> None:
-        """Give the files of one label temporary names of another, the state last."""
+        """Give the files of one label the temporary names of another, the state last."""
         for name in names:
             link(weights_path(self.folder, first, name), weights_path(self.folder, label, name))
         link(state_path(self.folder, first), state_path(self.folder, label))
 
     def resume(self, label: str, load_networks: Callable[[str], None]) -> str | None:
-        """Put networks and parts in the state of a checkpoint; returns a line that says which.
+        """Restore networks and parts from a checkpoint; returns a line that says from which.
 
-        If the files of the label do not belong together, the last whole checkpoint is taken.
-        Returns None, with weights alone loaded, where no state belongs to those of the label.
+        If the files of the label do not belong together, uses the most advanced whole checkpoint.
+        If the label has weights but no state, loads only the weights and returns None.
         `load_networks` loads the networks of a label, or raises UserError.
         """
         recover(self.folder)
@@ -150,7 +150,7 @@ class Checkpoints:
             note = f"the files of checkpoint {label} do not belong together; "
             if not whole:
                 raise UserError(
-                    f"{note}and there is no other whole one; to go on from its weights alone, "
+                    f"{note}and there is no other whole one; to start from its weights only, "
                     f"remove {state_path(self.folder, label)}"
                 )
             label, state = max(whole, key=newest)
@@ -168,17 +168,17 @@ class Checkpoints:
             raise UserError(
                 f"{state_path(self.folder, label)} is not the state of this model "
                 f"({first_line(error)}); pass the flags of the run that wrote it, or remove it to "
-                "go on from the weights alone"
+                "start from the weights only"
             ) from error
         if distributed.is_main():
-            # A process that was killed before it could may have been the last to save.
+            # The process that saved last may have been killed before it could do this.
             finished = state.get("clock", {}).get("epoch", 1) - 1
             self._prune(int(label) if label.isdigit() else finished)
         if len(processes) != distributed.size():
             note += (
-                f"processes: {len(processes)} -> {distributed.size()}: gradients that were not "
-                "used yet (--grad_accum) and image pools of processes that are gone are left out, "
-                "new processes begin with random states from --seed and empty pools; "
+                f"processes: {len(processes)} -> {distributed.size()}: accumulated gradients "
+                "(--grad_accum) and the image pools of processes that are gone are dropped; "
+                "new processes start with random states from --seed and empty image pools; "
             )
         return f"{note}resumed from checkpoint {label} in {self.folder}"
 
@@ -188,19 +188,19 @@ class Checkpoints:
             if path.is_file():
                 net.load_state_dict(load_weights(path))
             else:
-                print(f"--ema: {path} is not there, so averages begin now")
+                print(f"--ema: {path} does not exist, so averaging starts now")
 
     def _load_own(self, part: Stateful, states: list[Any]) -> None:
-        """Restore a part of this process, which may be one of more or fewer than there were."""
+        """Restore a part of this process; the number of processes may have changed."""
         if len(states) != distributed.size() and hasattr(part, "redistribute"):
             part.redistribute(states)
         elif distributed.rank() < len(states):
             part.load_state_dict(states[distributed.rank()])
 
     def _whole_state(self, label: str) -> dict[str, Any] | None:
-        """The state of a label, if it can be read and its networks are those it was saved with.
+        """The state of a label, or None if it is unreadable or its networks belong to another save.
 
-        Raises UserError for files that hold code, or that a later version has written.
+        Raises UserError for files that hold code, or that have another format.
         """
         path = state_path(self.folder, label)
         try:
@@ -213,8 +213,8 @@ class Checkpoints:
             return None
         if state["format"] != FORMAT:
             raise UserError(
-                f"{path} is of format {state['format']}, and this version reads {FORMAT}; update "
-                "the program, or remove the file to go on from the weights alone"
+                f"{path} has format {state['format']}, but this version reads {FORMAT}; update "
+                "the program, or remove the file to start from the weights only"
             )
         digests = state.get("digests")
         if not isinstance(digests, dict):
@@ -228,9 +228,9 @@ class Checkpoints:
         return state if whole else None
 
     def _prune(self, epoch: int) -> None:
-        """Delete numbered checkpoints up to that of `epoch`, but for the last of them.
+        """Delete all but the last `keep` of the numbered checkpoints up to `epoch`.
 
-        Those beyond are of another course, where a run went back to an older checkpoint.
+        Later ones remain: the run has gone back to an older checkpoint since it wrote them.
         """
         names = [f.name for f in self.folder.glob("*.pth")]
         numbers = {
@@ -244,16 +244,16 @@ class Checkpoints:
 
 
 def last_good(folder: Path) -> str:
-    """Which checkpoint of a run there is to go on from, in words."""
+    """Which checkpoint a run can resume from, as the end of a message."""
     files = sorted(folder.glob("*_state.pth"), key=os.path.getmtime)
     if not files:
         return "no checkpoint was saved yet"
     label = files[-1].name.removesuffix("_state.pth")
-    return f"the last good checkpoint is {label}, --continue_train goes on from it"
+    return f"the last good checkpoint is {label}; --continue_train resumes from it"
 
 
 def newest(checkpoint: tuple[str, dict[str, Any]]) -> tuple[int, int]:
-    """Sorts (label, state) by progress: copies of a folder may have lost the times of its files."""
+    """A key that sorts (label, state) by progress; file times may be lost in a copied folder."""
     label, state = checkpoint
     images = state.get("clock", {}).get("total_images", 0)
     return images, int(label) if label.isdigit() else 0
@@ -272,7 +272,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def save_weights(net: nn.Module, path: Path) -> None:
-    """Write a network's state_dict, on the CPU, so that `path` is never half a file."""
+    """Write a network's state_dict, on the CPU; `path` is never left half written."""
     weights = {key: value.detach().cpu() for key, value in net.state_dict().items()}
     try:
         write_flushed(weights, temporary_path(path))
@@ -285,8 +285,8 @@ def save_weights(net: nn.Module, path: Path) -> None:
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
     """The state_dict in a file, on the CPU.
 
-    Keys that a DataParallel or compile wrapper has prefixed are cleaned. Raises UserError for a
-    missing or damaged file, or one that is anything but tensors (it is never executed).
+    Removes prefixes that a DataParallel or compile wrapper has added to the keys. Raises UserError
+    for a missing or damaged file, or one that holds anything but tensors; never executes its code.
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such checkpoint{available(path)}")
@@ -301,7 +301,7 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether it is a tensor that simply holds its numbers."""
+    """Whether a value is an ordinary dense tensor."""
     return (
         isinstance(value, torch.Tensor)
         and value.layout == torch.strided
@@ -311,32 +311,32 @@ def is_plain(value: Any) -> bool:
 
 
 def load_file(path: Path) -> Any:
-    """What torch.save has written, on the CPU; UserError where it is damaged or holds code."""
+    """Load a file of torch.save on the CPU; UserError if it is damaged or holds code."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what a foreign pickle makes torch say, we say below
+            warnings.simplefilter("ignore")  # the errors below replace torch's warnings
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         with open(path, "rb") as file:
             is_pickle = file.read(1) == b"\x80"
-        if not is_pickle and "Unsupported operand" in str(error):  # bytes without a meaning
+        if not is_pickle and "Unsupported operand" in str(error):  # random bytes
             raise no_weights(path) from error
         raise UnsafeFile(
-            f"{path} holds more than tensors and was not loaded, since it could run code; save a "
+            f"{path} holds more than tensors and was not loaded, because it could run code; save a "
             "bare state_dict instead"
         ) from error
     except (PermissionError, MemoryError) as error:
         raise UserError(f"{path} cannot be read: {first_line(error)}") from error
-    except Exception as error:  # torch's unpickler raises any type on bytes that are no checkpoint
+    except Exception as error:  # on other files, torch's unpickler may raise any type
         raise no_weights(path) from error
 
 
 def no_weights(path: Path) -> UserError:
-    return UserError(f"{path} is damaged, or no file of PyTorch weights")
+    return UserError(f"{path} is damaged, or is not a file of PyTorch weights")
 
 
 def refuse_unsafe(path: Path) -> None:
-    """Raise UnsafeFile for a file that holds code; whatever else is wrong with it is no matter."""
+    """Raise UnsafeFile for a file that holds code; ignore all other problems with it."""
     try:
         load_file(path)
     except UnsafeFile:
@@ -346,7 +346,7 @@ def refuse_unsafe(path: Path) -> None:
 
 
 def write_flushed(content: Any, path: Path) -> None:
-    """torch.save to a file that is on the disk when this returns."""
+    """torch.save to a file, and flush it to the disk."""
     with open(path, "w+b") as file:
         torch.save(content, file)
         file.flush()
@@ -354,7 +354,7 @@ def write_flushed(content: Any, path: Path) -> None:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal; '' where there is none."""
+    """The SHA-256 of a file in hexadecimal; '' if there is no such file."""
     if not path.is_file():
         return ""
     with open(path, "rb") as file:
@@ -365,7 +365,7 @@ def digest_of(path: Path) -> str:
 
 
 def link(source: Path, target: Path) -> None:
-    """The same file under the temporary name of a second; a copy where the disk has no links."""
+    """Link a file to the temporary name of another; copy it if the disk has no links."""
     temporary_path(target).unlink(missing_ok=True)
     try:
         os.link(source, temporary_path(target))
@@ -376,7 +376,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def rename_all(folder: Path, label: str, names: list[str]) -> None:
-    """Give the temporary files of a label their names, the state last."""
+    """Give the temporary files of a label their final names, the state last."""
     for path in [weights_path(folder, label, n) for n in names] + [state_path(folder, label)]:
         if temporary_path(path).exists():
             os.replace(temporary_path(path), path)
@@ -389,7 +389,7 @@ def rename_all(folder: Path, label: str, names: list[str]) -> None:
 
 
 def recover(folder: Path) -> None:
-    """Finish or undo a save that was cut off: complete new files get their names, others go."""
+    """Finish or undo an interrupted save: rename complete new files, and delete incomplete ones."""
     for temporary in folder.glob("*_state.pth.tmp"):
         label = temporary.name.removesuffix("_state.pth.tmp")
         try:
@@ -407,7 +407,7 @@ def recover(folder: Path) -> None:
 
 
 def root_of(error: BaseException) -> str:
-    """What the system said, such as that the disk is full, where torch hides it."""
+    """The system's own message, such as that the disk is full, which torch may hide."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
@@ -415,7 +415,7 @@ def root_of(error: BaseException) -> str:
 
 
 def available(path: Path) -> str:
-    """Which labels the folder of a missing checkpoint has, for an error message."""
+    """Which labels exist in the folder of a missing checkpoint, for an error message."""
     network = path.name.rpartition("_net_")[2]
     found = sorted(path.parent.glob(f"*_net_{network}"), key=os.path.getmtime, reverse=True)
     if found:
@@ -428,7 +428,7 @@ def available(path: Path) -> str:
 
 
 def remove_run(folder: Path) -> None:
-    """Delete what a run has written: its checkpoints, logs and page, and nothing else."""
+    """Delete the checkpoints, logs and page that a run has written, and nothing else."""
     for pattern in (
         "*_net_*.pth*",
         "*_state.pth*",

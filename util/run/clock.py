@@ -1,4 +1,4 @@
-"""The training clock: epoch, images seen, and what is due."""
+"""The training clock: the epoch, the images seen, and which actions are due."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from util.distributed import Share
 
 
 class Batch(Protocol):
-    """A batch that brings its share of all images of a step."""
+    """A batch that knows its share of all images of a step."""
 
     @property
     def share(self) -> Share: ...
@@ -23,7 +23,7 @@ AnyBatch = TypeVar("AnyBatch", bound=Batch, covariant=True)
 
 
 class Loader(Protocol[AnyBatch]):
-    """Batches of one epoch; its length is the number of images."""
+    """The batches of one epoch; its length is the number of images."""
 
     def __len__(self) -> int: ...
 
@@ -33,8 +33,8 @@ class Loader(Protocol[AnyBatch]):
 class Clock:
     """Counts epochs and images; all frequencies are in images.
 
-    A run that is cut and resumed goes on at the very image: the state of the clock is where in the
-    epoch it was.
+    An interrupted run resumes at the exact image: the state of the clock is the position in its
+    epoch.
 
     Attributes:
         epoch: the current epoch, from 1.
@@ -51,12 +51,12 @@ class Clock:
         self._pace = Pace()
 
     def start_at(self, epoch: int) -> None:
-        """Go to the beginning of an epoch, as if all before it had been run."""
+        """Go to the beginning of an epoch, as if all epochs before it had been trained."""
         self.epoch, self.epoch_images = epoch, 0
         self.total_images = self._previous_total = (epoch - 1) * self.images_per_epoch
 
     def epochs(self) -> Iterator[int]:
-        """Each epoch that is left to run; `end_epoch` must be called in each."""
+        """Yield each remaining epoch; the caller must call `end_epoch` in each."""
         self._pace = Pace()
         while self.epoch <= self.last_epoch:
             yield self.epoch
@@ -66,7 +66,7 @@ class Clock:
         self.epoch, self.epoch_images = self.epoch + 1, 0
 
     def iterations(self, loader: Loader[AnyBatch]) -> Iterator[AnyBatch]:
-        """Each batch of an epoch, counted before its step, with the wait for it measured."""
+        """Yield each batch of an epoch; counts it before its step, and measures the wait for it."""
         started = time.perf_counter()
         for batch in loader:
             waited_s = time.perf_counter() - started
@@ -81,14 +81,14 @@ class Clock:
             started = time.perf_counter()
 
     def due(self, frequency_images: int) -> bool:
-        """Whether this step took the image count to or over a multiple of the frequency.
+        """Whether this step took the image count to or past a multiple of the frequency.
 
-        Right for any batch size and for a short last batch.
+        Works for any batch size and a short last batch.
         """
         return self.total_images // frequency_images > self._previous_total // frequency_images
 
     def lap(self) -> tuple[float, float]:
-        """(seconds per image, of which seconds waited for data), means since the last lap."""
+        """(seconds per image, seconds of these spent waiting for data), since the last lap."""
         lap, self._pace = self._pace.means(), Pace()
         return lap
 
@@ -97,7 +97,7 @@ class Clock:
         return {name: getattr(self, name) for name in counts}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Restore `state_dict()`; with other pictures than then, the epoch has to begin anew."""
+        """Restore `state_dict()`; if the number of images has changed, the epoch starts over."""
         counts = [state[name] for name in ("epoch", "epoch_images", "total_images")]
         if not all(isinstance(count, int) and count >= 0 for count in counts):
             raise ValueError(f"clock {counts}")
@@ -105,7 +105,7 @@ class Clock:
         if self.epoch_images and state["images_per_epoch"] != self.images_per_epoch:
             print(
                 f"images per epoch {state['images_per_epoch']} -> {self.images_per_epoch}: epoch "
-                f"{self.epoch} begins anew"
+                f"{self.epoch} starts over"
             )
             self.total_images -= self.epoch_images
             self.epoch_images = 0
@@ -113,7 +113,7 @@ class Clock:
 
 
 class Pace:
-    """Wall-clock time and data wait over some images."""
+    """Wall-clock time and time spent waiting for data, over some images."""
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
@@ -129,9 +129,9 @@ class Pace:
 
 
 class RunningMean:
-    """Mean of a scalar tensor over the images of all processes.
+    """The mean of a scalar tensor over the images of all processes.
 
-    It is kept on its device: reading it waits only in `take`.
+    The sum stays on its device, so only `take` waits for it.
     """
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class RunningMean:
         self.num_images += num_images
 
     def take(self) -> float:
-        """The mean since the last call; 0 where nothing was added."""
+        """The mean since the last call; 0 if nothing was added."""
         total, num_images = distributed.add_up(float(self.total), self.num_images)
         mean = total / max(1, num_images)
         self.total, self.num_images = 0.0, 0
@@ -156,7 +156,7 @@ class RunningMean:
         self.total, self.num_images = state["total"], state["num_images"]
 
     def redistribute(self, processes: list[dict]) -> None:
-        """From another number of processes: the mean of all, so that images count as they did."""
+        """Restore from another number of processes: each takes the mean of their totals."""
         count = len(processes)
         self.total = sum(state["total"] for state in processes) / count
         self.num_images = sum(state["num_images"] for state in processes) // count

@@ -1,4 +1,4 @@
-"""The command that goes on with a run, to be shown and copied."""
+"""The command that resumes a run, for users to copy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from util import distributed
 def resume_command(opt: argparse.Namespace) -> str:
     """`python train.py --name NAME --continue_train`, quoted for this system's shell."""
     start = ["python"]
-    if distributed.size() > 1:  # on one machine; for several the first words are the user's
+    if distributed.size() > 1:  # for one machine; for several, users must complete it
         start = ["torchrun", f"--nproc_per_node={os.environ['LOCAL_WORLD_SIZE']}"]
     words = [*start, sys.argv[0], "--name", opt.name]
     if opt.checkpoints_dir != "./checkpoints":

@@ -1,4 +1,4 @@
-"""One writer per run: a lock on its folder that a dead process does not hold."""
+"""One writer per run: a lock on its folder that is released when its process dies."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from util import distributed
 from util.errors import UserError
 from util.files import writing
 
-HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)  # what systems say of a lock of another's
+HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)  # errors if another process holds the lock
 
 
 class RunLock:
-    """Holds folder/.lock until it is left or the process ends, however it ends.
+    """Holds folder/.lock until the block is left or the process ends, however it ends.
 
-    Of the processes of a run the main one does so. Raises UserError where another process holds it.
-    Some network disks have no locks: a line says so, and the run goes on without.
+    In a run of several processes, the main one holds it. Raises UserError if another run already
+    does. Some network disks have no locks: then a line says so, and the run continues without one.
     """
 
     def __init__(self, folder: Path):
@@ -34,8 +34,8 @@ class RunLock:
         except OSError as error:
             if error.errno not in HELD:
                 print(
-                    f"{folder} is on a disk without locks ({error.strerror}): see to it that no "
-                    "other process writes this run"
+                    f"{folder} is on a disk without locks ({error.strerror}): make sure that no "
+                    "other process writes to this run"
                 )
                 return
             self.file.seek(0)
@@ -58,11 +58,11 @@ class RunLock:
             self.file.close()
 
 
-if sys.platform == "win32":  # as type checkers know it
+if sys.platform == "win32":  # a form that type checkers understand
     import msvcrt
 
     def lock_exclusively(handle: int) -> None:
-        """Lock a byte far behind the text, so that others can read who holds it."""
+        """Lock a byte far beyond the text, so that others can read who holds the lock."""
         os.lseek(handle, 1 << 20, os.SEEK_SET)
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
 
@@ -70,5 +70,5 @@ else:
     import fcntl
 
     def lock_exclusively(handle: int) -> None:
-        """A record lock: unlike flock's, worker processes that outlive us do not share it."""
+        """Take a record lock: unlike flock's, worker processes that outlive us do not share it."""
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

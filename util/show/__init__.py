@@ -1,1 +1,1 @@
-"""All that people look at: loggers, pages, results, metrics."""
+"""Everything that people look at: loggers, pages, results, metrics."""

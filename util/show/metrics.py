@@ -1,4 +1,4 @@
-"""How near a generated picture is to its target."""
+"""Measures of how close a generated picture is to its target."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 def image_metrics(result: np.ndarray, target: np.ndarray) -> dict[str, float]:
     """L1 (mean absolute difference, 0..255), PSNR (dB) and SSIM of two (H, W, 3) uint8 pictures.
 
-    SSIM as in Wang et al. 2004 (10.1109/TIP.2003.819861), by scikit-image, over 7x7 windows; not a
-    number for pictures smaller than these; in float32, which is exact to four digits at least and
-    takes half the time. PSNR of equal pictures is infinite.
+    SSIM is that of Wang et al. 2004 (10.1109/TIP.2003.819861), by scikit-image, over 7x7 windows;
+    NaN for smaller pictures. It is computed in float32, which is exact to at least four digits and
+    takes half the time. The PSNR of equal pictures is infinite.
     """
-    from skimage.metrics import structural_similarity  # slow to import, and only needed here
+    from skimage.metrics import structural_similarity  # slow to import and only needed here
 
     difference = result.astype(np.float64) - target.astype(np.float64)
     mse = float(np.mean(difference**2))

@@ -1,7 +1,8 @@
-"""Where test.py puts its results: one picture file per input and label, and a page over them.
+"""Save the results of test.py: one picture file per input and label, and a page that shows them.
 
-Encoding, writing and measuring happen on threads, beside a network on a GPU. One on the processor
-waits for them: it splits each layer evenly over the cores, and a core that also writes delays all.
+Pictures are encoded, written and measured on threads, in parallel with a network on a GPU. A
+network on the CPU waits for them: it splits each layer evenly over the cores, so one core that is
+busy writing would delay them all.
 """
 
 from __future__ import annotations
@@ -33,23 +34,23 @@ from util.util import (
 )
 
 THREADS = min(4, os.cpu_count() or 1)
-WAITING = 4 * THREADS  # results that may be unfinished; each holds the pictures of one input
+WAITING = 4 * THREADS  # unfinished results at most; each holds the pictures of one input
 
 
 class Results:
     """Writes folder/images/STEM_LABEL.png and folder/index.html.
 
-    Raises UserError where files cannot be written. As a context it closes the page where an error
-    ends it; else `close` does.
+    Raises UserError if files cannot be written. Call `close` at the end; as a context manager, it
+    also closes the page after an error.
 
     Args:
         folder: results/NAME/PHASE_EPOCH.
-        measure: labels of a result and of its target, for L1, PSNR and SSIM of what is shown; no
-            metrics with None, nor for inputs that have no such pictures.
-        why_not_finite: says what may be wrong where values are not finite, and what to do.
+        measure: the labels of a result and its target, to compute L1, PSNR and SSIM of the shown
+            pictures; None, or an input without these labels, has no metrics.
+        why_not_finite: returns what may be wrong if values are not finite, and what to do.
         beside: whether `add` returns before its results are written.
-        num_threads: that write and measure.
-        aspect_ratio: width over height by which pictures are stretched.
+        num_threads: the number of threads that write and measure.
+        aspect_ratio: width over height by which to stretch pictures.
         also: receives the same pictures and metrics.
         page: further arguments of ResultsPage.
     """
@@ -79,16 +80,16 @@ class Results:
             self.page = ResultsPage(folder, **page)
 
     def add(self, visuals: Mapping[str, torch.Tensor], paths: Mapping[str, Sequence[str]]) -> None:
-        """Take a batch: label to (N, C, H, W) in [-1, 1], and label to its N source files.
+        """Add a batch: label to (N, C, H, W) in [-1, 1], and label to its N source files.
 
-        Raises UserError where this or an earlier result could not be written, where there are fewer
-        pictures of a label than inputs, and for a result with values that are not finite, of which
-        a picture would be black. Those before it are kept.
+        Raises UserError if this or an earlier result could not be written, if a label has fewer
+        pictures than there are inputs, and for values that are not finite, which would give a black
+        picture. Results before it are kept.
         """
         for note in (channels_note(label, tensor) for label, tensor in visuals.items()):
             if note and note not in self._notes:
                 self._notes.add(note)
-                tqdm.write(note)  # which spares the progress bar
+                tqdm.write(note)  # `print` would break the progress bar
         finite = {label: finite_pictures(tensor) for label, tensor in visuals.items()}
         pixels = {label: to_bytes(tensor) for label, tensor in visuals.items()}
         for label, of_batch in pixels.items():
@@ -114,10 +115,10 @@ class Results:
     def _begin(
         self, pictures: Mapping[str, np.ndarray], files: Mapping[str, str]
     ) -> tuple[Future | None, list[Future]]:
-        """Have the pictures of one input, (H, W, 3) uint8, measured and written."""
+        """Start to measure and write the pictures of one input, (H, W, 3) uint8."""
         measured = None
         if self.measure and all(label in pictures for label in self.measure):
-            # First, since it takes longer than a file.
+            # Start this first: it takes longer than writing a file.
             measured = self._threads.submit(image_metrics, *(pictures[la] for la in self.measure))
         folder, ratio = self.folder / "images", self.aspect_ratio
         return measured, [
@@ -126,7 +127,7 @@ class Results:
         ]
 
     def _finish_first(self) -> None:
-        """Wait for the oldest result, and tell of it: pages show results in the order of inputs."""
+        """Wait for the oldest result and add it to the page: pages keep the order of the inputs."""
         result, pictures, measured, written = self._unfinished.popleft()
         with self._errors_told():
             for file in written:
@@ -143,13 +144,13 @@ class Results:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            with contextlib.suppress(UserError):  # the first one is told
+            with contextlib.suppress(UserError):  # only the first error is reported
                 self.close("stopped by an error" if issubclass(kind, Exception) else "stopped")
 
     def close(self, outcome: str = "") -> dict[str, float]:
         """Wait for all results and finish the page; returns the mean of each metric.
 
-        `outcome` says how it ended, where that is before all results were there.
+        `outcome` says how the run ended, if it ended before all results were made.
         """
         while self._unfinished:
             self._finish_first()
@@ -164,18 +165,18 @@ class Results:
 
     @contextlib.contextmanager
     def _errors_told(self) -> Iterator[None]:
-        """Inside, an error of the disk becomes one that names the folder and says what to do."""
+        """Inside, an OSError becomes a UserError that names the folder and says what to do."""
         try:
             yield
         except OSError as error:
             raise UserError(
-                f"{self.folder}: results cannot be written: {first_line(error)}; make room or "
-                "choose another --results_dir"
+                f"{self.folder}: results cannot be written: {first_line(error)}; free some space "
+                "or choose another --results_dir"
             ) from error
 
 
 class Unfinished(NamedTuple):
-    """One input's line of the page, its pictures, and what is being done with them."""
+    """The result of one input for the page, its pictures, and the tasks that are still running."""
 
     result: dict[str, Any]
     pictures: dict[str, np.ndarray]
@@ -184,9 +185,9 @@ class Unfinished(NamedTuple):
 
 
 class UniqueNames:
-    """Names of results: the source file's stem, and more of its path where that name is taken.
+    """Names of results: the stem of the source file, with more of its path if that name is taken.
 
-    Names differ even where letter case does not count, as on Windows and macOS.
+    Names differ by more than letter case, which file names on Windows and macOS ignore.
     """
 
     def __init__(self) -> None:
@@ -194,7 +195,7 @@ class UniqueNames:
         self._taken: set[tuple[str, str]] = set()
 
     def of(self, path: str, label: str) -> str:
-        """The name of what was made of a file under a label; the same each time it is asked for."""
+        """The name for the result of a file under a label; the same each time it is asked for."""
         if (path, label) not in self._names:
             file = Path(path)
             names = [file.stem, f"{file.parent.name}_{file.stem}"]

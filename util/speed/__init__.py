@@ -1,1 +1,1 @@
-"""The same numbers, faster or with less memory; applied to networks from outside."""
+"""Speed and memory optimisations that keep the results, applied to networks from outside."""

@@ -1,4 +1,4 @@
-"""Training that gives the same bits each time on a GPU too (--deterministic)."""
+"""Bit-for-bit reproducible training on GPUs too (--deterministic)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from torch import nn
 
 
 def be_deterministic() -> None:
-    """Let PyTorch use deterministic algorithms only; it raises an error where it has none."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+    """Make PyTorch use only deterministic algorithms; it raises an error if it has none."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs this
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
 
 
 class ReflectionPad(torch.autograd.Function):
-    """Reflection padding whose backward adds in a fixed order, that of PyTorch's CPU kernel.
+    """Reflection padding whose backward adds in the fixed order of PyTorch's CPU kernel.
 
-    PyTorch's own backward on CUDA adds in whatever order its threads come. Output and gradient are
-    those of nn.ReflectionPad2d on the CPU, bit for bit, in every floating-point type.
+    On CUDA, PyTorch's own backward adds in the order in which its threads finish. Output and
+    gradient are those of nn.ReflectionPad2d on the CPU, bit for bit, in every floating-point type.
 
-    Args: x: (..., H, W); padding: left, right, top, bottom in pixels, each below the side.
+    Args:
+        x: (..., H, W).
+        padding: left, right, top, bottom in pixels, each smaller than the side.
     """
 
     @staticmethod
@@ -35,7 +37,7 @@ class ReflectionPad(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         left, right, top, bottom = ctx.padding
         height, width = ctx.size
-        # Like a part of the gradient, to be in channels_last where that is.
+        # zeros_like on a part of the gradient keeps its memory format, such as channels_last.
         total = torch.zeros_like(grad[..., top : top + height, left : left + width])
         for rows, padded_rows, flip_rows in parts(height, top, bottom):
             for columns, padded_columns, flip_columns in parts(width, left, right):
@@ -45,8 +47,8 @@ class ReflectionPad(torch.autograd.Function):
 
 
 def parts(size: int, before: int, after: int) -> tuple[tuple[slice, slice, bool], ...]:
-    """The mirror, the middle and the mirror of a padded side: (where in the side, where in the
-    padded one, whether flipped)."""
+    """The leading mirrored part, the middle and the trailing mirrored part of a padded side, each
+    as (slice of the side, slice of the padded side, whether flipped)."""
     return (
         (slice(1, 1 + before), slice(0, before), True),
         (slice(0, size), slice(before, before + size), False),
@@ -62,7 +64,7 @@ class DeterministicReflectionPad2d(nn.ReflectionPad2d):
 
 
 def replace_reflection_padding(net: nn.Module) -> None:
-    """Put DeterministicReflectionPad2d in the place of each nn.ReflectionPad2d; keys stay."""
+    """Replace each nn.ReflectionPad2d by a DeterministicReflectionPad2d; keys stay the same."""
     for name, child in net.named_children():
         if type(child) is nn.ReflectionPad2d:
             setattr(net, name, DeterministicReflectionPad2d(child.padding))

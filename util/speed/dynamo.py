@@ -1,4 +1,4 @@
-"""PyTorch's optimizers without PyTorch's compiler."""
+"""Use PyTorch's optimizers without importing its compiler."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 def skip_dynamo() -> None:
     """Let Adam work without torch._dynamo, whose import takes as long as all others together.
 
-    Several methods of PyTorch's optimizers import it on their first call, only to be left alone by
-    torch.compile. Where nothing is compiled, the methods inside those wrappers do the same. To be
-    called before the first optimizer is made. Leaves alone what is not wrapped as in PyTorch
-    2.13: then a start takes longer, and that is all.
+    Several methods of PyTorch's optimizers are wrapped so that torch.compile skips them, and the
+    wrappers import torch._dynamo on their first call. Without torch.compile, the wrapped methods do
+    the same. Call this before creating the first optimizer. Methods that are not wrapped as in
+    PyTorch 2.13 stay as they are; the start is slower then.
     """
     names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
     methods = [*((torch.optim.Optimizer, name) for name in names), (torch.optim.Adam, "step")]
@@ -25,7 +25,7 @@ def skip_dynamo() -> None:
 
 
 def in_grad_mode(step: Callable[..., Any]) -> Callable[..., Any]:
-    """Adam's step with gradients on or off as its wrapper has them."""
+    """Adam's step with gradients enabled or disabled, as in its wrapper."""
 
     def step_in_grad_mode(self: Any, *args: Any, **kwargs: Any) -> Any:
         with torch.set_grad_enabled(self.defaults["differentiable"]):
@@ -35,7 +35,7 @@ def in_grad_mode(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inside_dynamo_wrapper(method: Any) -> Callable[..., Any] | None:
-    """The method inside a wrapper that imports torch._dynamo, or None where there is none."""
+    """The method inside a wrapper that imports torch._dynamo, or None if it has no such wrapper."""
     code = getattr(method, "__code__", None)
     imports = code is not None and "torch._dynamo" in code.co_names
     return getattr(method, "__wrapped__", None) if imports else None

@@ -1,4 +1,4 @@
-"""Networks that treat each picture of a batch alone, so that test.py may run several at once."""
+"""Make networks treat each picture of a batch separately, so test.py can use larger batches."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def normalize_each_alone(net: nn.Module) -> None:
-    """Let batch norm take its statistics from each picture instead of from the batch.
+    """Make batch norm compute its statistics for each picture instead of for the batch.
 
-    pix2pix is tested with the statistics of the picture at hand, so with batches of one (sec. 3.2
-    of arXiv:1611.07004). This gives the same for larger ones, to rounding.
+    pix2pix is tested with the statistics of the tested picture, that is, with batches of one
+    (arXiv:1611.07004, section 3.2). This gives the same results for larger batches, up to rounding.
     """
     for norm in net.modules():
         if isinstance(norm, _BatchNorm):
-            # The class keeps its method; only this norm gets another.
+            # Replaces the method of this norm only, not of the class.
             norm.forward = partial(  # type: ignore[method-assign]
                 F.instance_norm, weight=norm.weight, bias=norm.bias, eps=norm.eps
             )

@@ -1,8 +1,8 @@
-"""Everything that makes a model faster or leaner, applied to it from outside.
+"""Everything that makes a model faster or reduces its memory, applied from outside.
 
 Models are written in plain fp32 PyTorch for one process and know nothing of this. `prepare` changes
-how their networks and optimizers compute, in place, so that the keys of their weights stay. What is
-on by default gives the same numbers to rounding.
+in place how their networks and optimizers compute, and keeps the keys of their weights. The
+defaults give the same results, up to rounding.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ def prepare(
     opt: argparse.Namespace,
     device: torch.device,
 ) -> list[torch.amp.GradScaler | None]:
-    """Apply --precision, --channels_last, --compile, and in training the rest.
+    """Apply --precision, --channels_last and --compile; in training also the other speed flags.
 
     Args:
         networks: by name, on `device`, with their weights.
-        optimizers: of the model; none in testing.
+        optimizers: the model's; none in testing.
 
     Returns:
-        for each optimizer the scaler of its weights' gradients (--precision fp16), or None.
+        for each optimizer, the GradScaler of its gradients with --precision fp16, or None.
     """
     dtype = resolve_precision(opt.precision, device)
     if dtype is torch.float16 and optimizers and opt.gan_mode == "wgangp":
         raise UserError(
-            "--precision fp16 with --gan_mode wgangp: the gradient penalty's own gradients leave "
+            "--precision fp16 with --gan_mode wgangp: the gradients of the gradient penalty exceed "
             "the range of fp16; pass --precision bf16 or fp32"
         )
     if opt.compile:
@@ -58,7 +58,7 @@ def prepare(
         compiles = opt.compile
         if compiles and optimizers and opt.gan_mode == "wgangp" and name.startswith("D"):
             compiles = False
-            print(f"--compile leaves out network {name}: wgangp differentiates its gradients again")
+            print(f"--compile skips network {name}: wgangp differentiates its gradients again")
         if wants_channels_last(opt, dtype, device):
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         elif device.type == "cpu" and dtype is torch.float32 and not compiles:
@@ -66,41 +66,41 @@ def prepare(
         if optimizers and opt.grad_checkpoint and name.startswith("G"):
             if compiles and keeps_statistics(net.modules()):
                 raise UserError(
-                    "--compile with --grad_checkpoint: batch norms, whose running averages must "
-                    "see a batch once, are not compiled then; leave out one of the two, or pass "
-                    "--norm instance"
+                    "--compile with --grad_checkpoint: batch norms cannot be compiled then, since "
+                    "their running averages must see each batch only once; drop one of the two "
+                    "flags, or pass --norm instance"
                 )
             recompute(net)
         if compiles:
             net.forward = torch.compile(net.forward, dynamic=False)  # type: ignore[method-assign]
         if dtype is not torch.float32:
-            # After compiling: autocast keeps cast weights from call to call only if it is outside.
+            # After compiling: autocast caches cast weights between calls only if it is outside.
             run_in(net, dtype, device, scaler_of.get(id(next(net.parameters(), None))))
     return scalers
 
 
 def require_compiler(device: torch.device) -> None:
-    """UserError where torch.compile cannot work, which the first step would meet in the middle.
+    """Raise UserError if torch.compile cannot work here; otherwise the first step would fail.
 
-    What it needs differs by system, device and version of PyTorch, so it is simply tried.
+    Its requirements differ between systems, devices and PyTorch versions, so simply try it.
     """
     try:
         torch.compile(torch.neg)(torch.zeros(1, device=device))
-    except Exception as error:  # of PyTorch's compiler, of the system's, or of triton
+    except Exception as error:  # from PyTorch's compiler, the system's compiler, or Triton
         cause = error.__cause__ or error.__context__ or error
         raise UserError(
             f"--compile: PyTorch cannot compile for {device.type} here ({first_line(cause)}); it "
             "needs a C++ compiler (Debian, Ubuntu: g++ and python3-dev; macOS: xcode-select "
-            "--install; Windows: the Visual Studio Build Tools) and for GPUs triton; install what "
-            "is missing, or leave out --compile"
+            "--install; Windows: the Visual Studio Build Tools) and, for GPUs, Triton; install "
+            "what is missing, or leave out --compile"
         ) from error
 
 
 def wants_channels_last(opt: argparse.Namespace, dtype: torch.dtype, device: torch.device) -> bool:
-    """--channels_last; auto: on GPUs, for what their matrix units compute in half precision.
+    """Whether to use channels_last; auto: on GPUs in half precision, where it suits tensor cores.
 
-    Not with instance norm, which goes back to the usual layout at each layer (pytorch#72341), and
-    not on CPUs, where eager fp32 was slower with it.
+    auto does not use it with instance norm, which returns to the default layout at each layer
+    (pytorch#72341), or on CPUs, where it made eager fp32 slower.
     """
     if opt.channels_last != "auto":
         return opt.channels_last
@@ -108,10 +108,10 @@ def wants_channels_last(opt: argparse.Namespace, dtype: torch.dtype, device: tor
 
 
 def norm_without_view(net: nn.Module) -> None:
-    """Let instance norm of a single picture give a tensor of its own, to the bit the same.
+    """Make instance norm of a single picture return a new tensor with the same bits.
 
-    PyTorch's gives a view, and of a view that a ReLU changes in place, autograd copies the gradient
-    three times.
+    PyTorch's instance norm returns a view. If a ReLU then changes the view in place, autograd
+    copies the gradient three times.
     """
     for norm in net.modules():
         if type(norm) is nn.InstanceNorm2d and not norm.track_running_stats:
@@ -119,14 +119,14 @@ def norm_without_view(net: nn.Module) -> None:
 
 
 def normalize(norm: nn.InstanceNorm2d, x: torch.Tensor) -> torch.Tensor:
-    """What `norm` makes of x, (N, C, H, W)."""
+    """Apply `norm` to x, (N, C, H, W)."""
     if len(x) > 1 or x.ndim != 4:
         return nn.InstanceNorm2d.forward(norm, x)
     return F.batch_norm(x, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type that --precision stands for on a device; says so if it has to be fp32 instead."""
+    """The type that --precision selects on a device; prints a line if it falls back to fp32."""
     if name == "fp32":
         return torch.float32
     if name == "fp16":
@@ -143,7 +143,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def cpu_has(*features: str) -> bool:
-    """Whether the processor has one of these sets of instructions."""
+    """Whether the CPU supports one of these instruction sets."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return any(capabilities.get(feature) for feature in features)
 
@@ -154,12 +154,12 @@ def run_in(
     device: torch.device,
     scaler: torch.amp.GradScaler | None,
 ) -> None:
-    """Let a network compute in `dtype` where that is safe; it takes and gives float32 as before.
+    """Make a network compute in `dtype` where that is safe; inputs and outputs stay float32.
 
-    Weights stay float32, as do all losses, which lie outside the networks. With a scaler, gradients
-    are multiplied where they enter the network and divided where they leave it towards its inputs,
-    so that small ones are not lost in fp16 (arXiv:1710.03740, section 3.2); those of its weights
-    are divided by the optimizer's update.
+    Weights stay float32, and so do all losses, which are computed outside the networks. With a
+    scaler, gradients are multiplied where they enter the network and divided where they leave it
+    towards its inputs, so that small ones are not lost in fp16 (arXiv:1710.03740, section 3.2).
+    The optimizer's update divides the gradients of the weights.
     """
     forward = partial(run_mixed, net.forward, device.type, dtype)
     if scaler is not None:
@@ -188,7 +188,7 @@ def run_scaled(
 
 
 def on_floats(change: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
-    """`value` with each floating-point tensor in it changed, in tuples, lists and dicts too."""
+    """Apply `change` to each floating-point tensor in `value`: in tuples, lists and dicts too."""
     if isinstance(value, torch.Tensor):
         return change(value) if value.is_floating_point() else value
     if isinstance(value, dict):
@@ -199,12 +199,12 @@ def on_floats(change: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any
 
 
 def create_scaler(device: torch.device) -> torch.amp.GradScaler:
-    """Begins where gradients seldom overflow: each that does is an update left out."""
+    """Start with a scale at which gradients rarely overflow: each overflow skips an update."""
     return torch.amp.GradScaler(device.type, init_scale=2.0**9)
 
 
 class ScaleGradient(torch.autograd.Function):
-    """The identity, whose gradient is multiplied by a factor."""
+    """The identity, but with its gradient multiplied by a factor."""
 
     @staticmethod
     def forward(ctx, x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
@@ -217,7 +217,7 @@ class ScaleGradient(torch.autograd.Function):
 
 
 def fuse(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Let Adam update all weights in one pass; to rounding the same as its loop over tensors."""
+    """Make Adam update all weights in one pass; equal to its loop over tensors up to rounding."""
     if type(optimizer) in (torch.optim.Adam, torch.optim.AdamW) and device.type in ("cpu", "cuda"):
         for group in optimizer.param_groups:
             group["fused"], group["foreach"] = True, False

@@ -1,4 +1,4 @@
-"""What a whole process is set to before it makes networks: seeds, PyTorch, the C library."""
+"""Settings of the whole process, made before any network: seeds, PyTorch, the C library."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from util.speed.heap import keep_freed_memory
 
 
 def begin(opt: argparse.Namespace, *, fast: bool = True) -> None:
-    """Set this process up as the options ask; `fast` also in ways that have no flag."""
+    """Set up this process as the options ask; with `fast`, also apply speed-ups without a flag."""
     runtime.show_tracebacks = opt.verbose
     runtime.seed_everything(opt.seed)
     if opt.isTrain and opt.deterministic:

@@ -1,6 +1,6 @@
-"""Less memory for more time (--grad_checkpoint): a network forgets what its layers computed.
+"""Trade time for memory (--grad_checkpoint): a network discards its intermediate results.
 
-For the gradients it computes it anew, unit by unit. Source: arXiv:1604.06174.
+The backward pass recomputes them, unit by unit. Source: arXiv:1604.06174.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ Unit = list[nn.Module]
 
 
 def recompute(net: nn.Module) -> None:
-    """Let a network keep only the input of each unit of layers; its results stay the same bits.
+    """Make a network keep only the input of each unit of layers; its results keep every bit.
 
-    A unit is a run of layers in an nn.Sequential, between those that contain others.
+    A unit is a group of consecutive layers in an nn.Sequential, none of which contains others.
     """
     for module in net.modules():
         if isinstance(module, nn.Sequential):
-            # The class keeps its method; only this module gets another.
+            # Replaces the method of this module only, not of the class.
             module.forward = partial(run, units_of(module))  # type: ignore[method-assign]
 
 
 def units_of(sequential: nn.Sequential) -> list[Unit]:
-    """Its layers in order, in groups of which those of two and more are to be recomputed.
+    """The layers in order, grouped into units; only units of two or more layers are recomputed.
 
-    What writes into its input stands alone at the start of a unit: it must not run again on that.
+    An in-place layer cannot begin a unit, but stands alone: it has already changed the input on
+    which it would run again.
     """
     units: list[Unit] = [[]]
     for layer in sequential:
@@ -46,7 +47,7 @@ def units_of(sequential: nn.Sequential) -> list[Unit]:
 def run(units: list[Unit], x: torch.Tensor) -> torch.Tensor:
     for unit in units:
         if len(unit) > 1 and torch.is_grad_enabled():
-            # Only where needed: torch.compile leaves out what has contexts of its own.
+            # Only if needed: torch.compile skips checkpoints with their own contexts.
             around: dict[str, Any] = {}
             if keeps_statistics(unit):
                 around["context_fn"] = partial(contexts, unit)
@@ -70,15 +71,15 @@ Context = contextlib.AbstractContextManager[None]
 
 
 def contexts(unit: Unit) -> tuple[Context, Context]:
-    """What surrounds the first computation of a unit, and the second."""
+    """The contexts for the first computation of a unit and for its recomputation."""
     return contextlib.nullcontext(), statistics_kept(unit)
 
 
 @contextlib.contextmanager
 def statistics_kept(unit: Unit) -> Iterator[None]:
-    """Inside, batch norms leave their running statistics as they are: these saw the batch once.
+    """Inside, batch norms keep their running statistics, which have already seen the batch.
 
-    They have to do the same operations all the same, since checkpoint() compares.
+    They must still do the same operations as before, because checkpoint() compares them.
     """
     norms: list[Any] = [x for x in unit if getattr(x, "track_running_stats", False)]
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]

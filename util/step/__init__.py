@@ -1,4 +1,4 @@
-"""From the gradients of a model to its weights: what surrounds its step and is in no paper."""
+"""Everything around a model's training step that is in no paper, from gradients to weights."""
 
 from util.step.steps import Steps
 

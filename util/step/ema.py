@@ -1,4 +1,4 @@
-"""Networks whose weights are averages over training (--ema), often better than the last ones."""
+"""Networks with averaged weights (--ema), which often perform better than the last weights."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class EMA:
-    """Exponential moving averages of the weights of generators; buffers are the newest.
+    """Exponential moving averages of the generators' weights; buffers are copies of the latest.
 
-    Those are the networks whose names begin with G; none with a decay of 0. After each update of
-    the last optimizer that has a network's weights, average <- decay * average + (1 - decay) *
-    weights; the first one copies. Source: arXiv:1806.04498.
+    Generators are the networks whose names begin with G; a decay of 0 averages none. If several
+    optimizers hold a network's weights, the last one counts. Its first update copies the weights;
+    after each later one, average <- decay * average + (1 - decay) * weights.
+    Source: arXiv:1806.04498.
 
     Attributes:
-        networks: the averaged ones, under the name of their source and "_ema".
+        networks: the averaged ones, named after their source with the suffix "_ema".
     """
 
     def __init__(
@@ -38,20 +39,20 @@ class EMA:
                     self._last[name] = optimizer
 
     def update(self, optimizer: torch.optim.Optimizer) -> None:
-        """After an update by an optimizer of the model."""
+        """Update the averages after an optimizer of the model has updated the weights."""
         for name, last in self._last.items():
             if last is optimizer:
                 self.models[name].update_parameters(self.sources[name])
 
     def take_statistics(self) -> None:
-        """After a step: running statistics are the newest, which processes have averaged."""
+        """Copy the buffers at the end of a step, when processes have averaged their statistics."""
         for name, model in self.models.items():
             own = zip(model.module.buffers(), self.sources[name].buffers(), strict=True)
             for buffer, newest in own:
                 buffer.copy_(newest)
 
     def state_dict(self) -> dict[str, int]:
-        """How often each was updated; the weights are in files as those of other networks."""
+        """How often each average was updated; the weights are in files like other networks'."""
         return {name: int(model.n_averaged) for name, model in self.models.items()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -60,5 +61,5 @@ class EMA:
 
 
 def averaged(name: str) -> str:
-    """The name of a network's average, in file names too."""
+    """The name of a network's average, also in file names."""
     return f"{name}_ema"

@@ -1,4 +1,4 @@
-"""Stops a run whose losses or weights are no longer numbers, before a checkpoint holds them."""
+"""Stop a run whose losses or weights are not finite, before they get into a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from util.image_pool import ImagePool
 from util.run.checkpoint import last_good
 from util.util import all_finite
 
-READ_EVERY = 32  # steps between two looks at a GPU, each of which waits for it
+READ_EVERY = 32  # steps between two checks on a GPU, since each check waits for the GPU
 
 
 class FiniteGuard:
-    """Watches losses each step, and weights before each save.
+    """Checks the losses of each step, and the weights before each save.
 
-    On the CPU a bad loss is seen at once, on a GPU within READ_EVERY steps, and always before a
-    save. A gradient that is not finite shows in the weights, and in the losses of the next step.
+    Notices a bad loss at once on the CPU and within READ_EVERY steps on a GPU, and always before a
+    save. A gradient that is not finite shows in the weights and in the losses of the next step.
 
     Args:
-        networks: whose weights are checked.
-        tolerated: so many steps on gradients that are not finite are left out; above 0 that waits
-            for the device at every step.
-        save_dir: where checkpoints are, of which the message names the last.
-        pools: lose the images of steps that are left out.
+        networks: the networks whose weights are checked.
+        tolerated: how many steps with gradients that are not finite to skip; above 0, the guard
+            waits for the device at every step.
+        save_dir: the folder of checkpoints; the error message names the last of them.
+        pools: image pools from which to remove the images of skipped steps.
 
     Attributes:
-        step_is_bad: whether this step was left out.
+        step_is_bad: whether this step was skipped.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class FiniteGuard:
         self.networks, self.pools = list(networks), list(pools)
         self.tolerated, self.save_dir = tolerated, save_dir
         self.skipped, self.step_is_bad = 0, False
-        self._images: list[Sequence[str]] = []  # of each step since the last look, and one before
+        self._images: list[Sequence[str]] = []  # of the last step checked, and those since
         self._names: list[str] = []
         self._losses: list[torch.Tensor] = []  # (number of losses,) for each of these steps
 
@@ -55,7 +55,7 @@ class FiniteGuard:
         self.skipped = state["skipped"]
 
     def begin(self, images: Sequence[str]) -> None:
-        """Note the files of the batch of the step that begins."""
+        """Note the files of the batch at the beginning of its step."""
         self._images.append(images)
         self.step_is_bad = False
         if self.tolerated:
@@ -63,7 +63,7 @@ class FiniteGuard:
 
     def end(self, losses: Mapping[str, torch.Tensor]) -> None:
         """Note the losses of the step."""
-        if self.step_is_bad:  # leave no trace of it in running statistics and image pools
+        if self.step_is_bad:  # remove its traces from running statistics and image pools
             for buffer, before in self._buffers:
                 buffer.copy_(before)
             for pool in self.pools:
@@ -75,7 +75,7 @@ class FiniteGuard:
             self.check_losses()
 
     def check_losses(self) -> None:
-        """Look at what was noted; UserError naming losses and images of the first bad step."""
+        """Check the noted losses; UserError with losses and images of the first bad step."""
         steps = torch.stack(self._losses).tolist() if self._losses else []
         images, self._images = self._images, self._images[-1:]
         self._losses = []
@@ -86,14 +86,14 @@ class FiniteGuard:
                 self._stop(f"the losses are {text}", images[max(0, first - 1) : first + 1])
 
     def check_weights(self) -> None:
-        """Before a save: UserError if a loss so far or a weight now is not finite."""
+        """Check before a save: UserError if a loss so far or a weight now is not finite."""
         self.check_losses()
         for net in self.networks:
             if not all_finite(float_state(net)):
                 self._stop("a weight or statistic is not finite", self._images)
 
     def accepts(self, gradients: list[torch.Tensor]) -> bool:
-        """Whether an update may take these gradients; UserError after too many bad steps."""
+        """Whether an update may use these gradients; UserError after too many bad steps."""
         if not self.tolerated or not gradients or all_finite(gradients):
             return True
         if not self.step_is_bad:  # a step may have several optimizers
@@ -107,25 +107,24 @@ class FiniteGuard:
         images = ", ".join(dict.fromkeys(path for batch in batches for path in batch))
         raise UserError(
             f"{what}, with the images {images} or the ones before; {last_good(self.save_dir)}; "
-            "look at the images, lower --lr, or pass --skip_nonfinite N to leave out up to N such "
-            "steps"
+            "look at the images, lower --lr, or pass --skip_nonfinite N to skip up to N such steps"
         )
 
 
 def why_not_finite(networks: Mapping[str, nn.Module], precision: str) -> str:
-    """Why networks have made pictures that are not finite, and what to do about it."""
+    """Why networks have produced pictures that are not finite, and what to do about it."""
     broken = [name for name, net in networks.items() if not all_finite(float_state(net))]
     if broken:
         cause = f"weights of the network {' and '.join(broken)} are not finite"
-        remedy = "take an earlier checkpoint (--epoch, --load_iter): training had diverged"
+        remedy = "use an earlier checkpoint (--epoch, --load_iter): training had diverged"
     else:
         cause = f"the weights of the network {' and '.join(networks)} are finite"
-        remedy = "look at the picture, or take an earlier checkpoint (--epoch, --load_iter)"
+        remedy = "look at the picture, or use an earlier checkpoint (--epoch, --load_iter)"
     if precision != "fp32":
-        remedy = f"pass --precision fp32, not {precision}; where that does not help, {remedy}"
+        remedy = f"pass --precision fp32, not {precision}; if that does not help, {remedy}"
     return f"{cause}; {remedy}"
 
 
 def float_state(net: nn.Module) -> list[torch.Tensor]:
-    """Weights and statistics of a network, without what is counted in whole numbers."""
+    """The weights and statistics of a network, without integer counters."""
     return [value for value in net.state_dict().values() if value.is_floating_point()]

@@ -1,4 +1,4 @@
-"""What surrounds a model's step, in one order."""
+"""Everything that happens around a model's training step, in one order."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ class Model(Protocol):
 
 
 class Steps:
-    """Surrounds each step of a model with what is in no paper:
+    """Surrounds each step of a model with everything that is in no paper:
 
         with steps.step(batch.share):
             model.optimize_parameters()
 
-    A model calls `optimizer.step()` as ever. PyTorch's own hooks of that call make its gradients
-    those of the update before, and average the weights after.
+    The model calls `optimizer.step()` as usual. PyTorch's hooks prepare the gradients before that
+    call, and update the averaged weights after it.
 
     Args:
         ema: the averages of the generators' weights.
-        scalers: for each optimizer the scaler of its gradients, or None (see `prepare`).
-        num_batches: an update takes the mean gradient of so many batches (--grad_accum).
-        tolerated: so many steps on gradients that are not finite are left out (--skip_nonfinite).
-        watches_loss: whether the generators' mean loss is wanted (--lr_policy plateau).
+        scalers: for each optimizer, the GradScaler of its gradients, or None (see `prepare`).
+        num_batches: how many batches' gradients to average for an update (--grad_accum).
+        tolerated: how many steps with gradients that are not finite to skip (--skip_nonfinite).
+        watches_loss: whether to compute the generators' mean loss (--lr_policy plateau).
 
     Attributes:
-        generator_loss: that mean, since it was taken last.
+        generator_loss: this mean, since it was last taken.
         shared: the parts of a checkpoint that are the same in all processes.
-        per_process: those of which each process has its own.
+        per_process: the parts that differ between processes.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Steps:
             for optimizer, scaler in zip(model.optimizers, scalers, strict=True)
         )
         self.generator_loss = RunningMean()
-        self.weight = 1.0  # of this process's gradients in the mean over all
+        self.weight = 1.0  # of this process's gradients in the mean over all processes
         self.shared: dict[str, Stateful] = {"guard": self.guard, "averages": ema}
         self.per_process: dict[str, Stateful] = {
             "generator_loss": self.generator_loss,
@@ -95,7 +95,7 @@ class Steps:
         self.weight = share.weight
         self.guard.begin(self.model.get_image_paths())
         yield
-        distributed.average([*statistics(self.networks)])  # of different pictures in each process
+        distributed.average([*statistics(self.networks)])  # each process saw other pictures
         self.guard.end(self.model.losses())
         self.ema.take_statistics()
         if self.watches_loss and not self.guard.step_is_bad:
@@ -104,9 +104,9 @@ class Steps:
     def _before_update(
         self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], named: dict[str, Any]
     ) -> None:
-        """Weigh, add up, mean over processes, unscale, check.
+        """Weigh gradients, add them up, average them over processes, unscale them, check them.
 
-        An update that is not to be has its gradients cleared: optimizers skip such weights.
+        To skip an update, clear its gradients: optimizers skip weights without a gradient.
         """
         update = self.updates.of(optimizer)
         if any(callable(value) for value in (*args[1:], *named.values())):
@@ -122,7 +122,7 @@ class Steps:
 
 
 def statistics(networks: Iterable[nn.Module]) -> Iterator[torch.Tensor]:
-    """Running means and variances."""
+    """Yield all running means and variances."""
     for net in networks:
         for name, buffer in net.named_buffers():
             if name.endswith(("running_mean", "running_var")):

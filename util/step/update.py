@@ -1,5 +1,5 @@
-"""The gradients of an update: the mean of several batches (--grad_accum) and of all processes
-(torchrun), without the scale of --precision fp16.
+"""The gradients of an update: averaged over several batches (--grad_accum) and all processes
+(torchrun), without the scale factor of --precision fp16.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from util.util import all_finite
 
 
 class Update:
-    """What happens to the gradients of one optimizer, in the order of the methods.
+    """Processes the gradients of one optimizer, in the order of the methods.
 
     Args:
-        num_batches: an update takes the mean of so many gradients; steps between them do nothing.
-        scaler: has scaled the gradients; an update that overflowed is left out.
+        num_batches: how many batches' gradients to average for an update; the steps in between do
+            nothing.
+        scaler: the GradScaler that has scaled the gradients; an update that overflows is skipped.
 
     Attributes:
         is_done: whether the last step was an update.
@@ -37,26 +38,29 @@ class Update:
         self._begin()
 
     def _begin(self) -> None:
-        # Of the gradients of `taken` batches, by parameter; None where none of them had one.
+        # The summed gradients of `taken` batches, by parameter; None if no batch had a gradient.
         self.sums: list[torch.Tensor | None] = [None] * len(self.parameters)
         self.taken = 0
 
     def gradients(self) -> list[torch.Tensor]:
-        """Of the weights that have one."""
+        """The gradients of those weights that have one."""
         return [p.grad for p in self.parameters if p.grad is not None]
 
     def weigh(self, weight: float) -> None:
-        """Count this process's gradients so in the mean over all; 1 unless their batches differ."""
+        """Multiply this process's gradients by its weight in the mean over all processes.
+
+        The weight is 1 if all processes have batches of the same size.
+        """
         self.is_done = True  # unless `leave_out` is called
         if weight != 1:
             for gradient in self.gradients():
                 gradient.mul_(weight)
 
     def add_up(self) -> bool:
-        """Make the gradients the means over batches, then over processes; whether all are there.
+        """Average the gradients over batches, then processes; False if batches are still missing.
 
-        Sums are kept apart, as models clear the gradients themselves, before or after. A weight
-        that some batches or processes do not use has a gradient of zero there.
+        The sums are kept separately, because models clear the gradients themselves, before or after
+        a step. A weight that a batch or process does not use counts with a gradient of zero.
         """
         if self.num_batches > 1:
             for number, parameter in enumerate(self.parameters):
@@ -80,7 +84,7 @@ class Update:
         return True
 
     def unscale(self) -> bool:
-        """Undo the scale, if there is one, and adapt it; whether no gradient has overflowed."""
+        """Divide the gradients by the scale, if any, and adapt it; whether none overflowed."""
         if self.scaler is None or not self.gradients():
             return True
         self.scaler.unscale_(self.optimizer)
@@ -88,21 +92,22 @@ class Update:
         return all_finite(self.gradients())
 
     def leave_out(self) -> None:
-        """Let the optimizer's step do nothing: it skips weights without a gradient."""
+        """Make the optimizer's step do nothing: it skips weights without a gradient."""
         self.is_done = False
         for parameter in self.parameters:
             parameter.grad = None
 
     def check_closure(self) -> None:
-        """For a step that computes its gradients itself, in a closure, as LBFGS does.
+        """Check a step that computes its gradients itself, in a closure, as LBFGS does.
 
-        Raises UserError where they would need more than the optimizer's own work.
+        Raises UserError if its gradients would have to be unscaled, or averaged over processes.
         """
         name = type(self.optimizer).__name__
         if self.scaler is not None or distributed.size() > 1:
             raise UserError(
-                f"the optimizer {name} computes gradients in a closure, out of reach of several "
-                "processes and of --precision fp16; start one process, and in fp32 or bf16"
+                f"the optimizer {name} computes gradients in a closure, so it cannot be used with "
+                "several processes or --precision fp16; start one process, with --precision fp32 "
+                "or bf16"
             )
         if self.num_batches > 1 and not self.is_done:
             print(f"--grad_accum: {name} computes gradients in a closure: each batch is an update")
@@ -114,7 +119,7 @@ class Update:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._begin()
-        if 0 < state["taken"] < self.num_batches:  # which may be another number now
+        if 0 < state["taken"] < self.num_batches:  # --grad_accum may have changed
             self.sums = [
                 None if total is None else torch.empty_like(parameter).copy_(total)
                 for parameter, total in zip(self.parameters, state["sums"], strict=True)
@@ -125,7 +130,7 @@ class Update:
 
 
 class Updates:
-    """Those of all optimizers of a model, as a part of a checkpoint."""
+    """The updates of all optimizers of a model, as a part of a checkpoint."""
 
     def __init__(self, updates: Iterable[Update]):
         self._updates = {id(update.optimizer): update for update in updates}
@@ -141,5 +146,5 @@ class Updates:
             update.load_state_dict(state)
 
     def redistribute(self, processes: list[list[dict[str, Any]]]) -> None:
-        """From another number of processes: all begin with a first batch, and the same scale."""
+        """Restore from another number of processes: all start at a first batch, with one scale."""
         self.load_state_dict([{**state, "taken": 0} for state in processes[0]])

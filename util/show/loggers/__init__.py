@@ -1,4 +1,4 @@
-"""Everything a training run tells, and who listens: one small protocol, one file per listener."""
+"""Loggers of training runs: one small protocol, and one file for each logger."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from util.show.loggers.visdom import VisdomLogger
 from util.show.loggers.wandb import WandbLogger, log_in
 from util.util import all_finite, channels_note
 
-SILENCE_S = 1.0  # after which the end of a run says what it waits for
+SILENCE_S = 1.0  # after this time, the end of a run says what it is waiting for
 
 
 class Loggers:
-    """Passes what happens on to each logger; one that fails is dropped with a warning.
+    """Passes events on to all loggers; drops a logger that fails, with a warning.
 
-    Lines for people are the first one's: the console, or after it loss_log.txt.
+    Only the first logger gets lines for people: the console or, if that has failed, loss_log.txt.
 
     Args:
-        outcome: what an error, or None, means for a run that ends by it.
+        outcome: describes how a run ended, given the error that ended it, or None.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Loggers:
         """Add a logger, unless it cannot be made."""
         try:
             self.loggers.append(make())
-        except Exception as error:  # as in _tell
+        except Exception as error:  # anything, as in _tell
             self._warn(name, error)
 
     def losses(self, losses: Losses) -> None:
@@ -62,15 +62,17 @@ class Loggers:
         return any(logger.images_due(clock) for logger in self.loggers)
 
     def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
-        """Pass on pictures, label to (N, C, H, W) in [-1, 1], to those who want them now.
+        """Pass pictures, label to (N, C, H, W) in [-1, 1], to the loggers that want them now.
 
-        What a picture cannot show of them is said once.
+        Prints once what the pictures cannot show: surplus channels, and values that are not finite.
         """
         for label, images in visuals.items():
             self._say_once(channels_note(label, images))
             numbers = isinstance(images, torch.Tensor) and images.is_floating_point()
             if numbers and not all_finite([images.detach()]):
-                self._say_once(f"warning: {label} has values that no picture shows: not finite")
+                self._say_once(
+                    f"warning: {label} has values that are not finite, which no picture shows"
+                )
         self._tell(lambda logger: logger.images(clock, visuals), lambda x: x.images_due(clock))
 
     def _say_once(self, line: str) -> None:
@@ -87,18 +89,18 @@ class Loggers:
         self._tell(lambda logger: logger.say(line), lambda x: x in first)
 
     def flush(self) -> None:
-        """Wait until what was told so far is on the disk, before a checkpoint that relies on it."""
+        """Wait until everything logged so far is on the disk, before saving a checkpoint."""
         self._tell(lambda logger: logger.flush())
 
     def __enter__(self) -> Loggers:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if error is None or isinstance(error, Exception):  # a second Ctrl-C does not wait
+        if error is None or isinstance(error, Exception):  # after a second Ctrl-C, do not wait
             self.close(error)
 
     def close(self, error: Exception | None = None) -> None:
-        """End all logs, which tell how the run ended: well, or by an error."""
+        """End all logs with the outcome of the run; `error` is the one that ended it, if any."""
         self._tell(lambda logger: self._close(logger, self.outcome(error)))
 
     def _close(self, logger: Logger, outcome: Outcome) -> None:
@@ -115,8 +117,8 @@ class Loggers:
         for logger in filter(to, list(self.loggers)):
             try:
                 call(logger)
-            except Exception as error:  # whatever a disk, a server or a package may do to a logger
-                if logger in self.loggers:  # not yet dropped by a warning of another
+            except Exception as error:  # a disk, a server or a package may raise anything
+                if logger in self.loggers:  # a warning about another one may have dropped it
                     self.loggers.remove(logger)
                     self._warn(logger.name, error)
 
@@ -134,14 +136,14 @@ def create_loggers(
     warning: str = "",
     waits: bool = False,
 ) -> Loggers:
-    """The loggers that the options ask for; of several processes the main one alone has some.
+    """The loggers that the options ask for; only the main process has any.
 
     Args:
         options_text: the options as they were printed.
-        clock: where the run stands; what logs hold from beyond is dropped.
+        clock: the position of the run; log entries beyond it are dropped.
         captions, compare: see BaseModel.
-        warning: what the training page shows above all.
-        waits: for each call of a logger, as if none had a thread of its own.
+        warning: a text for the top of the training page.
+        waits: whether each call waits for its logger, as if there were no threads.
     """
     if not distributed.is_main():
         return Loggers(None)
@@ -153,7 +155,7 @@ def create_loggers(
         if error is None:
             return Outcome("finished", f"finished after epoch {clock.last_epoch}: {folder}")
         if isinstance(error, Stopped):
-            return Outcome("stopped", f"stopped; to go on: {resume_command(opt)}")
+            return Outcome("stopped", f"stopped; to resume: {resume_command(opt)}")
         return Outcome("stopped by an error", f"stopped by an error; {last_good(folder)}")
 
     log = Loggers(ConsoleLogger(clock), outcome=outcome)

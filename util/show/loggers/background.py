@@ -1,4 +1,4 @@
-"""Runs a logger on a thread of its own, so that disks and servers never hold up training."""
+"""Run a logger on its own thread, so that disks and servers never delay training."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import torch
 from util.run.clock import Clock
 from util.show.loggers.base import Logger, Losses, Outcome
 
-WAITING = 16  # calls at most; each may hold the pictures of one step
+WAITING = 16  # waiting calls at most; each may hold the pictures of one step
 
 
 class BackgroundLogger(Logger):
-    """Passes calls on to a logger that lives on another thread.
+    """Passes calls on to a logger on another thread.
+
+    If the logger raises an error, the next call raises it here.
 
     Args:
-        name: of the logger, for messages.
-        make: builds the logger, on that thread.
+        name: the logger's name, for messages.
+        make: creates the logger, on its thread.
         images_due: whether it wants the pictures of this step.
-        lossless: when it is slow, wait for it (files) instead of leaving calls out (servers).
-        waits: for each call, as if there were no thread.
-        patience_s: how long `close` waits for a logger that may lose calls.
-
-    An error of the logger is raised by the next call here.
+        lossless: wait for a slow logger (files) instead of dropping calls (servers).
+        waits: whether each call waits for the logger, as if there were no thread.
+        patience_s: how long `close` waits for a logger that may drop calls.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class BackgroundLogger(Logger):
         self._raise()
         if self.lossless:
             self._calls.put(call)
-        elif not self._calls.full():  # this thread alone fills it, so it cannot be full below
+        elif not self._calls.full():  # only this thread fills it, so it cannot be full below
             self._calls.put_nowait(call)
         if self.waits:
             self._calls.join()
@@ -90,13 +90,13 @@ class BackgroundLogger(Logger):
             try:
                 raise error
             finally:
-                del error  # or its traceback would keep the caller's networks alive
+                del error  # its traceback would keep the caller's networks in memory
 
     def _work(self, make: Callable[[], Logger]) -> None:
         logger: Logger | None = None
         try:
             logger = make()
-        except Exception as error:  # whatever a package or a server may do
+        except Exception as error:  # a package or a server may raise anything
             self._error = error
         while (call := self._calls.get()) is not None:
             try:

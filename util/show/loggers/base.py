@@ -15,11 +15,11 @@ from util.run.clock import Clock
 
 @dataclass(frozen=True)
 class Losses:
-    """Losses at one moment, with the pace since the last such moment.
+    """Losses at one moment, with the pace since they were last read.
 
     Attributes:
         time_s: wall-clock seconds per image.
-        data_s: seconds of these spent waiting for data.
+        data_s: the part of time_s spent waiting for data.
     """
 
     epoch: int
@@ -50,8 +50,8 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        kind: in few words, for pages.
-        line: the same with what follows from it, for consoles.
+        kind: a few words, for pages.
+        line: the same with its consequences, for consoles.
     """
 
     kind: str
@@ -59,35 +59,35 @@ class Outcome:
 
 
 class Logger:
-    """Hears what a run tells; a sub-class overrides what it cares for."""
+    """Receives the events of a run; a subclass overrides the methods it needs."""
 
     name = "logger"
 
     def step(self, clock: Clock) -> None:
-        """A step was made."""
+        """Called for each training step."""
 
     def say(self, line: str) -> None:
-        """A line for people; only the first logger that is left hears it."""
+        """Show a line to people; only called for the first remaining logger."""
 
     def losses(self, losses: Losses) -> None:
-        """Losses were read."""
+        """Log losses."""
 
     def images_due(self, clock: Clock) -> bool:
-        """Whether `images` should be called after this step."""
+        """Whether this logger wants the pictures of this step."""
         return False
 
     def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
-        """Current pictures, label to (N, C, H, W) in [-1, 1]."""
+        """Log the current pictures, label to (N, C, H, W) in [-1, 1]."""
 
     def flush(self) -> None:
-        """Before a checkpoint: what was told so far must not be lost if the process dies."""
+        """Before a checkpoint: write everything logged so far, so that a crash cannot lose it."""
 
     def close(self, outcome: Outcome) -> None:
-        """The run is over."""
+        """End the log: the run is over."""
 
 
 def switched_off(name: str, error: Exception) -> str:
-    """The warning that a logger has failed; --verbose prints the traceback before."""
+    """The warning that a logger has failed; with --verbose, prints the traceback first."""
     if runtime.show_tracebacks:
         traceback.print_exception(error)
     return f"warning: {name} is switched off: {type(error).__name__}: {first_line(error)}"

@@ -1,4 +1,4 @@
-"""Loss lines on the terminal, with progress bars below them where it is one."""
+"""Loss lines on standard output, with progress bars below them if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from util.show.loggers.base import Logger, Losses, Outcome
 from util.streams import raise_if_switched_off
 
 REFRESH_S = 0.25
-FULL_TEXT, SHORT_TEXT = 52, 40  # columns of what is told behind a bar, with the data wait or not
+FULL_TEXT, SHORT_TEXT = 52, 40  # columns of the text after a bar, with and without the data wait
 SHORTEST_BAR = 5
-PACE_REFRESHES = 240  # over which pace and data wait are means: a minute, or more for slow steps
+PACE_REFRESHES = 240  # the pace and data wait are means over these: a minute, or more if slow
 
 
 class ConsoleLogger(Logger):
-    """A bar for the epoch and one for the run, under the lines:
+    """One bar for the epoch and one for the run, below the lines:
 
         epoch 3/200 |####### | 29/50, 00:12 left, 1.71 images/s, data wait 2%
         run         |        | 1.3%, 1:36:06 left, GPU 3.1/8.0 GiB
 
-    On a narrow terminal the data wait is left out, on a still narrower one the bars themselves.
-    Where stderr is no terminal there are neither, only lines.
+    A narrow terminal omits the data wait, and an even narrower one the bars themselves. If stderr
+    is not a terminal, there are only the lines.
     """
 
     name = "the console"
@@ -52,7 +52,7 @@ class ConsoleLogger(Logger):
         self.marks: deque[tuple[float, int, float]] = deque(maxlen=PACE_REFRESHES)
 
     def step(self, clock: Clock) -> None:
-        """Move the bars to where the clock is."""
+        """Move the bars to the position of the clock."""
         now_s = time.monotonic()
         if self.hidden or now_s < self.refreshed_s + REFRESH_S:
             return
@@ -73,7 +73,7 @@ class ConsoleLogger(Logger):
             epoch += f", data wait {(clock.waited_s - waited_s) / (now_s - before_s):.0%}"
         run = f"{self.run.n / self.run.total:.1%}{time_left(self.run, pace_s)}{gpu_memory()}"
         for bar, name, text in (self.epoch, title, epoch), (self.run, "run", run):
-            if room >= SHORT_TEXT:  # padded, so that both bars are equally long
+            if room >= SHORT_TEXT:  # padding makes both bars equally long
                 width = FULL_TEXT if room >= FULL_TEXT else SHORT_TEXT
                 bar.bar_format = f"{name:<{len(title)}} |{{bar}}| {text:<{width}}"
             else:
@@ -86,7 +86,7 @@ class ConsoleLogger(Logger):
         self.say(losses.line())
 
     def say(self, line: str) -> None:
-        """Print a line above the bars. Raises OSError where standard output takes no more."""
+        """Print a line above the bars. Raises OSError if standard output no longer works."""
         tqdm.write(line)
         sys.stdout.flush()
         raise_if_switched_off()
@@ -98,7 +98,7 @@ class ConsoleLogger(Logger):
 
 
 def terminal_columns() -> int:
-    """Of the terminal of stderr; 80 where it does not say."""
+    """The width of stderr's terminal; 80 if it is unknown."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
     except OSError:
@@ -106,12 +106,12 @@ def terminal_columns() -> int:
 
 
 def time_left(bar: tqdm, pace_s: float) -> str:
-    """', 1:36:06 left' at so many seconds per image, or '' while the pace is not known."""
+    """', 1:36:06 left' at this many seconds per image, or '' while the pace is unknown."""
     return f", {tqdm.format_interval((bar.total - bar.n) * pace_s)} left" if pace_s else ""
 
 
 def gpu_memory() -> str:
-    """', GPU 3.1/8.0 GiB': what this process holds of the GPU it uses, or '' where it uses none."""
+    """', GPU 3.1/8.0 GiB': the memory that this process holds on its GPU, or '' without a GPU."""
     held, total = 0, 0
     if torch.cuda.is_initialized():
         for device in range(torch.cuda.device_count()):

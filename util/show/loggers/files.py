@@ -1,4 +1,4 @@
-"""Losses in files: loss_log.txt for people, metrics.jsonl for programs."""
+"""Write losses to files: loss_log.txt for people, metrics.jsonl for programs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from util.show.loggers.base import Logger, Losses, Outcome
 
 
 class FileLogger(Logger):
-    """Appends to loss_log.txt, after a dated header per start, and to metrics.jsonl.
+    """Appends to loss_log.txt, with a dated header for each start, and to metrics.jsonl.
 
-    A line of the latter: {"epoch", "epoch_images", "total_images", "time_s", "data_s", "lr",
-    "losses": {name: value}}; a value that is not finite is null. Lines of metrics.jsonl from beyond
-    `total_images` are dropped: a resumed run writes them anew. Once the console is gone, the lines
-    that it would show are in loss_log.txt.
+    A line of metrics.jsonl is {"epoch", "epoch_images", "total_images", "time_s", "data_s", "lr",
+    "losses": {name: value}}; a value that is not finite is null. Lines beyond `total_images` are
+    dropped: a resumed run writes them again. If the console fails, loss_log.txt gets its lines.
     """
 
     name = "loss_log.txt and metrics.jsonl"
@@ -57,7 +56,7 @@ class FileLogger(Logger):
 
 
 def rewind_metrics(path: Path, total_images: int) -> None:
-    """Keep the lines up to an image count; a line torn by a crash goes too."""
+    """Keep only the lines up to an image count; also drops lines cut off by a crash."""
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:

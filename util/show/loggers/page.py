@@ -16,7 +16,7 @@ from util.util import mkdirs, save_image, tensor2im
 
 
 class PageLogger(Logger):
-    """Every loss line, and the pictures of the steps that `page_is_due` names."""
+    """Adds every loss line to the page, and the pictures of the steps at which `page_is_due`."""
 
     name = "the training page"
 
@@ -65,6 +65,8 @@ class PageLogger(Logger):
 
 
 def page_is_due(clock: Clock, frequency_images: int) -> bool:
-    """Whether the page gets pictures of this step: each so many images, and to begin and end."""
+    """Whether the page gets pictures of this step: every `frequency_images` images, and at the end
+    of the first and last epochs.
+    """
     ends = clock.epoch_done and clock.epoch in (1, clock.last_epoch)
     return ends or clock.due(frequency_images)

@@ -1,4 +1,4 @@
-"""Losses, learning rate and pictures for TensorBoard, in NAME/tensorboard."""
+"""Write losses, learning rate and pictures for TensorBoard, in NAME/tensorboard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from util.util import tensor2im
 
 
 class TensorBoardLogger(Logger):
-    """Writes event files; steps are images. A resumed run hides what it trains again."""
+    """Writes event files; steps are images. A resumed run hides the entries beyond its start."""
 
     name = "TensorBoard"
 

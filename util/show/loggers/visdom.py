@@ -1,4 +1,4 @@
-"""Pictures and curves on a visdom server, for watching from a browser."""
+"""Show pictures and loss curves on a visdom server, to be watched in a browser."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from util.util import tensor2im
 
 CALL_LIMIT_S = 5.0
 START_LIMIT_S = 30.0
-# `python -m visdom.server`, but where the scripts of its page cannot be fetched it serves all the
-# same: they may be there from an earlier start.
+# Like `python -m visdom.server`, but starts even if the scripts of its page cannot be downloaded:
+# they may exist from an earlier start.
 SERVER = """
 from visdom.server import run_server
 try:
@@ -37,11 +37,11 @@ run_server.main()
 
 
 class VisdomLogger(Logger):
-    """Window --display_id holds the loss curves, the next one a grid of pictures.
+    """Shows the loss curves in window --display_id, and a grid of pictures in the next one.
 
-    A run that goes on draws its earlier losses anew, so that the curves go on too. Each call to the
-    server has a time limit; the first that fails is an error. Where no server answers on this
-    machine, one is started, which stays after the run.
+    A resumed run first draws its earlier losses, so that the curves are continuous. Each call to
+    the server has a time limit; the first one that fails raises an error. If no server answers on
+    this machine, starts one, which keeps running after the run.
     """
 
     name = "visdom"
@@ -85,7 +85,7 @@ class VisdomLogger(Logger):
 
 
 def same_size(pictures: list[np.ndarray]) -> np.ndarray:
-    """(N, H, W, 3) of pictures (h, w, 3), the smaller ones with a white margin."""
+    """(N, H, W, 3) from pictures (h, w, 3); smaller ones get a white margin."""
     height, width = (max(sides) for sides in zip(*(p.shape[:2] for p in pictures), strict=True))
     grid = np.full((len(pictures), height, width, 3), 255, dtype=np.uint8)
     for place, picture in zip(grid, pictures, strict=True):
@@ -94,7 +94,7 @@ def same_size(pictures: list[np.ndarray]) -> np.ndarray:
 
 
 def connect(opt: argparse.Namespace) -> Any:
-    """A visdom client whose every request has a time limit; ConnectionError where none answers."""
+    """A visdom client with a time limit for each request; ConnectionError if no server answers."""
     logging.getLogger("visdom").setLevel(logging.ERROR)
     import requests
     import visdom
@@ -107,7 +107,7 @@ def connect(opt: argparse.Namespace) -> Any:
                 answer = self.session.post(url, data=data or {}, timeout=CALL_LIMIT_S)
                 answer.raise_for_status()
             except requests.RequestException as error:
-                # No ConnectionError, after which the client prints a line and goes on calling.
+                # After a ConnectionError, the client would print a line and keep calling.
                 raise OSError(f"{url}: {error}") from error
             return answer.text
 
@@ -121,9 +121,9 @@ def connect(opt: argparse.Namespace) -> Any:
 
 
 def answers(server: str, port: int) -> bool:
-    """Whether a visdom server answers: it says of any window whether that exists.
+    """Whether a visdom server answers: ask whether some window exists.
 
-    Its page is no sign, which some versions of its web server refuse to show (403).
+    Its page would not do: with some versions of its web server, that answers 403.
     """
     import requests
 
@@ -137,7 +137,7 @@ def answers(server: str, port: int) -> bool:
 
 
 def open_session(server: str) -> Any:
-    """Requests to a server; where it is on this machine, no proxy of the environment is asked."""
+    """A session for requests to a server; for one on this machine, ignores configured proxies."""
     import requests
 
     session = requests.Session()
@@ -151,12 +151,12 @@ def is_here(server: str) -> bool:
 
 
 def with_scheme(server: str) -> str:
-    """--display_server as a URL: the client takes localhost for http://localhost too."""
+    """--display_server as a URL: visdom's client also accepts localhost for http://localhost."""
     return server if "://" in server else f"http://{server}"
 
 
 def start_server(server: str, port: int) -> None:
-    """Start a visdom server on this machine, if that is where it is looked for."""
+    """Start a visdom server on this machine; ConnectionError if `server` is another machine."""
     if not is_here(server):
         raise ConnectionError(f"no visdom server answers at {server}:{port}")
     process = subprocess.Popen(
@@ -164,29 +164,29 @@ def start_server(server: str, port: int) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # it outlives the run, and its Ctrl-C
+        start_new_session=True,  # it outlives the run, and is not stopped by Ctrl-C
     )
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline and process.poll() is None:
         if answers(server, port):
             ending = f"taskkill /PID {process.pid} /F" if os.name == "nt" else f"kill {process.pid}"
-            # Not print, which would break the progress bars.
-            tqdm.write(f"started a visdom server at {server}:{port}; it ends with: {ending}")
+            # `print` would break the progress bars.
+            tqdm.write(f"started a visdom server at {server}:{port}; to stop it: {ending}")
             return
         time.sleep(0.2)
     process.kill()
     raise ConnectionError(
         f"no visdom server answers at {server}:{port}, and none could be started; is the port "
-        "taken (--display_port)?"
+        "in use (--display_port)?"
     )
 
 
 def read_history(
     metrics: Path, total_images: int
 ) -> list[tuple[list[int], dict[str, list[float]]]]:
-    """Losses up to an image count as (image counts, values by name), one entry per set of names.
+    """Losses up to an image count: (image counts, values by name) for each set of names.
 
-    What was logged since the run was started comes through `VisdomLogger.losses`.
+    Later losses arrive through `VisdomLogger.losses`.
     """
     parts: list[tuple[list[int], dict[str, list[float]]]] = []
     lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []

@@ -1,9 +1,9 @@
-"""Weights & Biases: options, losses, learning rate and pictures; imported only when asked for.
+"""Log options, losses, learning rate and pictures to Weights & Biases; imports wandb when needed.
 
-A server that cannot be reached must neither hold up a run nor cost what it has logged. Found at the
-start, all is logged offline. Where it falls silent later, what it has not got is on the disk too,
-and the process ends all the same: wandb by itself would wait for it at every one of its calls, and
-once more when the interpreter exits.
+An unreachable server must neither delay a run nor lose what it has logged. If the server is
+unreachable at the start, everything is logged offline. If it stops answering later, the data it has
+not received is on the disk, and the process still ends: wandb by itself would wait for the server
+in each of its calls, and again when the interpreter exits.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from util.show.loggers.base import Logger, Losses, Outcome, switched_off
 from util.util import tensor2im
 
 NAME = "Weights & Biases"
-ANSWER_LIMIT_S = 3.0  # for the server to say anything at all
-LOOK_AGAIN_S = 1.0  # between two looks at the end whether the server still answers
+ANSWER_LIMIT_S = 3.0  # for any answer from the server
+LOOK_AGAIN_S = 1.0  # between two checks, at the end, that the server still answers
 T = TypeVar("T")
-Mode = Literal["offline"] | None  # None: as wandb's own settings say
+Mode = Literal["offline"] | None  # None: according to wandb's own settings
 
 
 class WandbLogger(Logger):
-    """One run of project --wandb_project_name; WANDB_MODE=offline works without an account.
+    """Logs one run of project --wandb_project_name; WANDB_MODE=offline works without an account.
 
-    The run's id is kept in NAME/wandb_id.txt, so that a run that goes on is the same run there.
+    The run's id is kept in NAME/wandb_id.txt, so that a resumed run continues the same wandb run.
     """
 
     name = NAME
@@ -64,9 +64,9 @@ class WandbLogger(Logger):
 
 
 class WandbResults:
-    """The pictures and metrics of test.py as a run of their own, named NAME (test).
+    """Logs the pictures and metrics of test.py as a separate run, named NAME (test).
 
-    It is switched off with a warning where it fails.
+    If logging fails, switches itself off with a warning.
     """
 
     def __init__(self, opt: argparse.Namespace, folder: Path):
@@ -90,23 +90,23 @@ class WandbResults:
     def _failing_alone(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # whatever the package, its server or the disk may do
+        except Exception as error:  # the package, its server or the disk may raise anything
             self.run = None
-            tqdm.write(switched_off(NAME, error))  # which spares the progress bar
+            tqdm.write(switched_off(NAME, error))  # `print` would break the progress bar
 
 
 def log_in(folder: Path) -> Mode:
-    """How to start a run: "offline" if the server does not answer.
+    """The mode for starting a run: "offline" if the server does not answer.
 
-    Asks for the API key on the terminal, if there is none yet, before progress bars hide it.
-    Without a connection none is needed, and there is nobody to ask whether it is right.
+    If there is no API key yet, asks for it on the terminal before progress bars can hide the
+    question. Offline logging needs no key, and could not check it.
 
     Args:
-        folder: where runs are kept.
+        folder: where wandb keeps its files.
     """
     if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
         return None
-    with contextlib.suppress(Exception):  # starting a run will meet it too, and tell
+    with contextlib.suppress(Exception):  # starting the run will fail too, and report it
         import wandb
 
         server = wandb.setup().settings.base_url
@@ -135,9 +135,9 @@ def start_run(opt: argparse.Namespace, folder: Path, name: str, mode: Mode, **re
 
 
 def finish(run: Any) -> None:
-    """End a run, and wait until all is sent, as long as the server answers.
+    """End a run, and wait until everything is sent, as long as the server answers.
 
-    Raises ConnectionError where it does not, saying how to send the rest later.
+    Raises ConnectionError if it stops answering; the message says how to send the rest later.
     """
     server = run.settings.base_url
     if run.settings.mode in ("offline", "disabled"):
@@ -149,25 +149,25 @@ def finish(run: Any) -> None:
 
 
 def leave_in_time(server: str) -> None:
-    """When the interpreter exits, call `leave_if_silent` before any hook that wandb has so far."""
+    """Make the interpreter call `leave_if_silent` at exit, before any hook that wandb has set."""
     atexit.unregister(leave_if_silent)
     atexit.register(leave_if_silent, server)
 
 
 def leave_if_silent(server: str) -> None:
-    """When the interpreter exits: the last of wandb's waiting, unless the server is silent.
+    """At exit, let wandb finish sending, but only as long as the server answers.
 
-    Its teardown takes away its own hook, and has its service process write all to the disk, which
-    it does at once, and send all, which may never end. Then that process is ended, and with it
-    this one, since the thread that waits would not let the interpreter go in peace.
+    wandb's teardown removes its own exit hook, and makes its service process write everything to
+    the disk, which is quick, and send it, which may never end. If the server stops answering, kill
+    the service process, and end this one at once: the waiting thread would disturb a normal exit.
     """
     import wandb
 
     try:
         service = wandb.setup()._connection._proc._process  # type: ignore[union-attr]
-    except AttributeError:  # another version of wandb: it stays until it gives up
+    except AttributeError:  # another version of wandb: its service runs until it gives up
         service = None
-    with contextlib.suppress(Exception):  # all is over, and what failed was told before
+    with contextlib.suppress(Exception):  # the run is over, and failures were reported before
         if while_answering(server, wandb.teardown):
             if service is not None:
                 service.kill()
@@ -177,26 +177,26 @@ def leave_if_silent(server: str) -> None:
 
 
 def while_answering(server: str, call: Callable[[], object]) -> str:
-    """Wait for a call as long as the server answers: "", or why it was not waited for."""
+    """Wait for a call as long as the server answers; returns "", or why the wait was given up."""
     future = beside(call)
     while not wait([future], LOOK_AGAIN_S).done:
         if silence := why_silent(server):
             return silence
-    future.result()  # or its error
+    future.result()  # raises the call's error, if any
     return ""
 
 
 def why_silent(server: str) -> str:
-    """Why a server cannot be used, in a few words; "" if it answers anything, be it a refusal."""
+    """Why a server cannot be used, in a few words; "" if it gives any answer, even a refusal."""
     import requests
 
-    question = {"query": "{__typename}"}  # to the interface that all calls of wandb need
+    question = {"query": "{__typename}"}  # for the interface that all of wandb's calls need
     try:
-        # On a thread, since the time limit of requests leaves out the search for the address.
+        # On a thread, because the time limit of requests does not cover the DNS lookup.
         answer = beside(
             lambda: requests.post(f"{server}/graphql", json=question, timeout=ANSWER_LIMIT_S)
         ).result(ANSWER_LIMIT_S)
-    except requests.exceptions.SSLError:  # there is somebody; wandb will say what is wrong
+    except requests.exceptions.SSLError:  # a server is there; wandb will say what is wrong
         return ""
     except (requests.RequestException, FutureTimeout) as error:
         return f"{server} does not answer ({type(error).__name__})"
@@ -206,7 +206,7 @@ def why_silent(server: str) -> str:
 
 
 def beside(call: Callable[[], T]) -> Future[T]:
-    """What a call returns or raises; its thread does not keep the process alive."""
+    """Run a call on a thread, which does not keep the process alive; returns its future."""
     future: Future[T] = Future()
 
     def work() -> None:
