@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,7 +18,7 @@ from models import weights
 from models.networks.discriminators import define_D
 from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.schedules import get_scheduler
-from util.errors import UserError
+from util.errors import UserError, first_line
 from util.runtime import resolve_device
 from util.util import to_batch
 
@@ -178,7 +179,7 @@ class BaseModel(ABC):
     def losses(self) -> dict[str, torch.Tensor]:
         """The losses of the last step, scalars on the device; does not wait for it."""
         losses = declared(self, "loss_names", "loss_")
-        return {name: as_scalar(loss, self.device) for name, loss in losses.items()}
+        return {name: as_scalar(name, loss, self.device) for name, loss in losses.items()}
 
     def update_learning_rate(self, metric: float = 0.0) -> tuple[float, float]:
         """End an epoch of the schedules; returns the rate before and after.
@@ -200,7 +201,7 @@ class BaseModel(ABC):
         It is `loss_G`, or in a model without one the sum of the losses whose names begin with G.
         """
         if hasattr(self, "loss_G"):
-            return as_scalar(self.loss_G, self.device)
+            return as_scalar("G", self.loss_G, self.device)
         parts = [loss for name, loss in self.losses().items() if name.startswith("G")]
         if not parts:
             raise UserError(
@@ -287,11 +288,20 @@ def declared(model: BaseModel, names: str, prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def as_scalar(loss: torch.Tensor | float, device: torch.device) -> torch.Tensor:
-    """A loss on the device; models may set one that is switched off to the number 0."""
-    if isinstance(loss, torch.Tensor):
-        return loss.reshape(()).to(device)
-    return torch.full((), float(loss), device=device)  # a copy would wait
+def as_scalar(name: str, loss: Any, device: torch.device) -> torch.Tensor:
+    """A loss on the device. Models may set it to a plain number, such as 0 to switch it off.
+
+    Raises UserError if it is neither a number nor a tensor or array with a single element.
+    """
+    try:
+        if isinstance(loss, torch.Tensor):
+            return loss.reshape(()).to(device)
+        return torch.full((), float(np.asarray(loss).item()), device=device)  # a copy would wait
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"loss_{name} of the model is no single number ({first_line(error)}); average it in "
+            "the model's file, or remove it from loss_names"
+        ) from error
 
 
 def treats_samples_alone(net: nn.Module) -> bool:

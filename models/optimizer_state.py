@@ -40,11 +40,18 @@ class OptimizerState:
 
 
 def require_shapes(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
-    """ValueError if moments have not the shapes of their weights, on which kernels rely."""
+    """Raise ValueError for moments of Adam that lack the shapes of their weights.
+
+    Its fused kernel relies on them. Other optimizers check for themselves, and some keep moments of
+    other shapes, numbers or lists.
+    """
+    fuses = isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW)
     shapes = [p.shape for group in optimizer.param_groups for p in group["params"]]
     for index, moments in state.items():
         for name, value in moments.items():
-            if not is_plain(value) or (value.ndim and value.shape != shapes[index]):
+            if isinstance(value, torch.Tensor) and not is_plain(value):
+                raise ValueError(f"{name} of weight {index}")
+            if fuses and not (is_plain(value) and value.shape in ((), shapes[index])):
                 raise ValueError(f"{name} of weight {index}")
 
 
@@ -64,7 +71,9 @@ def as_own(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state = {
         index: {
-            name: torch.empty_like(parameters[index]).copy_(value) if value.ndim else value
+            name: torch.empty_like(parameters[index]).copy_(value)
+            if isinstance(value, torch.Tensor) and value.shape == parameters[index].shape
+            else value
             for name, value in moments.items()
         }
         for index, moments in saved["state"].items()

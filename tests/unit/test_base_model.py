@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ import data
 import models
 from models.optimizer_state import OptimizerState, as_own
 from options.train_options import TrainOptions
+from util.errors import UserError
 from util.speed.performance import fuse
 
 SETTINGS = [*itertools.product((False, True), repeat=2)]  # fused, channels_last
@@ -108,6 +110,40 @@ def test_counts_of_steps_are_where_the_kernel_reads_them(is_fused):
     assert ours.param_groups[0]["lr"] == pytest.approx(1e-4)  # the saved one, lowered by a tenth
 
 
+OTHERS = {
+    "Adafactor": lambda weights: torch.optim.Adafactor(weights, lr=0.1),
+    "LBFGS": lambda weights: torch.optim.LBFGS(weights, lr=0.1, max_iter=2),
+    "SGD": lambda weights: torch.optim.SGD(weights, lr=0.1, momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("make", OTHERS.values(), ids=list(OTHERS))
+def test_other_optimizers_resume(make):
+    """Their moments may have other shapes than the weights, or be numbers and lists."""
+    before, after = (torch.nn.Parameter(torch.zeros(3, 2)) for _ in range(2))
+    target = torch.arange(6.0).reshape(3, 2)
+
+    def update(weight: torch.nn.Parameter, optimizer: torch.optim.Optimizer) -> None:
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = ((weight - target) ** 4).sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+
+    first, second = make([before]), make([after])
+    update(before, first)
+    file = io.BytesIO()
+    torch.save(OptimizerState([first], [], 0.1).state_dict(), file)
+    state = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
+    OptimizerState([second], [], 0.1).load_state_dict(state)
+    after.data.copy_(before.data)
+    for weight, optimizer in ((before, first), (after, second)):
+        update(weight, optimizer)
+    assert torch.equal(before, after)
+
+
 def test_losses_may_be_numbers(pictures):
     """As `loss_idt_A = 0` of model files that switch a loss off."""
     model = build(pictures)
@@ -116,6 +152,13 @@ def test_losses_may_be_numbers(pictures):
     assert model.generator_loss.item() == 1.0
     model.loss_G = 0.5
     assert model.generator_loss.item() == 0.5
+
+    model.loss_G_on = np.array([2.5])
+    assert model.get_current_losses() == {"G_off": 0.0, "G_on": 2.5}
+    for wrong in (None, torch.ones(2), np.ones(3), "1,5"):
+        model.loss_G_on = wrong
+        with pytest.raises(UserError, match=r"loss_G_on of the model is no single number"):
+            model.get_current_losses()
 
     model.device = torch.device("meta")  # stands for a GPU
     model.loss_G_on = torch.ones((), device="meta")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -193,6 +194,18 @@ def test_a_closure_is_refused_where_its_gradients_need_a_scale():
     steps_of(Model(optimizer), torch.amp.GradScaler("cpu"))
     with pytest.raises(UserError, match="LBFGS computes gradients in a closure"):
         close_to_three(weight, optimizer)
+
+
+@pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler")
+def test_a_models_own_penalty_on_a_compiled_network_is_one_line():
+    net = torch.nn.Linear(1, 1)
+    steps, critic = steps_of(Model(sgd(*net.parameters()), G=net)), torch.compile(net)
+    x = torch.ones(1, 1, requires_grad=True)
+    (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    with pytest.raises(UserError, match="leave out --compile"), steps.step(WHOLE):
+        slope.square().sum().backward()
+    with pytest.raises(RuntimeError, match="a bug"), steps.step(WHOLE):
+        raise RuntimeError("a bug")
 
 
 def test_averages_follow_a_generator_of_two_optimizers_and_one_without_weights():

@@ -12,6 +12,7 @@ from torch import nn
 
 from util import distributed
 from util.distributed import Share
+from util.errors import UserError
 from util.image_pool import ImagePool
 from util.run.checkpoint import Stateful
 from util.run.clock import RunningMean
@@ -94,7 +95,15 @@ class Steps:
         """Inside, the model takes one step, on this process's share of a batch."""
         self.weight = share.weight
         self.guard.begin(self.model.get_image_paths())
-        yield
+        try:
+            yield
+        except RuntimeError as error:
+            if "double backward" not in str(error):
+                raise
+            raise UserError(
+                "--compile: this model differentiates gradients again, as a gradient penalty does, "
+                "which PyTorch's compiled networks cannot; leave out --compile"
+            ) from error
         distributed.average([*statistics(self.networks)])  # each process saw other pictures
         self.guard.end(self.model.losses())
         self.ema.take_statistics()
