@@ -41,7 +41,7 @@ class AlignedDataset(BaseDataset):
 
     def __init__(self, opt: argparse.Namespace):
         super().__init__(opt)
-        self.num_channels = channels(opt)
+        self.num_channels = channels(opt, extends=type(self) is not AlignedDataset)
         joined, side_a, side_b = phase_folders(opt.dataroot, opt.phase)
         self.side_by_side = has_pictures(joined)
         if self.side_by_side:

@@ -218,12 +218,15 @@ class PictureTransform:
         return to_tensor(picture) if self.convert else picture
 
 
-def channels(opt: argparse.Namespace) -> tuple[int, int]:
-    """The number of channels, 3 or 1, of sides A and B; --direction says which is the input."""
+def channels(opt: argparse.Namespace, *, extends: bool = False) -> tuple[int, int]:
+    """The number of channels, 3 or 1, of sides A and B; --direction says which is the input.
+
+    A dataset that `extends` one of the program's makes other numbers from RGB pictures itself.
+    """
     for flag, count in (("--input_nc", opt.input_nc), ("--output_nc", opt.output_nc)):
-        if count not in (1, 3):
+        if count not in (1, 3) and not extends:
             raise UserError(f"{flag} {count}: pictures have 3 channels (RGB) or 1 (grey)")
-    nc = opt.input_nc, opt.output_nc
+    nc = 1 if opt.input_nc == 1 else 3, 1 if opt.output_nc == 1 else 3
     return nc if opt.direction == "AtoB" else nc[::-1]
 
 

@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 from tqdm import tqdm
 
 from util import distributed
 from util.distributed import Share
-from util.errors import MissingOption, ReportedElsewhere, UserError, first_line
+from util.errors import MissingOption, ReportedElsewhere, UserError, described, first_line
 from util.run.interrupt import leave_signals_to_main
 from util.runtime import is_out_of_memory, isolated_randomness, out_of_memory
 from util.streams import make_streams_last
@@ -135,7 +135,8 @@ class Loader:
                 # it, the death is noticed here, at the next batch.
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             yield from batches
-        except (RuntimeError, ConnectionError, EOFError) as error:
+        # FileNotFoundError: what the worker was about to hand over went with it.
+        except (RuntimeError, ConnectionError, FileNotFoundError, EOFError) as error:
             if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
                 raise
             message = (
@@ -252,7 +253,7 @@ class SampleError:
         elif isinstance(error, Image.DecompressionBombError):  # a dataset called Pillow directly
             message = f"{error}; raise --max_megapixels if you trust the file"
         else:
-            message = f"{place}: {type(error).__name__}: {first_line(error)}"
+            message = f"{place}: {described(error)}"
             is_bad = isinstance(error, OSError)  # such as Pillow's; anything else is a bug
             if SHM_ERROR.search(str(error)):
                 message = SHM_FULL
@@ -294,7 +295,9 @@ class SeededDataset(Dataset):
             if not isinstance(sample, dict):
                 raise TypeError(f"a sample must be a dict, but this is a {type(sample).__name__}")
             return sample
-        except (Exception, SystemExit) as error:  # a user's own dataset may raise anything
+        except BaseException as error:  # a user's own dataset may raise anything
+            if isinstance(error, KeyboardInterrupt) and get_worker_info() is None:
+                raise
             return SampleError.of(error, f"{type(self.dataset).__name__}, sample {index}")
 
 
@@ -331,6 +334,15 @@ def begin_worker(closing: torch.Tensor, _: int) -> None:
     make_streams_last()  # a spawned worker does not inherit this
 
 
+def num_bytes(value: Any) -> int:
+    """Bytes of all tensors in nested dicts, lists and tuples."""
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    if isinstance(value, dict):
+        value = [*value.values()]
+    return sum(map(num_bytes, value)) if isinstance(value, list | tuple) else 0
+
+
 def workers_with_room(wanted: int, samples: Dataset, batch_size: int, free: int) -> int:
     """How many of the wanted workers can pass their batches through `free` bytes.
 
@@ -340,11 +352,10 @@ def workers_with_room(wanted: int, samples: Dataset, batch_size: int, free: int)
     num_batches = PREFETCH * wanted + HELD
     if free >= num_batches * batch_size * LARGEST_USUAL_SAMPLE:
         return wanted
-    batch = collate([samples[0]])
-    if isinstance(batch, SampleError):  # reported when its turn comes
-        return wanted
-    tensors = [value for value in batch.values() if isinstance(value, torch.Tensor)]
-    batch_bytes = batch_size * sum(tensor.nbytes for tensor in tensors)
+    last = len(samples) - 1  # type: ignore[arg-type] # a map-style dataset
+    some = dict.fromkeys(round(last * part) for part in (0, 0.25, 0.5, 0.75, 1))
+    # Samples with errors are reported when their turn comes.
+    batch_bytes = batch_size * max(num_bytes(collate([samples[index]])) for index in some)
     if free >= num_batches * batch_bytes:
         return wanted
     possible = max(0, (free // batch_bytes - HELD) // PREFETCH)

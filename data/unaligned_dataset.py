@@ -29,7 +29,7 @@ class UnalignedDataset(BaseDataset):
 
     def __init__(self, opt: argparse.Namespace):
         super().__init__(opt)
-        self.num_channels = channels(opt)
+        self.num_channels = channels(opt, extends=type(self) is not UnalignedDataset)
         _, side_a, side_b = phase_folders(opt.dataroot, opt.phase)
         if not (has_pictures(side_a) and has_pictures(side_b)):
             raise missing_phase(opt, f"{side_a} and {side_b}")

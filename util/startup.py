@@ -9,6 +9,7 @@ import sys
 from types import FrameType
 
 from util import __version__
+from util.streams import make_streams_last
 
 paused_gc = False  # whether `begin_imports` has switched off the garbage collector
 
@@ -23,6 +24,7 @@ def begin_imports() -> None:
     """
     global paused_gc
     if sys.argv[1:] == ["--version"]:  # among other arguments it may be a model's own flag
+        make_streams_last()
         print(f"{os.path.basename(sys.argv[0])} {__version__}")
         sys.exit()
     # A shell makes background jobs ignore Ctrl-C; leave that alone.

@@ -417,6 +417,29 @@ def at(monkeypatch) -> Callable[[int, Callable[[], object]], None]:
     return actions.__setitem__
 
 
+@pytest.mark.parametrize(
+    "server, url, here",
+    [
+        ("localhost", "http://localhost", True),
+        ("http://localhost/", "http://localhost", True),
+        ("127.0.1.1", "http://127.0.1.1", True),
+        ("0.0.0.0", "http://0.0.0.0", True),
+        ("::1", "http://[::1]", True),
+        ("http://localhost.", "http://localhost.", True),
+        ("https://viewer.example", "https://viewer.example", False),
+        ("10.1.2.3", "http://10.1.2.3", False),
+    ],
+)
+def test_addresses_of_visdom(server, url, here) -> None:
+    assert visdom_logger.with_scheme(server) == url
+    assert visdom_logger.is_here(server) is here
+
+
+def test_an_address_with_a_port_names_the_flag(train) -> None:
+    printed = train("--use_visdom --display_server localhost:9 --n_epochs 1 --n_epochs_decay 0")
+    assert "--display_server localhost:9 has a port: pass --display_port 9" in warnings(printed)[0]
+
+
 def test_display_id_0_switches_visdom_off(train, server) -> None:
     flags = f"--use_visdom --display_id 0 --display_env off --display_port {server.port}"
     printed = train(f"{flags} --n_epochs 1 --n_epochs_decay 0")

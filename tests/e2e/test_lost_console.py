@@ -79,6 +79,13 @@ def test_a_full_disk_is_told_where_it_can_be(start):
     assert process.wait(60) == 0
 
 
+def test_the_version_on_a_full_disk(start):
+    with open("/dev/full", "w") as full:
+        process = start("train.py", "--version", stdout=full, stderr=subprocess.PIPE)
+    assert "Traceback" not in process.stderr.read()
+    assert process.wait(60) == 0
+
+
 @pytest.mark.parametrize("redirect", [">&-", "<&- >&- 2>&-"])
 def test_no_streams_at_all(redirect, start, log):
     process = start("train.py", f"{TRAIN} --num_threads 2", redirect)

@@ -81,6 +81,11 @@ def throw(error: Exception) -> None:
 # What someone's own dataset may do, and what is said of it.
 BUGS = {
     "Buggy, sample 2: NeedsTwo: masks has 7": lambda: throw(NeedsTwo("masks", 7)),
+    "Buggy, sample 2: ValueError: first line, then the cause": lambda: throw(
+        ValueError("first line,\n\nthen the cause")
+    ),
+    "Buggy, sample 2: AssertionError": lambda: throw(AssertionError()),
+    "Buggy, sample 2: GeneratorExit: left": lambda: throw(GeneratorExit("left")),
     "Buggy, sample 2: ZeroDivisionError: division by zero": lambda: 1 / 0,
     "Buggy, sample 2: KeyError: 'mask'": lambda: {}["mask"],
     "Buggy, sample 2: SystemExit: no masks": lambda: sys.exit("no masks"),
@@ -330,12 +335,43 @@ def test_workers_for_whose_batches_there_is_room(free, workers, capsys):
     assert capsys.readouterr().out.startswith(told)
 
 
+@pytest.mark.parametrize(
+    "sample",
+    [
+        lambda index: {"more": {"mask": torch.zeros(3, 2, 2)}, "A_paths": "x"},
+        lambda index: {"frames": [torch.zeros(1, 2, 2), torch.zeros(2, 2, 2)]},
+        lambda index: {"A": torch.zeros(3, 2, 2) if index == 2 else torch.zeros(1)},
+    ],
+)
+def test_all_that_a_worker_hands_over_is_counted(sample, capsys):
+    """48 bytes each, in whatever form; of samples of several sizes the largest counts."""
+    assert workers_with_room(4, Made(sample), 1, 10 * 48) == 4
+    assert workers_with_room(4, Made(sample), 1, 10 * 48 - 1) == 3
+
+
+class Made(torch_data.Dataset):
+    def __init__(self, make: Callable[[int], dict]):
+        self.make = make
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> dict:
+        return self.make(index)
+
+
 class Pair(torch_data.Dataset):
+    def __len__(self) -> int:
+        return 2
+
     def __getitem__(self, index: int) -> dict:
         return {"A": torch.zeros(3, 2, 2), "B": np.zeros((3, 2, 2), np.float32), "A_paths": "x"}
 
 
 class Unreadable(torch_data.Dataset):
+    def __len__(self) -> int:
+        return 2
+
     def __getitem__(self, index: int) -> dict:
         raise UserError("photos/p0.png: cannot be read as a picture")
 

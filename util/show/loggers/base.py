@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from util import runtime
-from util.errors import first_line
+from util.errors import described
 from util.run.clock import Clock
 
 
@@ -90,4 +90,4 @@ def switched_off(name: str, error: Exception) -> str:
     """The warning that a logger has failed; with --verbose, prints the traceback first."""
     if runtime.show_tracebacks:
         traceback.print_exception(error)
-    return f"warning: {name} is switched off: {type(error).__name__}: {first_line(error)}"
+    return f"warning: {name} is switched off: {described(error)}"

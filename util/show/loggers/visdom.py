@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import logging
 import os
@@ -48,6 +49,10 @@ class VisdomLogger(Logger):
 
     def __init__(self, opt: argparse.Namespace, folder: Path, total_images: int):
         self.opt = opt
+        if port := urllib.parse.urlparse(with_scheme(opt.display_server)).port:
+            raise ValueError(
+                f"--display_server {opt.display_server} has a port: pass --display_port {port}"
+            )
         if not answers(opt.display_server, opt.display_port):
             start_server(opt.display_server, opt.display_port)
         self.client = connect(opt)
@@ -112,7 +117,7 @@ def connect(opt: argparse.Namespace) -> Any:
             return answer.text
 
     return LimitedVisdom(
-        server=opt.display_server,
+        server=with_scheme(opt.display_server),
         port=opt.display_port,
         env=opt.display_env,
         raise_exceptions=True,
@@ -146,13 +151,20 @@ def open_session(server: str) -> Any:
 
 
 def is_here(server: str) -> bool:
-    host = urllib.parse.urlparse(with_scheme(server)).hostname
-    return host in ("localhost", "127.0.0.1", "::1")
+    host = urllib.parse.urlparse(with_scheme(server)).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # a name
+        return host.rstrip(".") == "localhost"
+    return address.is_loopback or address.is_unspecified
 
 
 def with_scheme(server: str) -> str:
-    """--display_server as a URL: visdom's client also accepts localhost for http://localhost."""
-    return server if "://" in server else f"http://{server}"
+    """--display_server as a URL without a path, also for a bare name or IPv6 address."""
+    if "://" not in server:
+        server = f"http://[{server}]" if server.count(":") > 1 and "[" not in server else server
+        server = server if "://" in server else f"http://{server}"
+    return server.rstrip("/")
 
 
 def start_server(server: str, port: int) -> None:
