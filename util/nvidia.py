@@ -109,7 +109,7 @@ def cards() -> list[Card]:
             f"{reinstall()}"
         )
     found = [re.fullmatch(r"(.+), (\d+[.\d]*), (\d+)\.(\d+)", line) for line in lines]
-    if asked.returncode or not found or None in found:
+    if asked.returncode or not any(found):  # warnings may stand beside cards that work
         reason = lines[0] if lines else f"status {asked.returncode}, without a message"
         raise DriverError(f"{program} fails ({reason}): {reinstall()}")
     return [Card(m[1], m[2], (int(m[3]), int(m[4]))) for m in found if m]
@@ -127,6 +127,24 @@ def find_nvidia_smi() -> str | None:
             folders.append(str(Path(root, below)))
     path = os.pathsep.join(folders)
     return shutil.which("nvidia-smi", path=path) or shutil.which("nvidia-smi.exe", path=path)
+
+
+def has_code(capability: tuple[int, int], architectures: list[str]) -> bool:
+    """Whether a build of PyTorch for these architectures (sm_75, compute_120, ...) runs on a card.
+
+    Machine code runs within one major version; intermediate code (compute_) on all later cards.
+    """
+    for architecture in architectures:
+        kind, _, digits = architecture.partition("_")
+        number = re.match(r"\d+", digits)
+        if not number:
+            continue
+        major, minor = int(number[0][:-1]), int(number[0][-1])
+        if kind == "compute" and (major, minor) <= capability:
+            return True
+        if kind == "sm" and major == capability[0] and minor <= capability[1]:
+            return True
+    return False
 
 
 def best_build(found: list[Card]) -> str:

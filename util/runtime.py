@@ -22,24 +22,33 @@ show_tracebacks = False  # set by --verbose
 status = 1  # exit status of the process; 1, for an unexpected exception, until `run` returns
 
 
+def has_gpu() -> bool:
+    """Whether PyTorch sees a CUDA GPU, and was built with code for it."""
+    if not torch.cuda.is_available():
+        return False
+    if torch.version.cuda is None:  # ROCm
+        return True
+    return nvidia.has_code(torch.cuda.get_device_capability(), torch.cuda.get_arch_list())
+
+
 def resolve_device(name: str | torch.device) -> torch.device:
     """The device that --device names; auto prefers CUDA, then MPS, then the CPU.
 
     Raises UserError if the device is not available.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if has_gpu() else "cpu"
         if name == "cpu" and torch.backends.mps.is_available():
             name = "mps"
     device = torch.device(name)
     if device.type == "cuda" and device.index is None and distributed.size() > 1:
         device = torch.device("cuda", distributed.local_rank())
     if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        count = torch.cuda.device_count() if has_gpu() else 0
         if count == 0:
             why = unused_card() or "install the CUDA build of PyTorch and the driver"
             raise UserError(
-                f"--device {name}: PyTorch {torch.__version__} sees no CUDA GPU: {why}; or pass "
+                f"--device {name}: PyTorch {torch.__version__} can use no CUDA GPU: {why}; or pass "
                 "--device cpu"
             )
         if (device.index or 0) >= count:
@@ -55,7 +64,7 @@ def unused_card() -> str:
     A CUDA_VISIBLE_DEVICES that names no card (empty, -1, Slurm's NoDevFiles) is deliberate.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
-    if torch.cuda.is_available() or not re.match(r"\s*(\d|GPU-|MIG-)", visible):
+    if has_gpu() or not re.match(r"\s*(\d|GPU-|MIG-)", visible):
         return ""
     return nvidia.why_unused(torch.version.cuda)
 

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from util import nvidia, runtime
+from util.errors import UserError
 
 RTX_4090 = "NVIDIA GeForce RTX 4090, {}, 8.9"
 GTX_1080 = "NVIDIA GeForce GTX 1080, {}, 6.1"
@@ -38,6 +39,48 @@ def test_the_build_fits_card_and_driver(nvidia_smi, answer, build):
     assert shlex.split(command)[:4] == [sys.executable, "-m", "pip", "install"]
     pins = r"torch==2\.13\.0\+{0} torchvision==0\.28\.0\+{0} --index-url \S+/whl/{0}"
     assert re.search(pins.format(build) + "$", command)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "WARNING: infoROM is corrupted at gpu 0000:01:00.0",
+        "Unable to determine the device handle for GPU1: 0000:41:00.0: GPU is lost.",
+    ],
+)
+def test_a_warning_does_not_hide_a_card(nvidia_smi, beside):
+    nvidia_smi(f"{beside}\n{RTX_4090.format('580.88')}\n{beside}")
+    assert [card.name for card in nvidia.cards()] == ["NVIDIA GeForce RTX 4090"]
+
+
+@pytest.mark.parametrize(
+    "capability, architectures, runs",
+    [
+        ((8, 9), ["sm_75", "sm_80", "sm_86"], True),  # of the same major version, and not later
+        ((6, 1), ["sm_75", "sm_80", "compute_80"], False),
+        ((8, 0), ["sm_86"], False),
+        ((12, 0), ["sm_80", "sm_90a"], False),
+        ((12, 0), ["sm_90", "compute_90"], True),  # translated when it starts
+        ((12, 0), ["sm_120"], True),
+        ((9, 0), [], False),
+    ],
+)
+def test_code_that_a_card_runs(capability, architectures, runs):
+    assert nvidia.has_code(capability, architectures) is runs
+
+
+def test_a_card_that_pytorch_sees_but_has_no_code_for(nvidia_smi, monkeypatch, capsys):
+    """As one before Turing with the build for CUDA 13: the first step would end the run."""
+    nvidia_smi(GTX_1080.format("580.88"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: (6, 1))
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: ["sm_75", "sm_80"])
+    assert runtime.resolve_device("auto").type == "cpu"
+    assert "whl/cu126" in runtime.warn_of_unused_card("auto")
+    assert "WARNING" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"can use no CUDA GPU: .*whl/cu126"):
+        runtime.resolve_device("cuda")
 
 
 def test_the_table_is_of_the_pytorch_that_is_pinned():

@@ -98,7 +98,7 @@ def test_devices(name, machine, device, gpus):
 @pytest.mark.parametrize(
     "name, machine, says",
     [
-        ("cuda", (0,), "sees no CUDA GPU"),
+        ("cuda", (0,), "can use no CUDA GPU"),
         ("cuda:2", (2,), "there are 2 GPUs, cuda:0 to cuda:1"),
         ("cuda", (2, False, 3), "there are 2 GPUs"),
         ("mps", (2,), "no MPS"),
