@@ -99,6 +99,7 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
     dataset = data.create_dataset(opt)
     model = models.create_model(opt)
     model.joins_inputs &= fast
+    model.loads_on_resume = False  # `resume` does it
     model.setup(opt)
     networks = model.networks()
     begin_alike(model, opt)

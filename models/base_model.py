@@ -20,7 +20,6 @@ from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.schedules import get_scheduler
 from util.errors import UserError, first_line
 from util.runtime import resolve_device
-from util.util import to_batch
 
 
 class BaseModel(ABC):
@@ -62,6 +61,8 @@ class BaseModel(ABC):
         self.gpu_ids = [self.device.index or 0] if self.device.type == "cuda" else []
         # On a processor inputs are faster one by one: what a layer makes of one stays in the cache.
         self.joins_inputs = self.device.type != "cpu"
+        # train.py turns this off, since it restores weights with the rest of their checkpoint.
+        self.loads_on_resume = True
         self.save_dir = Path(opt.checkpoints_dir) / opt.name
         self.model_names: list[str] = []
         self.loss_names: list[str] = []
@@ -119,8 +120,7 @@ class BaseModel(ABC):
     def setup(self, opt: argparse.Namespace) -> None:
         """Finish construction: devices, schedules, and weights to test or to start from.
 
-        Raises UserError where weights are missing or do not fit. A run that goes on loads its
-        weights with the rest of its checkpoint (util.run.checkpoint).
+        Raises UserError where weights are missing or do not fit.
         """
         for net in self.networks().values():
             net.to(self.device)
@@ -130,6 +130,8 @@ class BaseModel(ABC):
         label = weights.label_to_load(opt)
         if not self.isTrain:
             self.load_networks(label, averages=opt.ema > 0)
+        elif opt.continue_train and self.loads_on_resume:
+            self.load_networks(label)
         elif opt.load_pretrain:
             self.load_networks(label, Path(opt.load_pretrain), partial=opt.load_pretrain_partial)
 
@@ -167,10 +169,9 @@ class BaseModel(ABC):
         """For each visual name the files it was made from, after which results are named."""
         return dict.fromkeys(self.visual_names, self.get_image_paths())
 
-    def get_current_visuals(self) -> OrderedDict[str, torch.Tensor]:
-        """The pictures to show, (N, C, H, W) in [-1, 1], in the order of `visual_names`."""
-        visuals = declared(self, "visual_names")
-        return OrderedDict((name, to_batch(pictures)) for name, pictures in visuals.items())
+    def get_current_visuals(self) -> OrderedDict[str, Any]:
+        """The pictures to show, by name, in the order of `visual_names`; see `util.to_batch`."""
+        return OrderedDict(declared(self, "visual_names"))
 
     def get_current_losses(self) -> OrderedDict[str, float]:
         """The losses of the last step, in the order of `loss_names`; waits for the device."""

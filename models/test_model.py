@@ -34,8 +34,9 @@ class TestModel(BaseModel):
         super().__init__(opt)
         if opt.output_nc == 2:
             raise UserError(
-                f"--model test shows RGB and grey pictures, and {opt.name} makes "
-                f"2 channels; a colorization run takes any folder with --model colorization"
+                f"--model test shows RGB and grey pictures, and {opt.name} makes 2 channels, as "
+                "colorization does; pass --model colorization, which takes any folder, or the "
+                "model that the run was trained with"
             )
         self.visual_names = ["real", "fake"]
         self.model_names = [f"G{opt.model_suffix}"]

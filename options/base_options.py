@@ -97,7 +97,7 @@ class BaseOptions:
             changes = [f"{name} {v} -> {getattr(opt, name)}" for name, v in contradicted.items()]
         self.resolve(opt, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
-        check_fit(opt, model, dataset)
+        check_fit(opt, self.given, model, dataset)
         self.check(opt)
         self.text = describe(opt, self.parser, typed)
         print(*changes, self.text, sep="\n", flush=True)

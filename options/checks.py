@@ -37,10 +37,14 @@ def check_replaced(
         ) from error
 
 
-def check_fit(opt: argparse.Namespace, model: Any, dataset: Any) -> None:
-    """Refuse a dataset that does not give what the model takes, as far as both declare it."""
+def check_fit(opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:
+    """Refuse a dataset that does not give what the model takes, as far as both declare it.
+
+    A --dataset_mode that the model's own file sets may give another colour space than the model
+    declares: files written for other programs declare none.
+    """
     lacking = [key for key in model.takes if key not in dataset.gives]
-    if model.space != dataset.space and dataset.gives:
+    if "dataset_mode" in given and model.space != dataset.space and dataset.gives:
         raise UserError(
             f"--model {opt.model} works in {model.space}, but --dataset_mode {opt.dataset_mode} "
             f"gives {dataset.space}; leave --dataset_mode out"

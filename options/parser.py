@@ -143,11 +143,16 @@ class Options(argparse.Namespace):
         self.resume_at = 0
 
     def __getattr__(self, name: str) -> NoReturn:  # called for what is not there
+        from options import flags  # which imports this file
+
         file = sys._getframe(1).f_code.co_filename
+        line = f"{file} reads opt.{name}, which is no flag of {os.path.basename(sys.argv[0])}"
+        if any(f.name.split()[0] == f"--{name}" for s in flags.OF_TRAINING for f in s.flags):
+            raise MissingOption(f"{line} but of train.py; read it only where opt.isTrain is true")
         raise MissingOption(
-            f"{file} reads opt.{name}, which is no flag of {os.path.basename(sys.argv[0])}: it "
-            "comes from the options of the file's own repository; add it there in "
-            f"modify_commandline_options, as in parser.add_argument('--{name}', ...)"
+            f"{line}: it comes from the options of the program that the file was written for; in "
+            "the file of the --model or --dataset_mode, add to modify_commandline_options: "
+            f"parser.add_argument('--{name}', ...)"
         )
 
 

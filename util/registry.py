@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Registry:
         wanted = f"{name.replace('_', '')}{self.kind}".lower()
         for key, value in vars(module).items():
             if key.lower() == wanted and isinstance(value, type) and issubclass(value, self.base):
-                refuse_interface_of_2018(value, f"{self.flag} {name}: {module.__file__}", self.base)
+                refuse_interface_of_2018(value, f"{self.flag} {name}: {module.__file__}")
                 return value
         raise UserError(
             f"{self.flag} {name}: {module.__file__} must define a class named {wanted} (in any "
@@ -80,15 +81,17 @@ class Registry:
             return importlib.import_module(module_name)
 
 
-def refuse_interface_of_2018(plugin: type, place: str, base: type) -> None:
+def refuse_interface_of_2018(plugin: type, place: str) -> None:
     """Raise UserError for a class that is set up by `initialize` instead of `__init__`.
 
     The message begins with `place`.
     """
     setup = next(c for c in plugin.__mro__ if {"initialize", "__init__"} & vars(c).keys())
-    if "__init__" not in vars(setup):
+    initialize = vars(setup).get("initialize")
+    takes_opt = initialize is not None and len(signature(initialize).parameters) > 1
+    above = plugin.__bases__[0].__name__
+    if "__init__" not in vars(setup) and takes_opt:
         raise UserError(
             f"{place} is written for the interface of 2018; rename its `initialize` to `__init__`, "
-            f"and the call in it, {base.__name__}.initialize(self, opt), to "
-            f"{base.__name__}.__init__(self, opt)"
+            f"and the call in it, {above}.initialize(self, opt), to {above}.__init__(self, opt)"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +31,21 @@ def to_bytes(images: torch.Tensor) -> torch.Tensor:
 
 
 def to_batch(pictures: torch.Tensor | np.ndarray) -> torch.Tensor:
-    """(N, C, H, W) in [-1, 1] from an array (H, W), (H, W, C) or (N, H, W, C) in 0..255.
+    """(N, C, H, W) in [-1, 1] from what a model shows.
 
-    Models written for the well-known program may return arrays that they have converted themselves.
-    Tensors pass through.
+    That is a tensor (H, W), (C, H, W) or (N, C, H, W) in [-1, 1]; or, from models that convert
+    their pictures themselves, an array (H, W), (H, W, C) or (N, H, W, C) in 0..255. Raises
+    ValueError for anything else.
     """
-    if isinstance(pictures, torch.Tensor):
-        return pictures
-    pixels = np.atleast_3d(pictures)  # (H, W) becomes (H, W, 1)
-    batch = pixels if pixels.ndim == 4 else pixels[None]
-    return torch.tensor(batch.transpose(0, 3, 1, 2) / 127.5 - 1)
+    if isinstance(pictures, torch.Tensor) and 2 <= pictures.ndim <= 4:
+        missing = 4 - pictures.ndim
+        return pictures[(None,) * missing] if missing else pictures
+    if isinstance(pictures, np.ndarray) and 2 <= pictures.ndim <= 4:
+        pixels = np.atleast_3d(pictures)  # (H, W) becomes (H, W, 1)
+        batch = pixels if pixels.ndim == 4 else pixels[None]
+        return torch.tensor(batch.transpose(0, 3, 1, 2) / 127.5 - 1)
+    shape = f" of shape {tuple(pictures.shape)}" if hasattr(pictures, "shape") else ""
+    raise ValueError(f"a {type(pictures).__name__}{shape} is not a picture")
 
 
 def to_array(pixels: torch.Tensor) -> np.ndarray:
@@ -53,9 +58,9 @@ def to_array(pixels: torch.Tensor) -> np.ndarray:
     return pixels.permute(1, 2, 0).cpu().numpy()
 
 
-def channels_note(label: str, image: torch.Tensor | np.ndarray) -> str:
+def channels_note(label: str, image: torch.Tensor) -> str:
     """A note on the channels of (..., C, H, W) that `to_array` omits, or "" if there are none."""
-    channels = 3 if isinstance(image, np.ndarray) else image.shape[-3]
+    channels = image.shape[-3]
     if channels in (1, 3):
         return ""
     shown = "the first three are shown" if channels > 3 else "the first is shown, as grey"
@@ -74,6 +79,12 @@ def all_finite(tensors: list[torch.Tensor]) -> bool:
         return True
     largest = torch._foreach_norm(tensors, ord=math.inf)  # unlike other norms, cannot overflow
     return bool(torch.stack(largest).isfinite().all())
+
+
+def listed(names: Sequence[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def counted(number: int, thing: str) -> str:

@@ -385,6 +385,58 @@ class BlendModel(Pix2PixModel):
         self.blend = 0.5 * (self.real_A + self.fake_B)
 """
 
+# Made for colour spaces of its own, it says so nowhere; its pictures are arrays.
+TINT_MODEL = """
+import numpy as np
+from skimage import color
+from .pix2pix_model import Pix2PixModel
+
+
+class TintModel(Pix2PixModel):
+    @staticmethod
+    def modify_commandline_options(parser, is_train=True):
+        Pix2PixModel.modify_commandline_options(parser, is_train)
+        parser.set_defaults(dataset_mode='colorization', netG='resnet_6blocks')
+        return parser
+
+    def __init__(self, opt):
+        Pix2PixModel.__init__(self, opt)
+        self.visual_names = ['real_A', 'tinted']
+
+    def compute_visuals(self):
+        lightness = (self.real_A[0] + 1) * 50
+        lab = np.concatenate([lightness.cpu(), self.fake_B[0].detach().cpu() * 110])
+        self.tinted = color.lab2rgb(lab.transpose(1, 2, 0).astype(np.float64)) * 255
+"""
+
+# It hands out pictures itself: arrays, one that it has not declared, and one without a batch.
+OWN_VISUALS_MODEL = """
+from .pix2pix_model import Pix2PixModel
+from util.util import tensor2im
+
+
+class OwnVisualsModel(Pix2PixModel):
+    def get_current_visuals(self):
+        fake = self.fake_B.detach()
+        return {'fake_B': tensor2im(fake), 'diff': fake - self.real_B, 'first': fake[0],
+                'channel': fake[0, 0]}
+"""
+
+NO_PICTURE_MODEL = """
+from .pix2pix_model import Pix2PixModel
+
+
+class NoPictureModel(Pix2PixModel):
+    def __init__(self, opt):
+        Pix2PixModel.__init__(self, opt)
+        self.visual_names = ['real_A', 'nothing', 'several']
+        self.nothing = None
+
+    def forward(self):
+        Pix2PixModel.forward(self)
+        self.several = [self.fake_B]
+"""
+
 DROPPED_IN = {
     "models/two_step_model.py": MODEL,
     "data/listed_dataset.py": DATASET,
@@ -395,6 +447,9 @@ DROPPED_IN = {
     "data/arrays_dataset.py": ARRAYS_DATASET,
     "models/of_2025_model.py": OF_2025_MODEL,
     "models/blend_model.py": BLEND_MODEL,
+    "models/tint_model.py": TINT_MODEL,
+    "models/own_visuals_model.py": OWN_VISUALS_MODEL,
+    "models/no_picture_model.py": NO_PICTURE_MODEL,
 }
 
 
@@ -522,6 +577,36 @@ def test_a_subclass_that_shows_other_pictures(checkout):
     assert "mean L1" not in told
 
 
+def test_a_model_that_sets_a_dataset_of_another_colour_space(checkout):
+    results, _ = train_resume_and_test(checkout, "tint")
+    assert results.keys() == {f"{i}_{label}" for i in (0, 1) for label in ("real_A", "tinted")}
+    tinted = results["0_tinted"].astype(float)
+    assert tinted.std() > 5  # a picture, and not one grey
+
+
+def test_a_model_that_hands_out_pictures_itself(checkout):
+    seen = "--netG resnet_6blocks --update_html_freq 1 --use_tensorboard"
+    results, _ = train_resume_and_test(checkout, "own_visuals", training=seen)
+    labels = ("fake_B", "diff", "first", "channel")
+    assert results.keys() == {f"{i}_{label}" for i in (0, 1) for label in labels}
+    for i in (0, 1):
+        assert np.array_equal(results[f"{i}_fake_B"], results[f"{i}_first"])
+        grey = results[f"{i}_channel"]
+        assert np.array_equal(grey[..., 1], results[f"{i}_fake_B"][..., 0])
+
+
+def test_what_is_no_picture_is_told_and_training_continues(checkout):
+    line = f"{SMALL} --name no_picture --model no_picture --netG resnet_6blocks"
+    flags = f"{line} --ndf 2 --n_epochs 1 --n_epochs_decay 0 --update_html_freq 1"
+    told = run_all(checkout, f"train.py {flags}").stdout
+    assert told.count("warning: nothing is not shown: a NoneType is not a picture") == 1
+    assert "warning: several is not shown: a list is not a picture" in told
+    assert "switched off" not in told and "finished after epoch 1" in told
+    done = run(checkout, "test.py", *line.split())
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "nothing cannot be shown: a NoneType is not a picture" in done.stderr
+
+
 def test_an_option_of_their_own_program_is_told(checkout):
     text = OF_2025_MODEL.replace("Of2025", "Wanting").replace("'G']", "'G', opt.extra_loss]")
     (checkout / "models" / "wanting_model.py").write_text(text)
@@ -575,8 +660,10 @@ def test_scripts_of_their_own(checkout):
     told = run_all(checkout, f"my_train.py {line} --ndf 2", f"my_test.py {line}").stdout
     assert "2 OrderedDict" in told and "'G'" in told
     assert told.count("torch.Size([1, 3, 32, 32])") == 2
-    files = {file.name for file in (checkout / "checkpoints" / "scripted").glob("*.pth")}
-    assert files == {"latest_net_G.pth", "1_net_G.pth"}
+    folder = checkout / "checkpoints" / "scripted"
+    assert {file.name for file in folder.glob("*.pth")} == {"latest_net_G.pth", "1_net_G.pth"}
+    told = run_all(checkout, f"my_train.py {line} --ndf 2 --continue_train").stdout
+    assert told.count("network G: weights of ") == 1  # and not with new ones over the old
 
 
 def test_networks_from_parts_and_a_folder_of_pictures(checkout):

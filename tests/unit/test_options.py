@@ -14,7 +14,7 @@ import pytest
 import data
 import models
 from models.base_model import BaseModel
-from options.parser import OptionParser
+from options.parser import OptionParser, Options
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
 from util.errors import UserError
@@ -209,7 +209,8 @@ def test_an_option_that_is_no_flag_is_explained(monkeypatch):
         opt.lambda_style  # noqa: B018
     assert str(caught.value) == (
         f"{__file__} reads opt.lambda_style, which is no flag of train.py: it comes from the "
-        "options of the file's own repository; add it there in modify_commandline_options, as in "
+        "options of the program that the file was written for; in the file of the --model or "
+        "--dataset_mode, add to modify_commandline_options: "
         "parser.add_argument('--lambda_style', ...)"
     )
     assert not hasattr(opt, "lambda_style")
@@ -217,6 +218,12 @@ def test_an_option_that_is_no_flag_is_explained(monkeypatch):
     for copied in (copy.copy(opt), copy.deepcopy(opt), pickle.loads(pickle.dumps(opt))):
         assert copied == opt
         assert not hasattr(copied, "lambda_style")
+
+
+def test_a_flag_of_train_is_no_option_of_test(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["somewhere/test.py"])
+    with pytest.raises(UserError, match=r"opt.lr, which is no flag of test.py but of train.py; "):
+        Options(ngf=4).lr  # noqa: B018
 
 
 # --- Flags and defaults ---------------------------------------------------------------------------

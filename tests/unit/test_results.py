@@ -87,6 +87,11 @@ def test_arrays_are_pictures_of_0_to_255(dtype):
     assert len(to_batch(np.stack([rgb, rgb]))) == 2
     tensor = torch.rand(2, 3, 4, 4)
     assert to_batch(tensor) is tensor
+    assert torch.equal(to_batch(tensor[0]), tensor[:1])
+    assert torch.equal(to_batch(tensor[0, 0]), tensor[:1, :1])
+    for wrong in (None, [tensor], torch.rand(3), np.zeros(5), "picture"):
+        with pytest.raises(ValueError, match="is not a picture"):
+            to_batch(wrong)
 
 
 @pytest.mark.parametrize("channels, shown", [(1, 0), (2, 0), (3, None), (4, None), (6, None)])

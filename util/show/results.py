@@ -27,9 +27,11 @@ from util.util import (
     channels_note,
     counted,
     finite_pictures,
+    listed,
     mkdirs,
     save_image,
     to_array,
+    to_batch,
     to_bytes,
 )
 
@@ -79,30 +81,33 @@ class Results:
             mkdirs(folder / "images")
             self.page = ResultsPage(folder, **page)
 
-    def add(self, visuals: Mapping[str, torch.Tensor], paths: Mapping[str, Sequence[str]]) -> None:
-        """Add a batch: label to (N, C, H, W) in [-1, 1], and label to its N source files.
+    def add(self, visuals: Mapping[str, Any], paths: Mapping[str, Sequence[str]]) -> None:
+        """Add a batch: label to N pictures, for `to_batch`, and label to their N source files.
 
-        Raises UserError if this or an earlier result could not be written, if a label has fewer
-        pictures than there are inputs, and for values that are not finite, which would give a black
+        A label without files of its own has those of the first. Raises UserError if this or an
+        earlier result could not be written, if a label has fewer pictures than there are inputs or
+        none that can be shown, and for values that are not finite, which would give a black
         picture. Results before it are kept.
         """
-        for note in (channels_note(label, tensor) for label, tensor in visuals.items()):
+        batches = {label: self._batch(label, pictures) for label, pictures in visuals.items()}
+        label, sources = next(iter(paths.items()))
+        paths = {**dict.fromkeys(batches, sources), **paths}
+        for note in (channels_note(label, tensor) for label, tensor in batches.items()):
             if note and note not in self._notes:
                 self._notes.add(note)
                 tqdm.write(note)  # `print` would break the progress bar
-        finite = {label: finite_pictures(tensor) for label, tensor in visuals.items()}
-        pixels = {label: to_bytes(tensor) for label, tensor in visuals.items()}
+        finite = {label: finite_pictures(tensor) for label, tensor in batches.items()}
+        pixels = {label: to_bytes(tensor) for label, tensor in batches.items()}
         for label, of_batch in pixels.items():
             if len(of_batch) < len(paths[label]):
                 few, inputs = counted(len(of_batch), "picture"), counted(len(paths[label]), "input")
                 raise UserError(
                     f"the model makes {few} of {label} for {inputs}; pass --batch_size 1"
                 )
-        label, sources = next(iter(paths.items()))
         for i, source in enumerate(sources):
             if bad := [la for la in pixels if not finite[la][i]]:
                 raise UserError(
-                    f"{paths[bad[0]][i]}: values of its {' and '.join(bad)} are not finite, so no "
+                    f"{paths[bad[0]][i]}: values of its {listed(bad)} are not finite, so no "
                     f"picture can show them; {self.why_not_finite()}"
                 )
             files = {la: f"{self._names.of(paths[la][i], la)}_{la}.png" for la in pixels}
@@ -111,6 +116,14 @@ class Results:
             self._unfinished.append(Unfinished(result, pictures, *self._begin(pictures, files)))
         while len(self._unfinished) > self.most_unfinished:
             self._finish_first()
+
+    def _batch(self, label: str, pictures: Any) -> torch.Tensor:
+        try:
+            return to_batch(pictures)
+        except ValueError as error:
+            raise UserError(
+                f"{label} cannot be shown: {error}; remove it from the model's visual_names"
+            ) from error
 
     def _begin(
         self, pictures: Mapping[str, np.ndarray], files: Mapping[str, str]

@@ -12,7 +12,7 @@ from torch import nn
 from util.errors import UserError
 from util.image_pool import ImagePool
 from util.run.checkpoint import last_good
-from util.util import all_finite
+from util.util import all_finite, listed
 
 READ_EVERY = 32  # steps between two checks on a GPU, since each check waits for the GPU
 
@@ -115,10 +115,11 @@ def why_not_finite(networks: Mapping[str, nn.Module], precision: str) -> str:
     """Why networks have produced pictures that are not finite, and what to do about it."""
     broken = [name for name, net in networks.items() if not all_finite(float_state(net))]
     if broken:
-        cause = f"weights of the network {' and '.join(broken)} are not finite"
+        cause = f"weights of the network{'s' * (len(broken) > 1)} {listed(broken)} are not finite"
         remedy = "use an earlier checkpoint (--epoch, --load_iter): training had diverged"
     else:
-        cause = f"the weights of the network {' and '.join(networks)} are finite"
+        names = [*networks]
+        cause = f"the weights of the network{'s' * (len(names) > 1)} {listed(names)} are finite"
         remedy = "look at the picture, or use an earlier checkpoint (--epoch, --load_iter)"
     if precision != "fp32":
         remedy = f"pass --precision fp32, not {precision}; if that does not help, {remedy}"

@@ -7,8 +7,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from util import distributed
 from util.errors import Stopped
@@ -23,7 +22,7 @@ from util.show.loggers.page import PageLogger, page_is_due
 from util.show.loggers.tensorboard import TensorBoardLogger
 from util.show.loggers.visdom import VisdomLogger
 from util.show.loggers.wandb import WandbLogger, log_in
-from util.util import all_finite, channels_note
+from util.util import channels_note, finite_pictures, to_batch
 
 SILENCE_S = 1.0  # after this time, the end of a run says what it is waiting for
 
@@ -61,19 +60,25 @@ class Loggers:
         """Whether any logger wants the pictures of this step."""
         return any(logger.images_due(clock) for logger in self.loggers)
 
-    def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
-        """Pass pictures, label to (N, C, H, W) in [-1, 1], to the loggers that want them now.
+    def images(self, clock: Clock, visuals: Mapping[str, Any]) -> None:
+        """Pass pictures, by label, for `to_batch`, to the loggers that want them now.
 
-        Prints once what the pictures cannot show: surplus channels, and values that are not finite.
+        Prints once what cannot be shown: what is not a picture, surplus channels, and values that
+        are not finite.
         """
+        pictures = {}
         for label, images in visuals.items():
-            self._say_once(channels_note(label, images))
-            numbers = isinstance(images, torch.Tensor) and images.is_floating_point()
-            if numbers and not all_finite([images.detach()]):
+            try:
+                pictures[label] = to_batch(images).detach()
+            except ValueError as error:
+                self._say_once(f"warning: {label} is not shown: {error}")
+                continue
+            self._say_once(channels_note(label, pictures[label]))
+            if not all(finite_pictures(pictures[label])):
                 self._say_once(
                     f"warning: {label} has values that are not finite, which no picture shows"
                 )
-        self._tell(lambda logger: logger.images(clock, visuals), lambda x: x.images_due(clock))
+        self._tell(lambda logger: logger.images(clock, pictures), lambda x: x.images_due(clock))
 
     def _say_once(self, line: str) -> None:
         if line and line not in self._said:
