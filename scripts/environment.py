@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -165,16 +164,16 @@ def _install_build(python: Path, build: str, log: Path) -> None:
         _install(python, words, f"PyTorch {build}", log)
     except UserError as error:
         print(
-            f"{error}. Until then PyTorch runs on the processor, many times slower than on the "
-            f"card. To install by hand: {nvidia.install_command(build, str(python))}",
+            f"{error}. If PyTorch's own index is out of reach, the ordinary PyTorch is used until "
+            "then: it runs on the processor, many times slower than on the card. To install by "
+            f"hand: {nvidia.install_command(build, str(python))}",
             flush=True,
         )
 
 
 def _install(python: Path, words: list[str], names: str, log: Path) -> None:
-    """Run `pip install` with these words and show its progress; messages call them `names`."""
+    """Run `pip install` with these words, which shows its progress; messages call them `names`."""
     command = [str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    command += words
     environment = {**os.environ, "PYTHONUTF8": "1"}
     for name in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"):  # older pips read only the first
         # As a URI, since pip splits these variables at spaces, and the path may contain some.
@@ -182,51 +181,11 @@ def _install(python: Path, words: list[str], names: str, log: Path) -> None:
         environment[name] = f"{theirs} {BUILD_CONSTRAINTS.as_uri()}".strip()
 
     print(f"Installing {names} (this takes minutes the first time; log: {log})", flush=True)
-    # A terminal gets one line, rewritten twice a second; anything else, a new line every 15 s.
-    width = shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() else 0
-    before, after, wait_s = ("\r", "", 0.5) if width else ("", "\n", 15)
-    start_s = time.monotonic()
-    with log.open("wb") as sink:
-        pip = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
-    status = None
-    try:
-        while status is None:
-            try:
-                status = pip.wait(wait_s)
-            except subprocess.TimeoutExpired:
-                line = f"{time.monotonic() - start_s:5.0f} s  {_current_step(log)}"
-                print(before + line[: width or None].ljust(width), end=after, flush=True)
-    finally:
-        pip.kill()  # for Ctrl-C; does nothing once pip has ended
-        print(before + " " * width, end=before, flush=True)
-
-    if status:
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-        errors = [line.split("ERROR: ", 1)[1] for line in lines if "ERROR: " in line]
+    log.unlink(missing_ok=True)  # pip appends
+    command += ["--log", str(log), *words]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, env=environment)
+    if done.returncode:
         raise UserError(
-            f"pip could not install {names}: {errors[-1] if errors else f'status {status}'} "
-            f"(full log: {log}); check the network and the free disk space, then run again"
+            f"pip could not install {names}, for the reason above (full log: {log}); check the "
+            "network and the free disk space, then run again"
         )
-
-
-def _current_step(log: Path) -> str:
-    """What pip is doing, from its log; in the long last step, also from the packages installed."""
-    text = log.read_text(encoding="utf-8", errors="replace")
-    steps = re.findall(r"^ *((?:Collecting|Downloading|Building|Installing) .+)$", text, re.M)
-    step = steps[-1].split(" (from ")[0] if steps else "Starting pip"
-    start = "Installing collected packages: "
-    if not step.startswith(start):
-        return step
-    names = step[len(start) :].split(", ")
-    folders = [*log.parent.glob("lib/python*/site-packages"), log.parent / "Lib" / "site-packages"]
-    there = {info.name.split("-")[0] for folder in folders for info in folder.glob("*.dist-info")}
-    there = {re.sub(r"[-_.]+", "-", name).lower() for name in there}
-    left = [name for name in names if re.sub(r"[-_.]+", "-", name).lower() not in there]
-    current = (left or names[-1:])[0]
-    return f"Installing {current} ({names.index(current) + 1} of {len(names)})"
