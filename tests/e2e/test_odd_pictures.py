@@ -120,5 +120,5 @@ def test_a_bad_input_is_named(checkout, trained, run) -> None:
         line = error_of(run("test.py", f"{TINY} --load_size 32 --batch_size 3"))
     finally:
         (checkout / "single" / "s1_bad.png").unlink()
-    assert "s1_bad.png: values of its real_A and fake_B and real_B are not finite" in line
+    assert "s1_bad.png: values of its real_A, fake_B and real_B are not finite" in line
     assert "the weights of the network G are finite; look at the picture" in line

@@ -27,7 +27,7 @@ def test_pyproject_takes_it_from_where_it_stands():
     setting = pyproject["tool"]["setuptools"]["dynamic"]["version"]
     module, _, name = setting["attr"].rpartition(".")
     assert getattr(sys.modules[module], name) == __version__
-    assert pyproject["project"]["requires-python"] == ">=3.10"
+    assert pyproject["project"]["requires-python"] == ">=3.10,<3.15"
 
 
 def test_the_changelog_begins_with_it():
