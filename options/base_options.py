@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from options.checks import (
     check_dataroot,
     check_fit,
@@ -33,6 +31,7 @@ from util import __version__, distributed
 from util.errors import UserError
 from util.files import write_whole, writing
 from util.registry import Registry, registry_of
+from util.runtime import has_gpu
 
 
 class BaseOptions:
@@ -126,9 +125,7 @@ class BaseOptions:
     def choose_device(self, opt: argparse.Namespace) -> None:
         """--device from --gpu_ids, or else the other way round, for model files that look there."""
         if "gpu_ids" not in self.given:
-            on_gpu = opt.device.startswith("cuda") or (
-                opt.device == "auto" and torch.cuda.is_available()
-            )
+            on_gpu = opt.device.startswith("cuda") or (opt.device == "auto" and has_gpu())
             opt.gpu_ids = (int(opt.device.partition(":")[2] or 0),) if on_gpu else ()
             return
         ids = opt.gpu_ids

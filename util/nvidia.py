@@ -109,7 +109,7 @@ def cards() -> list[Card]:
             f"{reinstall()}"
         )
     found = [re.fullmatch(r"(.+), (\d+[.\d]*), (\d+)\.(\d+)", line) for line in lines]
-    if asked.returncode or not any(found):  # warnings may stand beside cards that work
+    if not any(found):  # beside cards that work, others may fail, or a warning may stand
         reason = lines[0] if lines else f"status {asked.returncode}, without a message"
         raise DriverError(f"{program} fails ({reason}): {reinstall()}")
     return [Card(m[1], m[2], (int(m[3]), int(m[4]))) for m in found if m]

@@ -22,13 +22,13 @@ show_tracebacks = False  # set by --verbose
 status = 1  # exit status of the process; 1, for an unexpected exception, until `run` returns
 
 
-def has_gpu() -> bool:
-    """Whether PyTorch sees a CUDA GPU, and was built with code for it."""
+def has_gpu(index: int | None = None) -> bool:
+    """Whether PyTorch sees this CUDA GPU, by default the current one, and has code for it."""
     if not torch.cuda.is_available():
         return False
     if torch.version.cuda is None:  # ROCm
         return True
-    return nvidia.has_code(torch.cuda.get_device_capability(), torch.cuda.get_arch_list())
+    return nvidia.has_code(torch.cuda.get_device_capability(index), torch.cuda.get_arch_list())
 
 
 def resolve_device(name: str | torch.device) -> torch.device:
@@ -44,15 +44,15 @@ def resolve_device(name: str | torch.device) -> torch.device:
     if device.type == "cuda" and device.index is None and distributed.size() > 1:
         device = torch.device("cuda", distributed.local_rank())
     if device.type == "cuda":
-        count = torch.cuda.device_count() if has_gpu() else 0
-        if count == 0:
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if 0 < count <= (device.index or 0):
+            raise UserError(f"--device {name}: there are {count} GPUs, cuda:0 to cuda:{count - 1}")
+        if count == 0 or not has_gpu(device.index):
             why = unused_card() or "install the CUDA build of PyTorch and the driver"
             raise UserError(
                 f"--device {name}: PyTorch {torch.__version__} can use no CUDA GPU: {why}; or pass "
                 "--device cpu"
             )
-        if (device.index or 0) >= count:
-            raise UserError(f"--device {name}: there are {count} GPUs, cuda:0 to cuda:{count - 1}")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("--device mps: this machine or PyTorch build has no MPS; pass --device cpu")
     return device
@@ -66,7 +66,9 @@ def unused_card() -> str:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     if has_gpu() or not re.match(r"\s*(\d|GPU-|MIG-)", visible):
         return ""
-    return nvidia.why_unused(torch.version.cuda)
+    seen = f"PyTorch {torch.__version__} has no code for the card that it sees"
+    why = nvidia.why_unused(torch.version.cuda)
+    return why or (f"{seen}; install another build of it" if torch.cuda.is_available() else "")
 
 
 def warn_of_unused_card(device: str) -> str:

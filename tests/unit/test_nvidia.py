@@ -49,7 +49,7 @@ def test_the_build_fits_card_and_driver(nvidia_smi, answer, build):
     ],
 )
 def test_a_warning_does_not_hide_a_card(nvidia_smi, beside):
-    nvidia_smi(f"{beside}\n{RTX_4090.format('580.88')}\n{beside}")
+    nvidia_smi(f"{beside}\n{RTX_4090.format('580.88')}\n{beside}", 14)
     assert [card.name for card in nvidia.cards()] == ["NVIDIA GeForce RTX 4090"]
 
 
@@ -74,13 +74,23 @@ def test_a_card_that_pytorch_sees_but_has_no_code_for(nvidia_smi, monkeypatch, c
     nvidia_smi(GTX_1080.format("580.88"))
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.version.cuda", "13.0")
-    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: (6, 1))
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda index: (6, 1))
     monkeypatch.setattr("torch.cuda.get_arch_list", lambda: ["sm_75", "sm_80"])
     assert runtime.resolve_device("auto").type == "cpu"
     assert "whl/cu126" in runtime.warn_of_unused_card("auto")
     assert "WARNING" in capsys.readouterr().out
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     with pytest.raises(UserError, match=r"can use no CUDA GPU: .*whl/cu126"):
         runtime.resolve_device("cuda")
+
+    nvidia_smi("No devices were found")  # as in some containers: still no silent fallback
+    assert "has no code for the card that it sees" in runtime.warn_of_unused_card("auto")
+
+    ages = {0: (6, 1), 1: (8, 6), None: (6, 1)}
+    monkeypatch.setattr("torch.cuda.get_device_capability", ages.get)
+    assert runtime.resolve_device("cuda:1").index == 1  # each is judged by itself
+    with pytest.raises(UserError, match="can use no CUDA GPU"):
+        runtime.resolve_device("cuda:0")
 
 
 def test_the_table_is_of_the_pytorch_that_is_pinned():
