@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -307,5 +308,10 @@ def as_scalar(name: str, loss: Any, device: torch.device) -> torch.Tensor:
 
 def treats_samples_alone(net: nn.Module) -> bool:
     """Whether what a network makes of a sample depends neither on the batch nor on chance."""
-    mixes = nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd
-    return not any(isinstance(layer, mixes) for layer in net.modules())
+    if net not in alone:  # looking at each layer in each step would take longer than a GPU needs
+        mixes = nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd
+        alone[net] = not any(isinstance(layer, mixes) for layer in net.modules())
+    return alone[net]
+
+
+alone: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()  # what was found out about networks

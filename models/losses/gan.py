@@ -76,7 +76,8 @@ def cal_gradient_penalty(
     """
     if type == "mixed":
         shape = (len(real_data),) + (1,) * (real_data.dim() - 1)  # one ratio per sample
-        eps = torch.rand(shape, device=device, dtype=real_data.dtype).to(real_data.device)
+        where = real_data.device if device is None else device
+        eps = torch.rand(shape, device=where, dtype=real_data.dtype).to(real_data.device)
         x = eps * real_data + (1 - eps) * fake_data
     elif type in ("real", "fake"):
         x = real_data if type == "real" else fake_data

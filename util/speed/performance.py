@@ -108,7 +108,7 @@ def wants_channels_last(opt: argparse.Namespace, dtype: torch.dtype, device: tor
 
 
 def norm_without_view(net: nn.Module) -> None:
-    """Make instance norm of a single picture return a new tensor with the same bits.
+    """Make instance norm return a new tensor with the same bits.
 
     PyTorch's instance norm returns a view. If a ReLU then changes the view in place, autograd
     copies the gradient three times.
@@ -120,9 +120,12 @@ def norm_without_view(net: nn.Module) -> None:
 
 def normalize(norm: nn.InstanceNorm2d, x: torch.Tensor) -> torch.Tensor:
     """Apply `norm` to x, (N, C, H, W)."""
-    if len(x) > 1 or x.ndim != 4:
+    if x.ndim != 4:
         return nn.InstanceNorm2d.forward(norm, x)
-    return F.batch_norm(x, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
+    weight, bias = (p if p is None else p.repeat(len(x)) for p in (norm.weight, norm.bias))
+    alone = x.reshape(1, -1, *x.shape[2:])  # as the channels of a single sample
+    y = F.batch_norm(alone, None, None, weight, bias, training=True, eps=norm.eps)
+    return torch.ops.aten._unsafe_view(y, x.shape)  # no view to autograd
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:

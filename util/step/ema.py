@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class EMA:
@@ -28,9 +29,10 @@ class EMA:
         decay: float,
     ):
         self.sources = {n: net for n, net in networks.items() if decay and n.startswith("G")}
-        update = get_ema_multi_avg_fn(decay)
-        self.models = {n: AveragedModel(s, multi_avg_fn=update) for n, s in self.sources.items()}
-        self.networks = {averaged(name): model.module for name, model in self.models.items()}
+        self.networks = {averaged(name): deepcopy(net) for name, net in self.sources.items()}
+        self.blend = get_ema_multi_avg_fn(decay)
+        # Counted here: PyTorch's AveragedModel copies its count to the device, and waits for it.
+        self.counts = dict.fromkeys(self.sources, 0)
         self._last: dict[str, torch.optim.Optimizer] = {}
         for optimizer in optimizers:
             own = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -42,22 +44,28 @@ class EMA:
         """Update the averages after an optimizer of the model has updated the weights."""
         for name, last in self._last.items():
             if last is optimizer:
-                self.models[name].update_parameters(self.sources[name])
+                own = [p.detach() for p in self.networks[averaged(name)].parameters()]
+                newest = [p.detach() for p in self.sources[name].parameters()]
+                if self.counts[name] == 0:
+                    torch._foreach_copy_(own, newest)
+                else:
+                    self.blend(own, newest, self.counts[name])
+                self.counts[name] += 1
 
     def take_statistics(self) -> None:
         """Copy the buffers at the end of a step, when processes have averaged their statistics."""
-        for name, model in self.models.items():
-            own = zip(model.module.buffers(), self.sources[name].buffers(), strict=True)
-            for buffer, newest in own:
+        for name, source in self.sources.items():
+            own = self.networks[averaged(name)].buffers()
+            for buffer, newest in zip(own, source.buffers(), strict=True):
                 buffer.copy_(newest)
 
     def state_dict(self) -> dict[str, int]:
         """How often each average was updated; the weights are in files like other networks'."""
-        return {name: int(model.n_averaged) for name, model in self.models.items()}
+        return dict(self.counts)
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        for name, model in self.models.items():
-            model.n_averaged.fill_(state.get(name, 0))
+        for name in self.counts:
+            self.counts[name] = state.get(name, 0)
 
 
 def averaged(name: str) -> str:

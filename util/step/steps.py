@@ -104,7 +104,8 @@ class Steps:
                 "--compile: this model differentiates gradients again, as a gradient penalty does, "
                 "which PyTorch's compiled networks cannot; leave out --compile"
             ) from error
-        distributed.average([*statistics(self.networks)])  # each process saw other pictures
+        if distributed.size() > 1:  # each process saw other pictures
+            distributed.average([*statistics(self.networks)])
         self.guard.end(self.model.losses())
         self.ema.take_statistics()
         if self.watches_loss and not self.guard.step_is_bad:

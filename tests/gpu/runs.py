@@ -1,0 +1,24 @@
+"""Small training runs of every model, step by step."""
+
+from __future__ import annotations
+
+import torch
+
+import train
+
+MODELS = ["pix2pix", "pix2pix_with_perceptual", "cycle_gan", "colorization"]
+
+
+def take_steps(run: train.Run, number: int) -> list[dict[str, torch.Tensor]]:
+    """Take training steps as train.py does, and return the losses of each, on the device."""
+    losses = []
+    while len(losses) < number:
+        run.dataset.set_epoch(len(losses) + 1)
+        for batch in run.dataset:
+            run.model.set_input(batch)
+            with run.steps.step(batch.share):
+                run.model.optimize_parameters()
+            losses.append({n: loss.detach().clone() for n, loss in run.model.losses().items()})
+            if len(losses) == number:
+                break
+    return losses
