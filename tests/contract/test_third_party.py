@@ -613,7 +613,7 @@ def test_an_option_of_their_own_program_is_told(checkout):
     done = run(checkout, "train.py", *SMALL.split(), "--name", "wanting", "--model", "wanting")
     assert done.returncode == 2
     assert done.stderr.startswith("train.py: error: ") and done.stderr.count("\n") == 1
-    assert "wanting_model.py reads opt.extra_loss, which is no flag of train.py" in done.stderr
+    assert "wanting_model.py reads opt.extra_loss, which is not a flag of train.py" in done.stderr
 
 
 # As people write them beside train.py: the program's parts, put together by hand.
