@@ -504,7 +504,7 @@ def test_a_generator_alone_can_be_trained_on(work, capsys):
     assert "latest_net_D.pth" in message and "--load_pretrain_partial" in message
     capsys.readouterr()
     model = start(work, f"{line} --load_pretrain_partial")
-    assert "latest_net_D.pth is not there" in capsys.readouterr().out
+    assert "latest_net_D.pth does not exist" in capsys.readouterr().out
     assert {name[0] for name in differing(model, pretrained)} <= {"D"}
     (work.checkpoints / "first" / "latest_net_G.pth").unlink()
     assert "latest_net_G.pth" in refused(start, work, f"{line} --load_pretrain_partial")
@@ -560,7 +560,7 @@ def test_a_model_says_by_which_network_its_weights_are_known(network, told, work
     file.parent.mkdir(parents=True)
     file.touch()
     missing = file.with_name("latest_net_Q.pth")
-    advice = f"; pass --model {told}, or the one that those are of" if told else ""
+    advice = f"; pass --model {told}, or the model they were trained with" if told else ""
     message = refused(load_networks, {"Q": torch.nn.Linear(1, 1)}, file.parent, "latest")
     others = f"; {file.parent} has weights of other networks: {network}.pth"
     assert message == f"{missing}: there is no such checkpoint{others}{advice}"
