@@ -120,7 +120,7 @@ class BaseModel(ABC):
     def setup(self, opt: argparse.Namespace) -> None:
         """Finish construction: devices, schedules, and weights to test or to start from.
 
-        Raises UserError where weights are missing or do not fit.
+        Raises UserError if weights are missing or do not fit.
         """
         for net in self.networks().values():
             net.to(self.device)

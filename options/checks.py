@@ -37,10 +37,10 @@ def check_replaced(
 
 
 def check_fit(opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:
-    """Refuse a dataset that does not give what the model takes, as far as both declare it.
+    """Refuse a dataset that does not provide what the model takes, as far as both declare it.
 
-    A --dataset_mode that the model's own file sets may give another colour space than the model
-    declares: files written for other programs declare none.
+    Colour spaces are compared only if --dataset_mode is given: model files written for other
+    programs set their own dataset_mode, but declare no space.
     """
     lacking = [key for key in model.takes if key not in dataset.gives]
     if "dataset_mode" in given and model.space != dataset.space and dataset.gives:

@@ -221,7 +221,7 @@ def test_an_option_that_is_no_flag_is_explained(monkeypatch):
 
 def test_a_flag_of_train_is_no_option_of_test(monkeypatch):
     monkeypatch.setattr("sys.argv", ["somewhere/test.py"])
-    with pytest.raises(UserError, match=r"opt.lr, which is not a flag of test.py but of train.py; "):
+    with pytest.raises(UserError, match=r"opt.lr, which is not a flag of test.py but of train.py"):
         Options(ngf=4).lr  # noqa: B018
 
 
