@@ -53,7 +53,7 @@ def main(*, fast: bool = True) -> None:
         if run.clock.epoch > run.clock.last_epoch:
             print(
                 f"{opt.name} is finished: {counted(run.clock.epoch - 1, 'epoch')} done; to train "
-                f"on, raise --n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
+                f"longer, raise --n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
             )
             return
         if opt.overwrite:
@@ -140,7 +140,7 @@ def begin_alike(model: BaseModel, opt: argparse.Namespace) -> None:
     if distributed.size() == 1:
         return
     images = opt.batch_size * distributed.size()
-    print(f"{distributed.size()} processes: --batch_size {opt.batch_size} each, {images} in all")
+    print(f"{distributed.size()} processes: --batch_size {opt.batch_size} each, {images} in total")
     for net in model.networks().values():
         distributed.share(net.state_dict().values())
     runtime.seed_everything(opt.seed + distributed.rank())
@@ -157,8 +157,8 @@ def resume(run: Run) -> None:
         resumed = run.checkpoints.resume(label, model.load_networks)
         if resumed is None:
             print(
-                f"{model.save_dir} has weights {label} without a state: optimizers, schedule and "
-                f"order start anew at epoch {clock.epoch} (--epoch_count sets another)"
+                f"{model.save_dir} has weights {label} but no training state: optimizers, schedule "
+                f"and order start afresh at epoch {clock.epoch} (--epoch_count sets another)"
             )
             return
         if opt.resume_at:

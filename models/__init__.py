@@ -1,6 +1,6 @@
 """Models by name. A model is one file, models/NAME_model.py with a class NameModel.
 
-See base_model.py for what such a class gives, and pix2pix_model.py for a short complete one.
+See base_model.py for what such a class provides, and pix2pix_model.py for a short, complete one.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ registry = Registry("models", "model", BaseModel, "--model")
 
 
 def create_model(opt: argparse.Namespace) -> BaseModel:
-    """The model that --model names, built but without weights loaded (see BaseModel.setup).
+    """Build the model that --model names, without loading weights (see BaseModel.setup).
 
-    In its own `opt` the device is a torch.device, as the well-known program's models expect it.
+    The device in its copy of `opt` is a torch.device, as models of the well-known program expect.
     """
-    own = copy.copy(opt)  # the run's is saved, and names the device as it was typed
+    own = copy.copy(opt)  # the run's options are saved, with the device as it was typed
     own.device = resolve_device(opt.device)
     model = registry.find(opt.model)(own)
     print(f"model [{opt.model}] on {model.device}")

@@ -1,4 +1,4 @@
-"""What every model gives the training and testing programs, and what it gets from here."""
+"""The base class of all models: what they provide, and what they inherit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BaseModel(ABC):
     """A model chosen by --model: networks, objectives and one optimisation step.
 
     A sub-class in models/NAME_model.py, named NameModel, calls `super().__init__(opt)` and fills
-    these lists, each name of which stands for an attribute:
+    these lists, in which each name stands for an attribute:
 
         model_names    "G" -> netG: a network; saved and loaded
         loss_names     "G_GAN" -> loss_G_GAN: a scalar; printed and logged
@@ -35,17 +35,17 @@ class BaseModel(ABC):
                        batch an array (H, W, C) in 0..255; shown and saved
         optimizers     in training; each gets a learning-rate schedule
 
-    and gives `set_input`, `forward` and `optimize_parameters`.
+    and implements `set_input`, `forward` and `optimize_parameters`.
 
     Attributes:
-        captions: plain words for visual names on pages.
+        captions: what pages call each visual name, in plain words.
         compare: pairs of visual names for the before/after slider of pages.
         takes: keys of a batch that `set_input` needs; empty: not checked beforehand.
         space: the colour space of its pictures, which must be that of the dataset.
         measure: the visual name of a result and of the target it should equal, for metrics; left
             out where a sub-class shows others.
-        known_by: the network whose file tells that weights are of this model, such as "G"; for
-            errors of models that do not find theirs. Sub-classes do not inherit it.
+        known_by: the network whose file identifies weights of this model, such as "G"; with it, an
+            error about missing weights can name the right --model. Sub-classes do not inherit it.
     """
 
     captions: ClassVar[dict[str, str]] = {}
@@ -60,7 +60,7 @@ class BaseModel(ABC):
         self.isTrain: bool = opt.isTrain
         self.device = resolve_device(opt.device)
         self.gpu_ids = [self.device.index or 0] if self.device.type == "cuda" else []
-        # On a processor inputs are faster one by one: what a layer makes of one stays in the cache.
+        # On a CPU inputs are faster one by one, because the output of a layer stays in the cache.
         self.joins_inputs = self.device.type != "cpu"
         # train.py turns this off, since it restores weights with the rest of their checkpoint.
         self.loads_on_resume = True
@@ -84,7 +84,7 @@ class BaseModel(ABC):
 
     @staticmethod
     def size_minimum(opt: argparse.Namespace) -> int:
-        """Shortest side that the networks work on: for a PatchGAN, one that leaves it one logit."""
+        """The shortest side that the networks accept; it leaves a PatchGAN at least one logit."""
         patches = opt.isTrain and opt.netD != "pixel"
         return max(8, SIZE_MULTIPLE.get(opt.netG, 1), 3 * 2**opt.n_layers_D if patches else 1)
 
@@ -101,27 +101,27 @@ class BaseModel(ABC):
         """One training step: losses, gradients, weights."""
 
     def define_G(self, input_nc: int, output_nc: int) -> nn.Module:
-        """The generator that the flags describe, for pictures of so many channels."""
+        """Build the generator that the flags describe, for these numbers of channels."""
         o = self.opt
         return define_G(
             input_nc, output_nc, o.ngf, o.netG, o.norm, not o.no_dropout, o.init_type, o.init_gain
         )
 
     def define_D(self, input_nc: int) -> nn.Module:
-        """The discriminator that the flags describe."""
+        """Build the discriminator that the flags describe."""
         o = self.opt
         flags = o.ndf, o.netD, o.n_layers_D, o.norm, o.init_type, o.init_gain
         return define_D(input_nc, *flags, spectral_norm=o.spectral_norm)
 
     def adam(self, *nets: nn.Module) -> torch.optim.Optimizer:
-        """One optimizer of all weights of some networks."""
+        """Build one Adam optimizer for all weights of some networks."""
         parameters = itertools.chain(*(net.parameters() for net in nets))
         return torch.optim.Adam(parameters, lr=self.opt.lr, betas=(self.opt.beta1, 0.999))
 
     def setup(self, opt: argparse.Namespace) -> None:
         """Finish construction: devices, schedules, and weights to test or to start from.
 
-        Raises UserError where weights are missing or do not fit.
+        Raises UserError if weights are missing or do not fit.
         """
         for net in self.networks().values():
             net.to(self.device)
@@ -149,25 +149,25 @@ class BaseModel(ABC):
         return declared(self, "model_names", "net")
 
     def eval(self) -> None:
-        """Put norm and dropout of all networks in test mode."""
+        """Put all networks in eval mode, which affects norms and dropout."""
         for net in self.networks().values():
             net.eval()
 
     def test(self) -> None:
-        """Forward pass without gradients, then what else is to be shown."""
+        """Run the forward pass without gradients, then compute what else is shown."""
         with torch.no_grad():
             self.forward()
             self.compute_visuals()
 
     def compute_visuals(self) -> None:
-        """Further pictures for display; none by default."""
+        """Compute more pictures for display; none by default."""
 
     def get_image_paths(self) -> list[str]:
         """The files that the current input came from, one per sample."""
         return self.image_paths
 
     def get_visual_paths(self) -> dict[str, list[str]]:
-        """For each visual name the files it was made from, after which results are named."""
+        """For each visual name, the files it was made from; results are named after them."""
         return dict.fromkeys(self.visual_names, self.get_image_paths())
 
     def get_current_visuals(self) -> OrderedDict[str, Any]:
@@ -184,7 +184,7 @@ class BaseModel(ABC):
         return {name: as_scalar(name, loss, self.device) for name, loss in losses.items()}
 
     def update_learning_rate(self, metric: float = 0.0) -> tuple[float, float]:
-        """End an epoch of the schedules; returns the rate before and after.
+        """Step the schedules at the end of an epoch; returns the rates before and after.
 
         `metric` is what --lr_policy plateau watches: the epoch's mean generator loss.
         """
@@ -207,7 +207,7 @@ class BaseModel(ABC):
         parts = [loss for name, loss in self.losses().items() if name.startswith("G")]
         if not parts:
             raise UserError(
-                f"--lr_policy plateau watches loss_G, or else losses whose names begin with G, and "
+                f"--lr_policy plateau watches loss_G, or else losses whose names begin with G, but "
                 f"{type(self).__name__} has none; use another --lr_policy"
             )
         return torch.stack(parts).sum()
@@ -217,7 +217,7 @@ class BaseModel(ABC):
         return self.optimizers[0].param_groups[0]["lr"]
 
     def memories(self) -> dict[str, Any]:
-        """What the model keeps of past steps: its attributes that have a state, as image pools."""
+        """What the model remembers of past steps: attributes with a state, such as image pools."""
         kinds = (nn.Module, torch.optim.Optimizer)
         return {
             name: value
@@ -239,9 +239,9 @@ class BaseModel(ABC):
     ) -> None:
         """Read each network from LABEL_net_NAME.pth in the run's or another folder.
 
-        Raises UserError where a file is missing or does not fit; with `partial`, what is there and
-        fits is taken, and the rest is listed and stays as it is. With `averages` those of the
-        generators (--ema) are read.
+        Raises UserError if a file is missing or does not fit; with `partial`, loads what exists and
+        fits, and lists the rest, which stays as it is. With `averages`, reads the EMA weights of
+        the generators (--ema).
         """
         weights.load_networks(
             self.networks(),
@@ -254,30 +254,30 @@ class BaseModel(ABC):
 
     @staticmethod
     def infer_architecture(opt: argparse.Namespace) -> tuple[dict[str, Any], Path] | None:
-        """Architecture flags read off the run's weights, for weights that came without options.
+        """Infer architecture flags from the run's weights, for weights without saved options.
 
-        Returns the flags and the file they were read from, or None where there is none or it
-        tells nothing.
+        Returns the flags and the file they were inferred from, or None if there is no such file or
+        it is of an unknown architecture.
         """
         folder, label = Path(opt.checkpoints_dir) / opt.name, weights.label_to_load(opt)
         suffix = getattr(opt, "model_suffix", "")
         return weights.infer_architecture(folder, label, suffix, is_train=opt.isTrain)
 
     def together(self, net: nn.Module, *inputs: torch.Tensor) -> Sequence[torch.Tensor]:
-        """net(x) for each input, in one call where that gives the same results and is faster."""
+        """net(x) for each input, in one call if that is faster and gives the same results."""
         same_size = all(x.shape[1:] == inputs[0].shape[1:] for x in inputs)
         if not (self.joins_inputs and same_size and treats_samples_alone(net)):
             return [net(x) for x in inputs]
         return net(torch.cat(inputs)).split([len(x) for x in inputs])
 
     def set_requires_grad(self, nets: nn.Module | Iterable[nn.Module], requires_grad: bool) -> None:
-        """Freeze networks, so that no gradients are computed for them, or free them again."""
+        """Freeze networks, so that no gradients are computed for them, or unfreeze them."""
         for net in [nets] if isinstance(nets, nn.Module) else nets:
             net.requires_grad_(requires_grad)
 
 
 def declared(model: BaseModel, names: str, prefix: str = "") -> dict[str, Any]:
-    """By name what a list of names, such as `loss_names`, promises as attributes."""
+    """The attributes that a list of names, such as `loss_names`, promises, by name."""
     values = {}
     for name in getattr(model, names):
         attribute = f"{prefix}{name}"
@@ -291,7 +291,7 @@ def declared(model: BaseModel, names: str, prefix: str = "") -> dict[str, Any]:
 
 
 def as_scalar(name: str, loss: Any, device: torch.device) -> torch.Tensor:
-    """A loss on the device. Models may set it to a plain number, such as 0 to switch it off.
+    """A loss as a scalar on the device. Models may set it to a number, such as 0 to switch it off.
 
     Raises UserError if it is neither a number nor a tensor or array with a single element.
     """
@@ -301,13 +301,13 @@ def as_scalar(name: str, loss: Any, device: torch.device) -> torch.Tensor:
         return torch.full((), float(np.asarray(loss).item()), device=device)  # a copy would wait
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"loss_{name} of the model is no single number ({first_line(error)}); average it in "
+            f"loss_{name} of the model is not a single number ({first_line(error)}); average it in "
             "the model's file, or remove it from loss_names"
         ) from error
 
 
 def treats_samples_alone(net: nn.Module) -> bool:
-    """Whether what a network makes of a sample depends neither on the batch nor on chance."""
+    """Whether the output for a sample depends neither on the rest of its batch nor on chance."""
     if net not in alone:  # looking at each layer in each step would take longer than a GPU needs
         mixes = nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd
         alone[net] = not any(isinstance(layer, mixes) for layer in net.modules())

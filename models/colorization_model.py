@@ -1,4 +1,4 @@
-"""Colouring of grey photographs: pix2pix in CIE Lab (arXiv:1611.07004, section 4; the space as in
+"""Colours for grey photographs: pix2pix in CIE Lab (arXiv:1611.07004, section 4; the space as in
 arXiv:1603.08511)."""
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ColorizationModel(Pix2PixModel):
 
 
 def lab_to_rgb(lightness: torch.Tensor, colour: torch.Tensor) -> torch.Tensor:
-    """(N, 3, H, W) sRGB in [-1, 1] from L / 50 - 1, (N, 1, H, W), and ab / 110, (N, 2, H, W)."""
+    """sRGB (N, 3, H, W) in [-1, 1], from L / 50 - 1 (N, 1, H, W) and ab / 110 (N, 2, H, W)."""
     from skimage.color import lab2rgb  # slow to import, and only needed for display
 
     lab = torch.cat(((lightness + 1.0) * 50.0, colour * 110.0), 1).detach().float().cpu().numpy()

@@ -28,13 +28,13 @@ class CycleGANModel(BaseModel):
 
     captions: ClassVar = {
         "real_A": "A",
-        "fake_B": "A made B",
-        "rec_A": "and back to A",
-        "idt_B": "A made A",
+        "fake_B": "A to B",
+        "rec_A": "back to A",
+        "idt_B": "A to A",
         "real_B": "B",
-        "fake_A": "B made A",
-        "rec_B": "and back to B",
-        "idt_A": "B made B",
+        "fake_A": "B to A",
+        "rec_B": "back to B",
+        "idt_A": "B to B",
     }
     takes: ClassVar = ("A", "B")
     compare: ClassVar = [("real_A", "fake_B"), ("real_B", "fake_A")]
@@ -64,7 +64,7 @@ class CycleGANModel(BaseModel):
                 default=0.5,
                 metavar="X",
                 help="weight of the identity loss, relative to the cycle losses: G_A should leave "
-                "B as it is, G_B leave A; 0 saves its two forward passes",
+                "B unchanged, and G_B leave A unchanged; 0 saves two forward passes",
             )
         return parser
 
@@ -73,7 +73,7 @@ class CycleGANModel(BaseModel):
         self.use_identity = self.isTrain and opt.lambda_identity > 0
         if self.use_identity and opt.input_nc != opt.output_nc:
             raise UserError(
-                f"--lambda_identity {opt.lambda_identity:g} needs as many input as output channels "
+                f"--lambda_identity {opt.lambda_identity:g} needs as many output as input channels "
                 f"(--input_nc {opt.input_nc}, --output_nc {opt.output_nc}); pass "
                 "--lambda_identity 0"
             )
@@ -108,7 +108,7 @@ class CycleGANModel(BaseModel):
         self.target_paths = input[f"{target}_paths"]
 
     def get_visual_paths(self) -> dict[str, list[str]]:
-        """What starts from real_A is named after A's file, what starts from real_B after B's."""
+        """Pictures made from real_A are named after A's file, those from real_B after B's."""
         of_B = ("real_B", "fake_A", "rec_B", "idt_A")
         return {n: self.target_paths if n in of_B else self.image_paths for n in self.visual_names}
 

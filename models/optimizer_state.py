@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of optimizers and schedules, also for runs with other settings."""
+"""The state of optimizers and schedules in a checkpoint; runs with other settings can load it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class OptimizerState:
     """Optimizers and their schedules as one part of a checkpoint.
 
     Args:
-        lr: the full rate (--lr); a run that is resumed may have another than the saved one.
+        lr: the full rate (--lr), which may differ from the saved one when a run is resumed.
     """
 
     def __init__(
@@ -30,8 +30,8 @@ class OptimizerState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore `state_dict()`; options of this run win over those it was saved with."""
-        factor = self.lr / state["lr"]  # of rates, which plateau may have lowered
+        """Restore `state_dict()`; options of this run override the saved ones."""
+        factor = self.lr / state["lr"]  # for saved rates, which plateau may have lowered
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             require_shapes(optimizer, saved["state"])
             optimizer.load_state_dict(as_own(optimizer, saved, factor))
@@ -40,9 +40,9 @@ class OptimizerState:
 
 
 def require_shapes(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
-    """Raise ValueError for moments of Adam that lack the shapes of their weights.
+    """Raise ValueError for moments of Adam that do not have the shape of their weights.
 
-    Its fused kernel relies on them. Other optimizers check for themselves, and some keep moments of
+    Its fused kernel relies on that. Other optimizers check for themselves, and some keep moments of
     other shapes, numbers or lists.
     """
     fuses = isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW)
@@ -58,11 +58,11 @@ def require_shapes(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, 
 def as_own(
     optimizer: torch.optim.Optimizer, saved: dict[str, Any], lr_factor: float
 ) -> dict[str, Any]:
-    """A saved state as this optimizer itself would have made it.
+    """Convert a saved state to what this optimizer would have saved.
 
-    Its settings decide where PyTorch puts the counts of steps, and kernels rely on moments that lie
-    in memory as their weights do (--precision, --channels_last). Rates are the saved ones times
-    `lr_factor`.
+    Its settings decide where PyTorch puts the step counts, and kernels rely on moments with the
+    type and memory layout of their weights (--precision, --channels_last). The learning rates are
+    the saved ones times `lr_factor`.
     """
     groups = [
         {**theirs, **own, "params": theirs["params"], "lr": theirs["lr"] * lr_factor}

@@ -91,7 +91,7 @@ class Pix2PixModel(BaseModel):
         self.loss_G.backward()
 
     def reconstruction_loss(self) -> torch.Tensor:
-        """How far the result is from the target, weighted: the part of G's objective without D."""
+        """Weighted distance of the result from the target: the part of G's objective without D."""
         self.loss_G_L1 = self.criterionL1(self.fake_B, self.real_B) * self.opt.lambda_L1
         return self.loss_G_L1
 

@@ -1,4 +1,4 @@
-"""pix2pix that also holds the result near the target in what a VGG sees (arXiv:1603.08155).
+"""pix2pix that also keeps the VGG features of result and target close (arXiv:1603.08155).
 
 code                paper
 loss_G_Perceptual   lambda l_feat, eq. 2; see models/losses/perceptual.py
@@ -34,7 +34,7 @@ class Pix2PixWithPerceptualModel(Pix2PixModel):
                 "--use_perceptual",
                 action="store_true",
                 default=True,
-                help="the perceptual loss; off trains plain pix2pix, without a VGG",
+                help="use the perceptual loss; off: plain pix2pix, without a VGG",
             )
             parser.add_argument(
                 "--vgg",
@@ -45,8 +45,8 @@ class Pix2PixWithPerceptualModel(Pix2PixModel):
             parser.add_argument(
                 "--vgg_weights",
                 metavar="FILE",
-                help="its ImageNet weights, a state_dict with torchvision's keys, for machines "
-                "without a network; by default torchvision downloads them once and keeps them",
+                help="ImageNet weights of the VGG, a state_dict with torchvision's keys, for "
+                "machines without a network connection; by default they are downloaded once",
             )
         return parser
 
@@ -56,7 +56,7 @@ class Pix2PixWithPerceptualModel(Pix2PixModel):
         if not self.use_perceptual:
             return
         self.loss_names.insert(self.loss_names.index("G_L1") + 1, "G_Perceptual")
-        # Not among model_names, as it is not trained, and so never part of a checkpoint.
+        # Not in model_names: it is not trained, so it is not part of a checkpoint.
         self.criterionPerceptual = PerceptualLoss(opt.vgg, opt.vgg_weights).to(self.device)
 
     def reconstruction_loss(self) -> torch.Tensor:

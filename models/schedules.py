@@ -17,7 +17,7 @@ LR_POLICIES = ("linear", "step", "plateau", "cosine")
 
 
 def get_scheduler(optimizer: Optimizer, opt: Namespace) -> LRScheduler:
-    """`make_scheduler` from the options of the command line, starting in epoch opt.epoch_count."""
+    """`make_scheduler` with the options of the command line, starting in epoch opt.epoch_count."""
     return make_scheduler(
         optimizer,
         opt.lr_policy,
@@ -37,21 +37,21 @@ def make_scheduler(
     lr_decay_iters: int,
     first_epoch: int = 1,
 ) -> LRScheduler:
-    """A schedule to be stepped at the end of each epoch.
+    """Create a schedule, to be stepped at the end of each epoch.
 
     Args:
-        optimizer: its learning rates are the full ones; the schedule sets those of first_epoch.
+        optimizer: its learning rates are the full rates; the schedule sets those of first_epoch.
         policy: the rate in epoch e = 1, 2, ... is the full rate times
             linear: 1 up to e = n_epochs, then 1 - (e - n_epochs) / (n_epochs_decay + 1), which is
             zero right after the last epoch, n_epochs + n_epochs_decay;
             step: 0.1 ** k with k = (e - 1) // lr_decay_iters;
             cosine: (1 + cos(pi * (e - 1) / (n_epochs + n_epochs_decay))) / 2, likewise zero right
             after the last epoch;
-            plateau: 0.2 ** k, with k raised at the end of the sixth epoch in a row whose metric is
-            not 1% below the lowest so far. It steps by `step(metric)`, and as no formula gives k it
-            begins at the full rate whatever first_epoch is.
-        first_epoch: e at the start, for runs that continue another: the rates are then those of a
-            run that began with epoch 1.
+            plateau: 0.2 ** k, where k grows by one at the end of the sixth epoch in a row whose
+            metric is not 1% below the lowest so far. Step it with `step(metric)`. No formula gives
+            k, so it begins at the full rate whatever first_epoch is.
+        first_epoch: e at the start, for runs that continue another; the rates are those of a run
+            that began with epoch 1.
     """
 
     def linear(epoch: int) -> float:
@@ -73,24 +73,23 @@ def make_scheduler(
 
 
 def start_at(epoch: int, schedulers: Iterable[LRScheduler]) -> None:
-    """Place schedules at the beginning of an epoch, counted from 1."""
+    """Set schedules to the beginning of an epoch, counted from 1."""
     for scheduler in schedulers:
         scheduler.load_state_dict({**scheduler.state_dict(), "last_epoch": epoch - 1})
 
 
 class EpochSchedule(LRScheduler):
-    """Full rate times factor(e) in epoch e = 1, 2, ...; `step()` goes on to the next epoch.
+    """Full rate times factor(e) in epoch e = 1, 2, ...; `step()` moves to the next epoch.
 
-    Its state is the epoch alone, so a run that is resumed with another rate or another length
-    follows the options that it was given then, not those of the run that saved the state.
-    Load the optimizer's state first, as that brings its own rates.
+    Its state is the epoch alone, so a run that is resumed with another rate or length follows its
+    new options, not the saved ones. Load the optimizer's state first, since it also sets rates.
     """
 
     def __init__(self, optimizer: Optimizer, factor: Callable[[int], float], first_epoch: int = 1):
         self.factor = factor
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
-        # The base class counts epochs from 0, and takes one step right away.
+        # The base class counts epochs from 0, and steps once in its constructor.
         super().__init__(optimizer, last_epoch=first_epoch - 2)
 
     def get_lr(self) -> list[float | Tensor]:

@@ -1,7 +1,7 @@
 """A starting point for your own model: copy this file, rename it and the class, change the rest.
 
 models/foo_model.py with a class FooModel is found as --model foo, and listed in --help. This one
-is a regression: a generator that maps A to B under an L1 loss alone.
+is a plain regression: its generator maps A to B, with only an L1 loss.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from models.base_model import BaseModel
 class TemplateModel(BaseModel):
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:
-        """Add flags of the model, and change defaults of others."""
+        """Add flags for the model, and change the defaults of others."""
         parser.set_defaults(dataset_mode="aligned")
         if is_train:
             parser.add_argument(
@@ -39,7 +39,7 @@ class TemplateModel(BaseModel):
             self.optimizers = [self.optimizer]  # each gets a schedule
 
     def set_input(self, input: dict[str, Any]) -> None:
-        """Take from a batch of the dataset what the model needs."""
+        """Take what the model needs from a batch of the dataset."""
         source, target = ("A", "B") if self.opt.direction == "AtoB" else ("B", "A")
         self.data_A = input[source].to(self.device)
         self.data_B = input[target].to(self.device)

@@ -1,4 +1,4 @@
-"""One generator of a trained model, run over pictures in one direction."""
+"""One generator of a trained model, run on pictures in one direction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from util.errors import UserError
 
 
 class TestModel(BaseModel):
-    """real -> fake by the weights EPOCH_net_G.pth, or EPOCH_net_G_A.pth with --model_suffix _A."""
+    """real -> fake, with weights EPOCH_net_G.pth, or EPOCH_net_G_A.pth for --model_suffix _A."""
 
     captions: ClassVar = {"real": "input", "fake": "generated"}
     takes: ClassVar = ("A",)
@@ -26,7 +26,7 @@ class TestModel(BaseModel):
         parser.add_argument(
             "--model_suffix",
             default="",
-            help="which generator of the run: _A or _B for the two of CycleGAN",
+            help="which of the run's generators to use: _A or _B for CycleGAN",
         )
         return parser
 

@@ -1,4 +1,4 @@
-"""LABEL_net_NAME.pth into networks and back, and what to say where they do not fit."""
+"""Load networks from LABEL_net_NAME.pth and save them there, with advice if they do not fit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from util.run.checkpoint import available, load_weights, save_weights, weights_p
 
 
 def label_to_load(opt: argparse.Namespace) -> str:
-    """Which checkpoint the options ask for."""
+    """The label of the checkpoint that the options ask for."""
     return f"iter_{opt.load_iter}" if opt.load_iter > 0 else opt.epoch
 
 
@@ -42,16 +42,16 @@ def load_networks(
 ) -> None:
     """Read each network, by name, from LABEL_net_NAME.pth in a folder.
 
-    Raises UserError where a file is missing or does not fit; with `partial`, what is there and
-    fits is taken, and the rest is listed and stays as it is. With `averages` those of the
-    generators (--ema) are read.
+    Raises UserError if a file is missing or does not fit; with `partial`, loads what exists and
+    fits, and lists the rest, which stays as it is. With `averages`, reads the EMA weights of the
+    generators (--ema).
 
     Args:
-        pretrained: they are of another run (--load_pretrain); errors say that a part may do.
+        pretrained: the weights are of another run (--load_pretrain); errors then suggest `partial`.
     """
     misfits, missing = [], []
     offered = pretrained and not partial
-    more = "; or take what is there and fits with --load_pretrain_partial" if offered else ""
+    more = "; or pass --load_pretrain_partial to load only what fits" if offered else ""
     for name, net in networks.items():
         file_name = f"{name}_ema" if averages and name.startswith("G") else name
         path = weights_path(folder, label, file_name)
@@ -66,15 +66,15 @@ def load_networks(
         if misfit:
             own = net.state_dict()
             state = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
-            print(f"network {name}: {len(state)} of {len(own)} tensors of {path}; {misfit}")
+            print(f"network {name}: loaded {len(state)} of {len(own)} tensors of {path}; {misfit}")
         else:
-            print(f"network {name}: weights of {path}")
+            print(f"network {name}: loaded {path}")
         net.load_state_dict(state, strict=not misfit)
     if missing and (not partial or len(missing) == len(networks)):
         known = f"there is no such checkpoint{available(missing[0])}"
         raise UserError(f"{missing[0]}: {known}{advise_model(missing[0], networks)}{more}")
     for path in missing:
-        print(f"{path} is not there: that network starts with new weights")
+        print(f"{path} does not exist: that network keeps its initial weights")
     if misfits:
         raise UserError(f"{'; '.join(misfits)}; {fit_advice(folder)}{more}")
 
@@ -82,14 +82,14 @@ def load_networks(
 def infer_architecture(
     folder: Path, label: str, suffix: str = "", *, is_train: bool
 ) -> tuple[dict[str, Any], Path] | None:
-    """Architecture flags read off a run's weights, for weights that came without options.
+    """Infer architecture flags from a run's weights, for weights without saved options.
 
     Args:
-        suffix: of the generator that is wanted, such as _A; where it has no file, G or G_A is read.
-        is_train: flags of the discriminator are wanted as well.
+        suffix: which generator to read, such as _A; if it has no file, G or G_A is read.
+        is_train: also infer flags of the discriminator.
 
-    Returns the flags and the file they were read from, or None where there is none or it tells
-    nothing.
+    Returns the flags and the file they were inferred from, or None if there is no such file or it
+    is of an unknown architecture.
     """
     paths = (weights_path(folder, label, name) for name in (f"G{suffix}", "G", "G_A"))
     path = next((path for path in paths if path.is_file()), None)
@@ -103,35 +103,35 @@ def infer_architecture(
 
 
 def advise_model(missing: Path, networks: Mapping[str, nn.Module]) -> str:
-    """Which --model the weights beside a missing file are of, for the end of its error.
+    """Which --model suits the weights beside a missing file, for the end of its error.
 
-    `networks` are those of the model that was asked for.
+    `networks` are those of the chosen model.
     """
     label = missing.name.partition("_net_")[0]
     classes = registry_of("models").usable().items()
     known = {vars(model).get("known_by", ""): name for name, model in classes}
     for network in sorted(known.keys() - networks.keys() - {""}):
         if weights_path(missing.parent, label, network).is_file():
-            return f"; pass --model {known[network]}, or the one that those are of"
+            return f"; pass --model {known[network]}, or the model they were trained with"
     return ""
 
 
 def fit_advice(folder: Path) -> str:
-    """What to do about weights in a folder that do not fit."""
+    """What to do about weights that do not fit."""
     file = folder / "train_opt.txt"
     listed = f"; {file} lists them" if file.is_file() else ""
     return (
-        "pass the flags it was trained with (--netG, --netD, --norm, --ngf, --ndf, --no_dropout, "
-        f"--input_nc, --output_nc, --n_layers_D{listed})"
+        "pass the flags they were trained with (--netG, --netD, --norm, --ngf, --ndf, "
+        f"--no_dropout, --input_nc, --output_nc, --n_layers_D{listed})"
     )
 
 
 def describe_misfit(net: nn.Module, state: dict[str, torch.Tensor]) -> str:
-    """How weights differ from the network they should go into; '' where they fit."""
+    """How weights differ from what the network expects; '' if they fit."""
     own = net.state_dict()
     lists = {
         "missing": [k for k in own if k not in state],
-        "not expected": [k for k in state if k not in own],
+        "unexpected": [k for k in state if k not in own],
         "of another shape": [
             f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
             for k in own

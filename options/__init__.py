@@ -1,1 +1,1 @@
-"""Command-line flags: shared, of train.py, of test.py; models and datasets add theirs."""
+"""The flags of train.py and test.py, and how they become options."""

@@ -39,14 +39,14 @@ class BaseOptions:
 
     Args:
         models, datasets: the registries that --model and --dataset_mode choose from; by default
-            those of the program.
+            the program's own.
 
-    `parse()` returns the options as a namespace that nothing changes afterwards: what is printed
-    is what is used. Besides the flags it holds `isTrain`, `program_version`, and `size_multiple`
-    and `size_minimum`: the model's word on which sides of pictures it takes, in pixels.
+    `parse()` returns a namespace that nothing changes afterwards, so the printed options are the
+    ones in use. Besides the flags it holds `isTrain`, `program_version`, and the model's
+    `size_multiple` and `size_minimum`: which sides of pictures it accepts, in pixels.
 
     Attributes, once parsed:
-        given: names of the flags that stood on the line.
+        given: names of the flags on the command line.
         text: the options as printed.
     """
 
@@ -63,7 +63,7 @@ class BaseOptions:
         self.datasets = datasets or registry_of("data")
 
     def add_flags(self, parser: OptionParser) -> None:
-        """The program's own flags, with the names that the registries hold."""
+        """Add the program's own flags; --model and --dataset_mode list what is registered."""
         for section in self.sections:
             section.add_to(parser)
         model, dataset_mode = parser.actions(("model", "dataset_mode"))
@@ -72,10 +72,10 @@ class BaseOptions:
         dataset_mode.choices = self.datasets.names()
 
     def parse(self, argv: list[str] | None = None) -> argparse.Namespace:
-        """Options of a command line (default: this process's), checked and printed.
+        """Parse, check and print the options of a command line (default: this process's).
 
-        Nothing is written yet (see `save`). Raises UserError for flags, values and combinations
-        that cannot work.
+        Writes no files (see `save`). Raises UserError for flags, values and combinations that
+        cannot work.
         """
         argv = sys.argv[1:] if argv is None else argv
         self.saved_name = ""
@@ -103,10 +103,10 @@ class BaseOptions:
         return opt
 
     def earlier_options(self, argv: list[str]) -> tuple[dict[str, Any], Path] | None:
-        """Options of an earlier part of this run that hold unless given anew, and their file.
+        """The saved options of the run to resume, which flags on the line override, and their file.
 
-        Sets `saved_name` to the name of a run that has some: with --suffix, what they say must
-        not change which run it is.
+        If there are any, sets `saved_name` to the run's name: with --suffix, restored values must
+        not change it.
         """
         return None
 
@@ -115,15 +115,13 @@ class BaseOptions:
         if opt.seed is None:
             opt.seed = secrets.randbelow(2**31)
         if opt.netD == "pixel" and "n_layers_D" in self.given and self.is_train:
-            print(
-                f"--netD pixel has no layers to choose: --n_layers_D {opt.n_layers_D} is not used"
-            )
+            print(f"--netD pixel has no layers to choose: ignoring --n_layers_D {opt.n_layers_D}")
         if opt.suffix:
             opt.name = self.saved_name or suffixed_name(opt)
         self.choose_device(opt)
 
     def choose_device(self, opt: argparse.Namespace) -> None:
-        """--device from --gpu_ids, or else the other way round, for model files that look there."""
+        """Set --device from --gpu_ids, or --gpu_ids from --device for model files that read it."""
         if "gpu_ids" not in self.given:
             on_gpu = opt.device.startswith("cuda") or (opt.device == "auto" and has_gpu())
             opt.gpu_ids = (int(opt.device.partition(":")[2] or 0),) if on_gpu else ()
@@ -139,7 +137,7 @@ class BaseOptions:
         elif len(ids) > 1:
             opt.gpu_ids = ids[:1]
             print(
-                f"--gpu_ids {','.join(map(str, ids))}: one process uses one GPU, {device}; for "
+                f"--gpu_ids {','.join(map(str, ids))}: one process uses one GPU, {device}; to use "
                 f"all: torchrun --nproc_per_node={len(ids)} {os.path.basename(sys.argv[0])} ..."
             )
 
@@ -159,7 +157,7 @@ class BaseOptions:
         check_sizes(opt)
 
     def save(self, opt: argparse.Namespace) -> None:
-        """Keep the printed options beside the run: train_opt.txt or test_opt.txt."""
+        """Save the printed options in the run's folder, as train_opt.txt or test_opt.txt."""
         folder = run_folder(opt)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +165,7 @@ class BaseOptions:
         write_whole(file, self.text + "\n")
 
     def owners(self, flag: str) -> str:
-        """Which models and datasets add a flag, in words; '' where none does."""
+        """Say which models and datasets add a flag; '' if none does."""
         for is_train in dict.fromkeys((self.is_train, True)):
             found = []
             for registry in (self.models, self.datasets):
@@ -188,15 +186,15 @@ class BaseOptions:
     def _build_parser(
         self, argv: list[str], saved: dict[str, Any]
     ) -> tuple[OptionParser, Any, Any, list[tuple[argparse.Action, str]]]:
-        """The parser of a line, its model and dataset, and what these replaced of our flags.
+        """The parser for a command line, its model and dataset, and our flags that they redefine.
 
-        A replaced flag comes as our own definition of it, and the plug-in's flag and file.
+        Each redefined flag is returned as our own definition, and the plug-in's name and file.
         """
         parser = OptionParser(
             description=(sys.modules["__main__"].__doc__ or "").split("\n")[0],
             usage="%(prog)s --dataroot DIR [flags]",
-            epilog="On/off flags may stand bare or take on/off, true/false, yes/no, 1/0. With "
-            "--model or --dataset_mode on the line, --help also shows what these add and change.",
+            epilog="On/off flags work without a value or with on/off, true/false, yes/no, 1/0. "
+            "With --model or --dataset_mode, --help also shows what these add and change.",
         )
         parser.owners = self.owners
         self.add_flags(parser)
@@ -230,12 +228,12 @@ class BaseOptions:
 
 
 def counts_layers(opt: argparse.Namespace, given: set[str]) -> bool:
-    """Whether --netD basic is to be n_layers, because another number of layers is given."""
+    """Whether --netD basic means n_layers, because --n_layers_D is given and is not 3."""
     return opt.netD == "basic" and "n_layers_D" in given and opt.n_layers_D != 3
 
 
 def suffixed_name(opt: argparse.Namespace) -> str:
-    """--name with --suffix after one underscore, which the suffix may bring along."""
+    """--name and --suffix, joined by one underscore even if the suffix begins with one."""
     return f"{opt.name}_{expand_suffix(opt).removeprefix('_')}"
 
 
@@ -245,9 +243,9 @@ def expand_suffix(opt: argparse.Namespace) -> str:
         for _, field, form, _ in string.Formatter().parse(opt.suffix):
             if field is not None and field not in vars(opt):
                 raise UserError(f"--suffix {opt.suffix!r}: {{{field}}} is not the name of a flag")
-            if re.search(r"\d{3}|{", form or ""):  # a value as long as the memory
+            if re.search(r"\d{3}|{", form or ""):  # could fill the memory
                 raise UserError(
-                    f"--suffix {opt.suffix!r}: {form!r} may ask for 99 places at most, as in "
+                    f"--suffix {opt.suffix!r}: {form!r} may ask for at most 99 places, as in "
                     "{lr:.0e}"
                 )
         return opt.suffix.format(**vars(opt))
@@ -256,9 +254,9 @@ def expand_suffix(opt: argparse.Namespace) -> str:
 
 
 def describe(opt: argparse.Namespace, parser: OptionParser, typed: dict[str, Any]) -> str:
-    """The options as text, one per line, with the default where it was changed.
+    """The options as text, one per line, with the default where the value differs from it.
 
-    `typed` are the values on the command line; where another one is used, they are shown too.
+    `typed` holds the values on the command line; they are shown where another value is used.
     """
     lines = ["----------------- Options ---------------"]
     for name, value in sorted(vars(opt).items()):

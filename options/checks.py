@@ -1,7 +1,7 @@
-"""Refusals of options that cannot work together or on this disk, for train.py and test.py.
+"""Checks for options that cannot work together or on this disk, for train.py and test.py.
 
-Each raises UserError. What one flag alone can get wrong its type in options.parser refuses; what
-contradicts an earlier run, options.restore.
+Each raises UserError. The types in options.parser check single values, and options.restore checks
+for contradictions to an earlier run.
 """
 
 from __future__ import annotations
@@ -20,28 +20,27 @@ from util.files import folders_in
 def check_replaced(
     opt: argparse.Namespace, parser: OptionParser, action: argparse.Action, plugin: str
 ) -> None:
-    """Refuse a value that the program, whose flag a plug-in defines anew, could not use.
+    """Refuse a value that the program cannot use, for a flag of its own that a plug-in redefines.
 
-    `action` is the program's own definition; `plugin` names the other one's flag and file.
+    `action` is the program's definition; `plugin` names the plug-in and its file.
     """
     flag = action.option_strings[0] if action.option_strings else f"--{action.dest}"
-    advice = f"{plugin} defines {flag}, a flag of the program, anew"
+    advice = f"{plugin} redefines {flag}, a flag of the program"
     if not hasattr(opt, action.dest):
-        raise UserError(f"{advice} with another dest; give it another name in that file")
+        raise UserError(f"{advice}, with another dest; rename it in that file")
     try:
         parser.checked_by(action, getattr(opt, action.dest), flag)
     except UserError as error:
         raise UserError(
-            f"{advice}, and its value does not do for both ({error}); give it another name in that "
-            "file"
+            f"{advice}, and its value does not suit both ({error}); rename it in that file"
         ) from error
 
 
 def check_fit(opt: argparse.Namespace, given: set[str], model: Any, dataset: Any) -> None:
-    """Refuse a dataset that does not give what the model takes, as far as both declare it.
+    """Refuse a dataset that does not provide what the model takes, as far as both declare it.
 
-    A --dataset_mode that the model's own file sets may give another colour space than the model
-    declares: files written for other programs declare none.
+    Colour spaces are compared only if --dataset_mode is given: model files written for other
+    programs set their own dataset_mode, but declare no space.
     """
     lacking = [key for key in model.takes if key not in dataset.gives]
     if "dataset_mode" in given and model.space != dataset.space and dataset.gives:
@@ -57,36 +56,37 @@ def check_fit(opt: argparse.Namespace, given: set[str], model: Any, dataset: Any
 
 
 def check_names(opt: argparse.Namespace) -> None:
-    """Refuse names that lead out of the folder they are looked up or written in."""
+    """Refuse names that lead out of the folder they belong in."""
     # Not resolve(): a run's folder may be a link to another disk.
     runs, run = Path(os.path.abspath(opt.checkpoints_dir)), Path(os.path.abspath(run_folder(opt)))
     if runs not in run.parents:
         raise UserError(
-            f"--name {opt.name!r} leaves --checkpoints_dir {opt.checkpoints_dir}; use a plain name"
+            f"--name {opt.name!r} leads out of --checkpoints_dir {opt.checkpoints_dir}; "
+            "use a plain name"
         )
     for flag in ("epoch", "phase"):
         value = getattr(opt, flag)
         if ".." in Path(value).parts or Path(value).is_absolute():
             raise UserError(f"--{flag} {value!r} leads out of its folder")
     if len(Path(opt.epoch).parts) != 1:
-        raise UserError(f"--epoch {opt.epoch!r} is no label: latest or an epoch number")
+        raise UserError(f"--epoch {opt.epoch!r} is not a label; pass latest or an epoch number")
 
 
 def require_dataroot(opt: argparse.Namespace) -> None:
-    """Not left to argparse: where training goes on, the saved options may name it."""
+    """Refuse a missing --dataroot, which argparse cannot: saved options may supply it."""
     if opt.dataroot is None:
-        raise UserError("--dataroot is needed: the folder with the pictures; see --help")
+        raise UserError("--dataroot is required: the folder with the pictures; see --help")
 
 
 def check_dataroot(opt: argparse.Namespace, given: set[str]) -> None:
-    """Refuse a --dataroot that is missing, on the line or on the disk."""
+    """Refuse a --dataroot that is not given or does not exist."""
     require_dataroot(opt)
     if not Path(opt.dataroot).exists():
         origin = ""
         if "dataroot" not in given:
-            origin = ", which the saved options of the run name"
+            origin = ", from the saved options of the run"
             if not Path(opt.dataroot).is_absolute():
-                origin += " (from the folder that it was started in)"
+                origin += " (relative to the folder it was started in)"
         raise UserError(
             f"--dataroot {opt.dataroot}{origin}: there is no such folder"
             f"{folders_in(Path(opt.dataroot).absolute().parent)}"
@@ -94,7 +94,7 @@ def check_dataroot(opt: argparse.Namespace, given: set[str]) -> None:
 
 
 def check_sizes(opt: argparse.Namespace) -> None:
-    """Refuse sizes that --preprocess or the networks cannot take, naming the nearest they can."""
+    """Refuse sizes that --preprocess or the networks cannot take, and name the nearest they can."""
     crops = opt.preprocess in ("resize_and_crop", "crop", "scale_width_and_crop")
     resizes = opt.preprocess in ("resize_and_crop", "scale_width", "scale_width_and_crop")
     if not (crops or resizes):
@@ -102,7 +102,7 @@ def check_sizes(opt: argparse.Namespace) -> None:
     if crops and resizes and opt.load_size < opt.crop_size:
         raise UserError(
             f"--crop_size {opt.crop_size} is larger than --load_size {opt.load_size}: pictures "
-            f"are scaled first and then cropped; pass --load_size {opt.crop_size} or more"
+            f"are scaled before they are cropped; pass --load_size {opt.crop_size} or more"
         )
     flag, value = ("--crop_size", opt.crop_size) if crops else ("--load_size", opt.load_size)
     multiple = opt.size_multiple

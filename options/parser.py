@@ -1,4 +1,4 @@
-"""An argparse parser whose on/off flags take values, and whose errors say what was meant."""
+"""An argparse parser with on/off flags that take values, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ON, OFF = ("true", "on", "yes", "1"), ("false", "off", "no", "0")
 class OptionParser(argparse.ArgumentParser):
     """ArgumentParser with sections, on/off flags and one-line errors.
 
-    Flags with action="store_true" may stand bare or take true/false, on/off, yes/no, 1/0, also
-    those of third-party models and datasets. Flags go to the section that was begun last. A flag
-    that is added again takes the place of the earlier one.
+    Flags with action="store_true", including those of third-party models and datasets, work
+    without a value or with true/false, on/off, yes/no, 1/0. Flags go to the section begun last.
+    A flag that is added again replaces the earlier one.
 
     Attributes:
-        owners: says, for the message about an unknown flag, who would have it; '' for nobody.
+        owners: says which models and datasets have an unknown flag, for its error; '' if none.
     """
 
     _section: Any = None
@@ -38,7 +38,7 @@ class OptionParser(argparse.ArgumentParser):
             self.add_argument(
                 "--version",
                 action="version",
-                dest=argparse.SUPPRESS,  # it holds no value that could be saved
+                dest=argparse.SUPPRESS,  # it has no value to save
                 version=f"%(prog)s {__version__}",
                 help="show the program's version and exit",
             )
@@ -55,7 +55,7 @@ class OptionParser(argparse.ArgumentParser):
             kwargs.setdefault("default", False)
         if kwargs.get("type") in SWITCHES:
             kwargs.update(nargs="?", const=True, metavar=SWITCHES[kwargs["type"]])
-        if kwargs.get("type") is float:  # no nan, no inf, also in third-party flags
+        if kwargs.get("type") is float:  # no nan or inf, in third-party flags either
             is_weight = str(names[0]).startswith("--lambda_")
             kwargs["type"] = number(0) if is_weight else number()
             if is_weight and kwargs.get("help"):
@@ -68,14 +68,14 @@ class OptionParser(argparse.ArgumentParser):
         return [a.dest for a in self._actions if a.dest not in ("help", argparse.SUPPRESS)]
 
     def actions(self, dests: Collection[str]) -> list[argparse.Action]:
-        """What argparse knows of these options."""
+        """The definitions of these options."""
         return [action for action in self._actions if action.dest in dests]
 
     def defaults(self) -> dict[str, Any]:
         return {dest: self.get_default(dest) for dest in self.dests()}
 
     def parse(self, argv: list[str]) -> tuple[argparse.Namespace, set[str]]:
-        """The options and the names of those that stood on the command line."""
+        """The options, and the names of those given on the command line."""
         opt, unknown = self.parse_known_args(argv, Options())
         if unknown:
             word = unknown[0].split("=")[0]
@@ -83,14 +83,14 @@ class OptionParser(argparse.ArgumentParser):
             if word.startswith("-"):
                 hint = self.owners(word) or did_you_mean(word, flags)
                 self.error(f"unknown flag {word}{hint}; see --help")
-            self.error(f"{word!r} belongs to no flag; as in --name {word}, values follow flags")
-        for action in self._actions:  # before Python 3.13 argparse makes a list of --flag=--
+            self.error(f"{word!r} belongs to no flag; values follow flags, as in --name {word}")
+        for action in self._actions:  # before Python 3.13, --flag=-- gives a list
             if action.nargs in (None, "?") and isinstance(getattr(opt, action.dest, None), list):
                 self.error(f"--{action.dest} expects one value, not --")
         return opt, self.given(argv)
 
     def given(self, argv: list[str]) -> set[str]:
-        """The names of the options that stand on a command line."""
+        """The names of the options given on a command line."""
         untouched = object()
         opt, _ = self.parse_known_args(
             argv, argparse.Namespace(**dict.fromkeys(self.dests(), untouched))
@@ -98,11 +98,11 @@ class OptionParser(argparse.ArgumentParser):
         return {dest for dest in self.dests() if getattr(opt, dest, untouched) is not untouched}
 
     def checked(self, dest: str, value: Any, source: object) -> Any:
-        """A saved value of an option, as it would be had it been typed; UserError if it is none."""
+        """Convert a saved value as if it had been typed; UserError if it is not allowed."""
         return self.checked_by(self.actions([dest])[0], value, source)
 
     def checked_by(self, action: argparse.Action, value: Any, source: object) -> Any:
-        """`checked` by an option's definition, which need not be this parser's own."""
+        """`checked`, for the definition of an option, which may belong to another parser."""
         if value is None and action.default is None:
             return None
         try:
@@ -127,13 +127,14 @@ class OptionParser(argparse.ArgumentParser):
 
 
 class Options(argparse.Namespace):
-    """Options by name. One that no flag sets is explained, since other people's files read theirs.
+    """Options by name.
 
-    Raises MissingOption, an AttributeError, for those.
+    Reading one that no flag sets raises MissingOption, an AttributeError. It says how to add the
+    flag, because model files from other repositories read flags of their own.
 
     Attributes:
-        resume_at: the epoch at whose beginning a run resumes; 0: where its checkpoint stands. It is
-            no option, so it is neither printed nor saved.
+        resume_at: the epoch at whose beginning a run resumes; 0: where its checkpoint was saved. It
+            is not an option, so it is neither printed nor saved.
     """
 
     __slots__ = ("resume_at",)
@@ -142,22 +143,22 @@ class Options(argparse.Namespace):
         super().__init__(**options)
         self.resume_at = 0
 
-    def __getattr__(self, name: str) -> NoReturn:  # called for what is not there
+    def __getattr__(self, name: str) -> NoReturn:  # called for missing attributes only
         from options import flags  # which imports this file
 
         file = sys._getframe(1).f_code.co_filename
-        line = f"{file} reads opt.{name}, which is no flag of {os.path.basename(sys.argv[0])}"
+        line = f"{file} reads opt.{name}, which is not a flag of {os.path.basename(sys.argv[0])}"
         if any(f.name.split()[0] == f"--{name}" for s in flags.OF_TRAINING for f in s.flags):
             raise MissingOption(f"{line} but of train.py; read it only where opt.isTrain is true")
         raise MissingOption(
-            f"{line}: it comes from the options of the program that the file was written for; in "
-            "the file of the --model or --dataset_mode, add to modify_commandline_options: "
+            f"{line} but of the program that the file was written for; in the file of the --model "
+            "or --dataset_mode, add to modify_commandline_options: "
             f"parser.add_argument('--{name}', ...)"
         )
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, except where there is none to speak of: off, empty, drawn or required."""
+    """Shows defaults, except those that say nothing: off, empty, random or required."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default is None or action.default is False or action.default == "":
@@ -166,7 +167,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def on_off(text: str) -> bool:
-    """true/false, on/off, yes/no, 1/0 in any letter case."""
+    """Convert true/false, on/off, yes/no or 1/0, in any letter case."""
     if text.lower() not in ON + OFF:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither on nor off (true/false, on/off, yes/no, 1/0)"
@@ -175,16 +176,16 @@ def on_off(text: str) -> bool:
 
 
 def on_off_auto(text: str) -> bool | str:
-    """What `on_off` takes, or auto."""
+    """Convert what `on_off` takes, or auto."""
     if text.lower() == "auto":
         return "auto"
     try:
         return on_off(text)
     except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of on, off, auto") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of on, off, auto") from None
 
 
-SWITCHES = {on_off: "on|off", on_off_auto: "on|off|auto"}  # types of flags that may stand bare
+SWITCHES = {on_off: "on|off", on_off_auto: "on|off|auto"}  # types of flags that need no value
 
 
 def whole(at_least: int, at_most: int = 2**31 - 1) -> Callable[[str], int]:
@@ -250,7 +251,7 @@ def device_name(text: str) -> str:
 
 
 def gpu_ids(text: str) -> tuple[int, ...]:
-    """Numbers of GPUs with commas between them, or -1 for none."""
+    """GPU numbers separated by commas, or -1 for none."""
     if text != "-1" and not re.fullmatch(r"\d{1,4}(,\d{1,4})*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of GPUs as 0 or 0,1, nor -1")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither -1 nor a list of GPUs such as 0,1")
     return () if text == "-1" else tuple(int(number) for number in text.split(","))

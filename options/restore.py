@@ -1,7 +1,7 @@
-"""Runs that exist already: where they are, and their options, so that nobody types them again.
+"""Existing runs: where they are, and their saved options, which need not be typed again.
 
-The architecture comes from the options saved beside the weights, or, for weights from elsewhere,
-from the weights themselves; a flag that contradicts it is refused.
+The architecture comes from the options saved beside the weights or, for weights from elsewhere,
+from the weights themselves. A flag that contradicts it is refused.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from options.settle import DISCRIMINATOR, GENERATOR, settle
 from util.errors import UserError
 from util.registry import Registry
 
-# (option, saved value, where it comes from) -> the value, or UserError for one that cannot be.
+# (option, saved value, where it comes from) -> the value; UserError if it is not allowed.
 Check = Callable[[str, Any, object], Any]
 
 
 def run_folder(opt: argparse.Namespace) -> Path:
-    """checkpoints_dir/name, where all of a run is kept."""
+    """checkpoints_dir/name, which holds everything of a run."""
     return Path(opt.checkpoints_dir) / opt.name
 
 
@@ -33,9 +33,9 @@ def runs_in(folder: Path) -> list[str]:
 
 
 def saved_options(folder: Path) -> tuple[dict[str, Any], Path] | None:
-    """The options a run was trained with and their file; None where there is none.
+    """The options a run was trained with and their file; None if there is none.
 
-    Reads our train_options.json, else the train_opt.txt of other programs of this family.
+    Reads our train_options.json, or else the train_opt.txt of other programs of this family.
     """
     file = folder / "train_options.json"
     if file.is_file():
@@ -53,7 +53,7 @@ def saved_options(folder: Path) -> tuple[dict[str, Any], Path] | None:
 
 
 def plain_value(text: str) -> Any:
-    """A value as it was before it was printed: bool, int, float or text."""
+    """The value that was printed as this text: bool, int, float or text."""
     if text in ("True", "False"):
         return text == "True"
     for convert in (int, float):
@@ -67,10 +67,10 @@ def plain_value(text: str) -> Any:
 def refuse_another_model(
     opt: argparse.Namespace, model: Any, models: Registry, saved: dict[str, Any], source: Path
 ) -> None:
-    """Refuse a --model that cannot use the run's weights, as far as both declare what they do.
+    """Refuse a --model that cannot use the run's weights, as far as both models declare their data.
 
-    --model test takes any generator, and a model those of one that it derives from, or that
-    derives from it.
+    --model test accepts any generator. Other models accept weights of their base classes and
+    sub-classes.
     """
     trained = str(saved.get("model", opt.model))
     if opt.model in (trained, "test") or trained not in models.names():
@@ -94,12 +94,12 @@ def restore_architecture(
     source: Path,
     checked: Check,
 ) -> None:
-    """Set the architecture flags of `opt` that were not given to what the run was trained with.
+    """Set the architecture flags of `opt` that were not given to the values used in training.
 
-    Raises UserError for a given flag that contradicts it; where both can work the given one is
-    used, and that is said.
+    Raises UserError for a given flag that contradicts them. If its value works too, it is used,
+    and a message says so.
     """
-    # Saved options tell of G_A, and _B maps the other way; weights tell of their own file.
+    # Saved options describe G_A, and G_B maps the other way; weights describe their own network.
     if getattr(opt, "model_suffix", "") == "_B" and source.suffix != ".pth":
         swapped = {"input_nc": saved.get("output_nc"), "output_nc": saved.get("input_nc")}
         saved = {**saved, **{k: v for k, v in swapped.items() if v is not None}}
@@ -113,14 +113,14 @@ def restore_architecture(
                 f"--{name} {getattr(opt, name)} contradicts {source}, which says {value}; "
                 f"leave the flag out{instead}"
             )
-        if not opt.isTrain:  # where each change is told anyway
-            print(f"--{name} {getattr(opt, name)} is used, though {source} says {value}")
+        if not opt.isTrain:  # training prints every change anyway
+            print(f"using --{name} {getattr(opt, name)}, although {source} says {value}")
     if restored:
         print(f"from {source}: {', '.join(f'{name}={value}' for name, value in restored.items())}")
 
 
 def can_differ(name: str, opt: argparse.Namespace, saved: dict[str, Any]) -> bool:
-    """Whether weights fit and make sense all the same."""
+    """Whether the weights work in spite of another value of this flag."""
     if name == "norm":
         return {opt.norm, saved["norm"]} == {"batch", "syncbatch"}
     unet = str(saved.get("netG", opt.netG)).startswith("unet")

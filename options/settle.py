@@ -27,11 +27,11 @@ def settle(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Set the options that were not given to their saved values.
 
-    The parser has settled the rest: a plug-in's default replaces the program's own there, and what
-    is typed replaces both. A file of options would be settled before the saved ones, and what it
-    names be given from then on.
+    The parser has settled the rest: a plug-in's default replaces the program's, and a typed value
+    replaces both. An options file, if there ever is one, belongs before the saved options, and its
+    values then count as given.
 
-    Returns the saved values that changed an option, and those that a given one contradicts.
+    Returns the saved values that changed an option, and those that a given value contradicts.
     """
     changed = {name: value for name, value in saved.items() if getattr(opt, name) != value}
     contradicted = {name: changed.pop(name) for name in list(changed) if name in given}
@@ -46,14 +46,14 @@ def usable(
     given: Collection[str],
     parser: OptionParser,
 ) -> dict[str, Any]:
-    """The saved options that hold for the next start too, by name, as if they had been typed.
+    """The saved options that also apply to the next start, by name, as if they had been typed.
 
-    UserError for a value that its flag does not take. In train_opt.txt another program may have
-    saved one: that is said, and it is left out, unless it is of the architecture, for which no
-    default can stand in.
+    Raises UserError for a value that its flag does not allow. In train_opt.txt, which another
+    program may have written, such a value is skipped with a message, unless it describes the
+    architecture: no default can replace that.
     """
     values = {}
-    # A plug-in may set defaults for names that are no flags; those it says anew at each start.
+    # A plug-in may set defaults for names that are not flags; it sets those at each start.
     flags = vars(opt).keys() & set(parser.dests())
     for name in sorted((saved.keys() & flags) - PER_START):
         may_misfit = source.name == "train_opt.txt" and name not in GENERATOR + DISCRIMINATOR

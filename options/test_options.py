@@ -1,4 +1,4 @@
-"""How the flags of test.py settle which run, pictures and generator it uses."""
+"""How the flags of test.py determine which run, pictures and generator it uses."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from options.parser import OptionParser
 from options.restore import run_folder, runs_in, saved_options
 from util.errors import UserError
 
-# test.py takes these too, so that a line of train.py need not be rewritten for it.
+# test.py accepts these too, so that flags of a train.py command need not be removed.
 USED_IN_TRAINING_ONLY = ("ndf", "netD", "n_layers_D", "init_type", "init_gain")
 
 
 class TestOptions(BaseOptions):
-    """Base flags plus where results go; pictures in order of name, unflipped, centre-cropped."""
+    """Base flags plus testing; pictures come in order of name, not flipped, centre-cropped."""
 
     __test__ = False  # not a test, whatever pytest thinks of the name
     sections = flags.OF_TESTING
@@ -58,18 +58,18 @@ class TestOptions(BaseOptions):
         if "crop_size" not in self.given and trained_px not in (None, opt.crop_size):
             print(
                 f"{opt.name} was trained at --crop_size {trained_px} and is tested at "
-                f"{opt.crop_size}; for that size pass --crop_size {trained_px}"
+                f"{opt.crop_size}; to test at the training size, pass --crop_size {trained_px}"
             )
 
     def save(self, opt: argparse.Namespace) -> None:
-        """As far as the run's folder can be written, which may belong to somebody else."""
+        """Not an error if the run's folder is read-only: it may belong to somebody else."""
         try:
             super().save(opt)
         except UserError as error:
-            print(f"test_opt.txt is left out: {error}")
+            print(f"test_opt.txt is not saved: {error}")
 
     def choose_generator(self, opt: argparse.Namespace) -> str:
-        """--model_suffix for a run with two generators: G_A, unless the other way is asked for."""
+        """--model_suffix for a run with two generators: _A, unless the other direction is given."""
         files = {file.name.partition("_net_")[2] for file in run_folder(opt).glob("*_net_G*")}
         if "G.pth" in files or "G_A.pth" not in files:
             return ""

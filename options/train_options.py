@@ -1,4 +1,4 @@
-"""How the flags of train.py become the options of a run that starts or goes on."""
+"""How the flags of train.py become the options of a new or resumed run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from util.run.checkpoint import remove_run
 
 
 class TrainOptions(BaseOptions):
-    """Also schedule, objective, checkpoints and logging; a run goes on with its saved options."""
+    """Base flags plus training, checkpoints and logging; a resumed run uses its saved options."""
 
     sections = flags.OF_TRAINING
     is_train = True
@@ -43,25 +43,23 @@ class TrainOptions(BaseOptions):
             if opt.continue_train != "auto" and not opt.load_pretrain:
                 runs = ", ".join(runs_in(folder.parent)) or "no runs"
                 raise UserError(
-                    f"--continue_train: {folder} has no checkpoint to go on from; "
-                    f"{opt.checkpoints_dir} has {runs}; to start, leave the flag out or pass "
-                    "--continue_train auto"
+                    f"--continue_train: {folder} has no checkpoint to resume from; "
+                    f"{opt.checkpoints_dir} has {runs}; to start a run, leave the flag out or "
+                    "pass --continue_train auto"
                 )
             print(f"{folder} has no checkpoint yet: starting from {opt.load_pretrain or 'scratch'}")
         if opt.continue_train and found:
             self.restore(opt, model)
         if opt.continue_train and opt.overwrite:
-            raise UserError("--continue_train goes on, --overwrite starts afresh: pass one of them")
+            raise UserError("--continue_train resumes, --overwrite starts over: pass one of them")
         opt.continue_train = bool(opt.continue_train and found)
         if opt.continue_train:
-            # Beside --load_pretrain, and on a line that torchrun starts again, --epoch_count says
-            # where the run began.
+            # With --load_pretrain, or in a command that torchrun restarts, --epoch_count says where
+            # the run began, not where it resumes.
             if "epoch_count" in self.given and not (opt.load_pretrain or distributed.restarts()):
                 opt.resume_at = opt.epoch_count
             if opt.load_pretrain:
-                print(
-                    f"{folder} has a checkpoint: --load_pretrain {opt.load_pretrain} is not needed"
-                )
+                print(f"{folder} has a checkpoint: ignoring --load_pretrain {opt.load_pretrain}")
                 opt.load_pretrain = ""
         elif not opt.overwrite:
             refuse_used(opt)
@@ -72,12 +70,13 @@ class TrainOptions(BaseOptions):
             raise UserError(f"--load_pretrain {opt.load_pretrain}: there is no such folder")
         if opt.epoch_count > opt.n_epochs + opt.n_epochs_decay:
             raise UserError(
-                f"--epoch_count {opt.epoch_count} is after the last one, --n_epochs {opt.n_epochs} "
-                f"plus --n_epochs_decay {opt.n_epochs_decay}; raise one of them to train on"
+                f"--epoch_count {opt.epoch_count} is after the last epoch, --n_epochs "
+                f"{opt.n_epochs} plus --n_epochs_decay {opt.n_epochs_decay}; "
+                "raise one of these to train longer"
             )
 
     def save(self, opt: argparse.Namespace) -> None:
-        """Also for programs, as train_options.json; a run that starts makes room for itself."""
+        """Also save train_options.json, for programs; a new run first removes the old one."""
         if not distributed.is_main():
             return
         if not opt.continue_train:
@@ -91,12 +90,12 @@ class TrainOptions(BaseOptions):
 
 
 def refuse_used(opt: argparse.Namespace) -> None:
-    """UserError if the run's folder has checkpoints, which a run that starts would delete."""
+    """Raise UserError if the run's folder has checkpoints, which a new run would delete."""
     labels = sorted({f.name.partition("_net_")[0] for f in run_folder(opt).glob("*_net_*.pth")})
     if labels:
         raise UserError(
             f"--name {opt.name}: {run_folder(opt)} has checkpoints ({', '.join(labels)}); pass "
-            "--continue_train to go on, --overwrite to delete them and start afresh, or another "
+            "--continue_train to resume, --overwrite to delete them and start over, or another "
             "--name"
         )
 

@@ -1,4 +1,4 @@
-"""Adversarial objectives: vanilla, least squares, and Wasserstein with its gradient penalty."""
+"""Adversarial losses: vanilla, least squares, and Wasserstein with its gradient penalty."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class GANLoss(nn.Module):
     """How far a discriminator's output is from calling its input real, or fake.
 
     Args:
-        gan_mode: vanilla, binary cross entropy of sigmoid(prediction) (arXiv:1406.2661, eq. 1, for
-            the generator in the form that does not saturate); lsgan, squared distance from the
+        gan_mode: vanilla, binary cross entropy of sigmoid(prediction) (arXiv:1406.2661, eq. 1, in
+            the non-saturating form for the generator); lsgan, squared distance from the
             label (arXiv:1611.04076, eq. 2 without its factor 1/2); wgangp, minus or plus the
             prediction (arXiv:1704.00028, eq. 3 without the penalty, see `cal_gradient_penalty`).
-        target_real_label, target_fake_label: what lsgan and vanilla compare with, in [0, 1] for
-            vanilla; wgangp has no labels.
+        target_real_label, target_fake_label: targets of lsgan and vanilla, in [0, 1] for vanilla;
+            wgangp has no labels.
     """
 
     real_label: torch.Tensor
@@ -39,7 +39,7 @@ class GANLoss(nn.Module):
         self.register_buffer("fake_label", torch.tensor(target_fake_label), persistent=False)
 
     def forward(self, prediction: torch.Tensor, target_is_real: bool) -> torch.Tensor:
-        """Scalar, mean over a prediction of any shape: logits, or for wgangp critic values."""
+        """Scalar: the mean over a prediction of any shape, logits or, for wgangp, critic values."""
         if self.gan_mode == "wgangp":
             return -prediction.mean() if target_is_real else prediction.mean()
         label = self.real_label if target_is_real else self.fake_label
@@ -61,12 +61,12 @@ def cal_gradient_penalty(
     """lambda_gp * mean over the batch of (||grad_x D(x)||_2 - constant)^2, for training a critic D.
 
     Args:
-        netD: the critic, (N, C, H, W) to (N, ...). The values that it gives for one sample are
-            added up to D(x). A PatchGAN whose loss takes the mean of its map, as GANLoss does, is
-            therefore to be handed over as `lambda x: netD(x).mean(dim=(1, 2, 3))`; otherwise that
-            mean is held to 1/(h * w) of the slope which the Wasserstein distance calls for.
+        netD: the critic, (N, C, H, W) to (N, ...). D(x) is the sum of its values for a sample. For
+            a PatchGAN whose loss takes the mean of its map, as GANLoss does, therefore pass
+            `lambda x: netD(x).mean(dim=(1, 2, 3))`. Otherwise the slope of that mean is held to
+            1/(h * w) of what the Wasserstein distance requires.
         real_data, fake_data: (N, C, H, W); treated as constants.
-        device: where the mixing ratios are drawn; by default where real_data is.
+        device: where the mixing ratios are drawn; by default on torch's default device.
         type: where the gradient is taken. mixed: at eps * real + (1 - eps) * fake, with one eps
             per sample, uniform in [0, 1); real or fake: at those samples themselves.
     Returns:

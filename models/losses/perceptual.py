@@ -26,25 +26,26 @@ class PerceptualLoss(nn.Module):
     phi_j are the activations of layer j of a VGG (arXiv:1409.1556) trained on ImageNet: the feature
     reconstruction loss of arXiv:1603.08155, eq. 2.
 
-    Layers: relu1_2, relu2_2, relu3_3 and relu4_3, the four at which that paper reads VGG16: from
-        edges and texture, which make a picture sharp, to parts of things.
-    Distance: absolute, where eq. 2 squares. Squared, relu3_3 would weigh some ten times as much as
-        relu1_2 and decide alone; absolute, the four are within a factor of about three.
-    Weights: hence the same for each, 1/4.
-    Normalisation: each layer by its number of elements C_j H_j W_j, as in eq. 2, and by the batch.
+    Layers: relu1_2, relu2_2, relu3_3 and relu4_3, the four layers of VGG16 that the paper uses.
+        They range from edges and texture, which make a picture sharp, to parts of objects.
+    Distance: absolute; eq. 2 squares it. If squared, relu3_3 would weigh about ten times as much as
+        relu1_2 and dominate; if absolute, the four are within a factor of about three.
+    Weights: therefore equal, 1/4 each.
+    Normalisation: each layer is divided by its number of elements C_j H_j W_j, as in eq. 2, and by
+        the batch size.
 
-    The VGG is frozen, stays in eval mode, ends with the last layer in use, and keeps for the
-    backward pass only what a frozen one needs: see `_ConvReLU`.
+    The VGG is frozen, stays in eval mode and ends with the last layer in use. For the backward pass
+    it stores only what a frozen network needs: see `_ConvReLU`.
 
     Args:
         vgg: vgg16 or vgg19.
         weights_file: a state_dict with torchvision's keys, with or without the classifier; by
             default torchvision's own IMAGENET1K_V1, downloaded on first use.
-        layers: the weight of each layer that counts, by its name reluBLOCK_CONVOLUTION.
-    Errors: UserError where the weights cannot be had or do not fit.
+        layers: the weight of each layer in use, by name (reluBLOCK_CONVOLUTION).
+    Errors: UserError if the weights cannot be obtained or do not fit.
     """
 
-    mean: torch.Tensor  # (3, 1, 1), of the pictures that the VGG was trained with, as std
+    mean: torch.Tensor  # (3, 1, 1), of the VGG's training pictures, like std
     std: torch.Tensor
 
     def __init__(
@@ -67,17 +68,17 @@ class PerceptualLoss(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> PerceptualLoss:
-        """Stays in eval mode, whatever its owner is put in."""
+        """Stay in eval mode, whatever mode the owner is put in."""
         return super().train(False)
 
     def forward(self, fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-        """Scalar, with gradients for `fake` alone.
+        """Return a scalar, with gradients for `fake` only.
 
         Both are (N, 3 or 1, H, W) in [-1, 1], with sides of at least 8 pixels; grey counts as RGB.
         """
         fake, real = self._normalise(fake), self._normalise(real)
         loss = torch.zeros((), device=fake.device)
-        # Side by side, so that of the real picture no more than one layer is ever in memory.
+        # Layer by layer for both, so that memory holds only one layer of the real picture.
         for name, layer in zip(self.names, self.features, strict=True):
             fake = _run(layer, fake)
             with torch.no_grad():
@@ -87,7 +88,7 @@ class PerceptualLoss(nn.Module):
         return loss
 
     def _normalise(self, picture: torch.Tensor) -> torch.Tensor:
-        return ((picture + 1) / 2 - self.mean) / self.std  # (N, 3, H, W), also of (N, 1, H, W)
+        return ((picture + 1) / 2 - self.mean) / self.std  # (N, 3, H, W), also from (N, 1, H, W)
 
 
 def _run(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -97,11 +98,11 @@ def _run(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 class _ConvReLU(torch.autograd.Function):
-    """relu(conv(x)) with 3x3 kernels that are not trained.
+    """relu(conv(x)) with frozen 3x3 kernels.
 
-    Then all that the backward pass needs of the activations is which are positive, a byte each,
-    where nn.Conv2d and nn.ReLU would keep their values. Likewise for the two functions below. It
-    all comes to a fourth of the memory.
+    The backward pass then needs to know only which activations are positive, one byte each, while
+    nn.Conv2d and nn.ReLU would store their values. The two functions below save memory in the same
+    way. Together they need a quarter of the memory.
     """
 
     @staticmethod
@@ -114,16 +115,16 @@ class _ConvReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor):
         weight, positive = ctx.saved_tensors
-        weight = weight.to(grad.dtype)  # which is lower than the weight's under autocast
+        weight = weight.to(grad.dtype)  # lower than the weight's under autocast
         return F.conv_transpose2d(grad * positive, weight, padding=1), None, None
 
 
 class _MaxPool(torch.autograd.Function):
-    """2x2 max pooling that keeps the place of each maximum, in 4 bytes, and no values."""
+    """2x2 max pooling that stores the position of each maximum, in 4 bytes, and no values."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor):
-        y, places = F.max_pool2d(x, 2, return_indices=True)  # places within a plane of H * W
+        y, places = F.max_pool2d(x, 2, return_indices=True)  # positions within a plane of H * W
         ctx.shape = x.shape
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(places.int())
@@ -137,7 +138,7 @@ class _MaxPool(torch.autograd.Function):
 
 
 class _MeanAbsolute(torch.autograd.Function):
-    """mean |x - target|, which keeps the sign of each difference, in a byte."""
+    """mean |x - target|, storing only the sign of each difference, in one byte."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, target: torch.Tensor):
@@ -155,8 +156,8 @@ class _MeanAbsolute(torch.autograd.Function):
 
 
 def _architecture(vgg: str, layers: Iterable[str]) -> tuple[list[str], nn.Sequential]:
-    """torchvision's VGG up to the last of `layers`: the names of its layers, and these, empty."""
-    with torch.device("meta"):  # draws no random numbers, and has no memory for the classifier
+    """torchvision's VGG up to the last of `layers`: its layers' names, and the layers, empty."""
+    with torch.device("meta"):  # draws no random numbers and allocates no memory
         features = getattr(import_torchvision("torchvision.models"), vgg)().features
     names, block, convolution = [], 1, 0
     for layer in features:
@@ -173,7 +174,7 @@ def _architecture(vgg: str, layers: Iterable[str]) -> tuple[list[str], nn.Sequen
 
 
 def _download(vgg: str) -> Path:
-    """torchvision's ImageNet weights in torchvision's cache, where they stay once downloaded."""
+    """The file of torchvision's ImageNet weights in its cache; downloads it if necessary."""
     weights = import_torchvision("torchvision.models").get_model_weights(vgg)["IMAGENET1K_V1"]
     file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
     if not file.is_file():
@@ -185,33 +186,32 @@ def _download(vgg: str) -> Path:
         except (OSError, http.client.HTTPException, RuntimeError) as error:
             raise UserError(
                 f"--vgg {vgg}: its ImageNet weights could not be downloaded ({error}); connect to "
-                f"the network once, so that they stay in {file}, or pass --vgg_weights FILE, a "
+                f"the network once to keep them in {file}, or pass --vgg_weights FILE, a "
                 f"state_dict of torchvision's {vgg}"
             ) from error
     return file
 
 
 def _read(file: Path, vgg: str, layers: Iterable[str]) -> dict[str, torch.Tensor]:
-    """The weights of a VGG in a file, with at least what `layers` need."""
+    """Read the weights of a VGG from a file, and check that they include what `layers` need."""
     if not file.is_file():
         raise UserError(
-            f"--vgg_weights {file}: there is no such file; give a state_dict of torchvision's "
-            f"{vgg}, or connect to the network and leave the flag out, so that it is downloaded "
-            "once"
+            f"--vgg_weights {file}: there is no such file; pass a state_dict of torchvision's "
+            f"{vgg}, or connect to the network and leave the flag out to download it once"
         )
     try:
         state = load_weights(file)
     except UserError as error:
         raise UserError(
-            f"{error}; --vgg {vgg} needs a state_dict of torchvision's {vgg}: remove this file, so "
-            "that it is downloaded, or pass another --vgg_weights FILE"
+            f"{error}; --vgg {vgg} needs a state_dict of torchvision's {vgg}: remove this file "
+            "to download it again, or pass another --vgg_weights FILE"
         ) from error
     unfit = {name: _unfit(state, _architecture(name, layers)[1]) for name in VGGS}
     if unfit[vgg]:
         fitting = [name for name in VGGS if not unfit[name]]
         advice = f"pass --vgg {fitting[0]}" if fitting else "pass another --vgg_weights FILE"
         raise UserError(
-            f"{file} is no state_dict of torchvision's {vgg}: {unfit[vgg][0]} is missing or of "
+            f"{file} is not a state_dict of torchvision's {vgg}: {unfit[vgg][0]} is missing or of "
             f"another shape; {advice}"
         )
     return state

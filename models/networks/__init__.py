@@ -1,6 +1,6 @@
-"""Networks, adversarial losses and schedules under the one name that model files import.
+"""Networks, adversarial losses and schedules under the name that model files import.
 
-A file in models/ writes `from . import networks` and takes from here what training
+A file in models/ writes `from . import networks` and finds here what training
 needs besides the model itself: `networks.define_G`, `networks.GANLoss`, `networks.get_scheduler`.
 """
 

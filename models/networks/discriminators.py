@@ -1,4 +1,4 @@
-"""Discriminators: the PatchGAN and its limit of one pixel.
+"""Discriminators: the PatchGAN, and the PixelGAN, whose patches are single pixels.
 
 Layer indices, and with them the state_dict keys, are those of the published weight files.
 """
@@ -33,7 +33,7 @@ def define_D(
         ndf: channels after the first convolution.
         netD: basic, the 70x70 PatchGAN (30x30 logits for 256x256); n_layers, the same with
             n_layers_D in place of 3; pixel, one logit per pixel.
-        n_layers_D: read for netD n_layers only, 1 or more. Patch sizes for 1 to 5: 16, 34, 70,
+        n_layers_D: 1 or more; used only for netD n_layers. Patch sizes for 1 to 5: 16, 34, 70,
             142, 286 pixels squared.
         norm: instance, batch, none or syncbatch.
         init_type, init_gain, gpu_ids: see `init_net`.
@@ -65,8 +65,9 @@ class NLayerDiscriminator(nn.Module):
     """PatchGAN: judges overlapping patches, each by one logit.
 
     (N, input_nc, H, W) to (N, 1, H / 2**n_layers - 2, W / 2**n_layers - 2) for H and W that are
-    multiples of 2**n_layers. No sigmoid: the loss brings what it needs.
-    Source: arXiv:1611.07004, sections 3.2.2 and 6.1.2: C64-C128-C256-C512, then one to 1 channel.
+    multiples of 2**n_layers. There is no sigmoid: the loss includes what it needs.
+    Source: arXiv:1611.07004, sections 3.2.2 and 6.1.2: C64-C128-C256-C512, then a
+    convolution to 1 channel.
     """
 
     def __init__(

@@ -159,10 +159,10 @@ class ResnetBlock(nn.Module):
 
 
 class UnetGenerator(nn.Module):
-    """num_downs halvings to the bottleneck, as many doublings, a skip connection at each level.
+    """num_downs halvings, as many doublings, and a skip connection at each level.
 
     (N, input_nc, H, W) to (N, output_nc, H, W) in [-1, 1], H and W multiples of 2**num_downs.
-    Dropout, where used, is in the num_downs - 5 levels next to the bottleneck; it stands in for
+    Dropout, if used, is in the num_downs - 5 levels next to the bottleneck; it takes the place of
     the noise input z of the conditional GAN.
     Source: arXiv:1611.07004, section 6.1.1: C64-C128-C256-C512-C512-... and its mirror image;
     after arXiv:1505.04597.
@@ -200,19 +200,19 @@ class UnetGenerator(nn.Module):
 
 
 class UnetSkipConnectionBlock(nn.Module):
-    """A level of the U-Net: (N, C, H, W) to (N, 2C, H, W), the input beside what is made of it.
+    """A level of the U-Net: (N, C, H, W) to (N, 2C, H, W), its input and output concatenated.
 
-    A level begins with a LeakyReLU in place, so what it hands on is already rectified. All that
-    reads it is the ReLU of the level above, and ReLU(LeakyReLU(x)) = ReLU(x).
+    A level begins with an in-place LeakyReLU, so the input that it passes on is already rectified.
+    Only the ReLU of the level above reads it, and ReLU(LeakyReLU(x)) = ReLU(x).
 
     Args:
-        outer_nc: channels C that are put beside the input, or those of the picture made.
+        outer_nc: channels C that are appended to the input, or those of the output picture.
         inner_nc: channels inside, at half the size.
-        input_nc: channels of the input, where they are not C.
+        input_nc: channels of the input, if not C.
         submodule: the level below; None for the innermost.
-        outermost: from picture to picture, (N, output_nc, H, W) in [-1, 1], nothing beside.
+        outermost: maps picture to picture, (N, outer_nc, H, W) in [-1, 1], without concatenation.
         innermost: the bottleneck, which has no level below.
-        use_dropout: dropout of 0.5 after all else, in levels that are neither.
+        use_dropout: end with a dropout of 0.5; not in the outermost and innermost levels.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which flags a network was built with, as far as the keys and shapes of its weights tell."""
+"""Which flags a network was built with, as far as the keys and shapes of its weights show."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ State = dict[str, torch.Tensor]
 
 
 def infer_generator(state: State) -> dict[str, Any]:
-    """netG, ngf, input_nc, output_nc, norm, and for a ResNet no_dropout; {} where it is neither.
+    """netG, ngf, input_nc, output_nc, norm and, for a ResNet, no_dropout; {} if it is unknown.
 
-    A U-Net keeps no trace of dropout, nor does anything of the difference between batch and
-    syncbatch.
+    Dropout leaves no trace in a U-Net, and syncbatch looks like batch.
     """
     levels = 1 + max((key.count("model.") - 2 for key in state), default=0)
     blocks = len({m[1] for key in state if (m := re.match(r"model\.(\d+)\.conv_block\.", key))})
     if blocks:
         names = {count: name for name, count in RESNET_BLOCKS.items()}
         first, last = state.get("model.1.weight"), state.get(f"model.{17 + blocks}.weight")
-        dropout = "model.10.conv_block.5.weight" not in state  # it moves the second convolution
+        dropout = "model.10.conv_block.5.weight" not in state  # it shifts the second convolution
         found = {"no_dropout": not dropout}
         inner = "model.4.bias"
     else:
@@ -42,7 +41,7 @@ def infer_generator(state: State) -> dict[str, Any]:
 
 
 def infer_discriminator(state: State) -> dict[str, Any]:
-    """netD, ndf, n_layers_D and spectral_norm; {} where it is no discriminator of ours."""
+    """netD, ndf, n_layers_D and spectral_norm; {} if it is unknown."""
     suffix = ".parametrizations.weight.original"
     spectral = any(key.endswith(suffix) for key in state)
     weights = {k.replace(suffix, ".weight"): v for k, v in state.items()}

@@ -1,4 +1,4 @@
-"""What every network is built and started with: its normalization layers and its first weights."""
+"""Normalization layers and initial weights of all networks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NormLayer = Callable[[int], nn.Module]
 
 
 class SyncBatchNorm(nn.SyncBatchNorm):
-    """nn.SyncBatchNorm, which PyTorch has for GPUs, also between processes on CPUs."""
+    """nn.SyncBatchNorm that also works between processes on CPUs; PyTorch's requires GPUs."""
 
-    # PyTorch allows None in each; ours, made by `get_norm_layer`, has them all.
+    # PyTorch allows None for each; layers made by `get_norm_layer` have them all.
     momentum: float
     num_batches_tracked: torch.Tensor
     running_mean: torch.Tensor
@@ -43,8 +43,8 @@ class SyncBatchNorm(nn.SyncBatchNorm):
         return centred * scale[:, None, None] + self.bias[:, None, None]
 
 
-# Identity takes and ignores the channel count, so that every network keeps its layer indices, and
-# with them its state_dict keys, whichever of these it is built with.
+# Identity accepts and ignores the channel count, so that a network has the same layer indices, and
+# thus state_dict keys, with each of these.
 NORM_LAYERS: dict[str, NormLayer] = {
     "instance": nn.InstanceNorm2d,  # neither weights nor running statistics
     "batch": nn.BatchNorm2d,  # both
@@ -52,7 +52,7 @@ NORM_LAYERS: dict[str, NormLayer] = {
     "syncbatch": SyncBatchNorm,  # batch norm over the batches of all processes
 }
 
-# Each takes (tensor, gain). He et al. derive their standard deviation from the layer alone.
+# Each takes (tensor, gain). kaiming derives its standard deviation from the layer alone.
 INIT_FUNCTIONS: dict[str, Callable[[torch.Tensor, float], Any]] = {
     "normal": lambda weight, gain: nn.init.normal_(weight, 0.0, gain),
     "xavier": nn.init.xavier_normal_,
@@ -69,16 +69,16 @@ def get_norm_layer(norm_type: str = "instance") -> NormLayer:
 
 
 def conv_needs_bias(norm_layer: NormLayer) -> bool:
-    """Whether a convolution in front of this normalization has a bias: under instance norm only.
+    """Whether a convolution in front of this normalization has a bias: with instance norm only.
 
-    Batch norm adds its own. Instance norm and none could both use one; that only the first gets
-    it is what existing weight files were saved with.
+    Batch norm adds its own. Instance norm and none could both use one, but in existing weight files
+    only instance norm has it.
     """
     return getattr(norm_layer, "func", norm_layer) is nn.InstanceNorm2d  # .func: of a partial
 
 
 def init_weights(net: nn.Module, init_type: str = "normal", init_gain: float = 0.02) -> None:
-    """Draw the weights of all convolutions, linear layers and affine batch norms anew, in place.
+    """Redraw the weights of all convolutions, linear layers and affine batch norms, in place.
 
     Args:
         init_type: distribution of convolution and linear weights. normal: N(0, init_gain), by
@@ -110,11 +110,11 @@ def init_weights(net: nn.Module, init_type: str = "normal", init_gain: float = 0
 
 @contextlib.contextmanager
 def without_default_weights() -> Iterator[None]:
-    """Inside, convolutions are made without PyTorch's own first weights, which cost time.
+    """Create convolutions without PyTorch's default initialisation, which takes time.
 
-    For networks that are given to `init_net`, which draws all of them.
+    For networks that are then passed to `init_net`, which draws all weights.
     """
-    convolution: Any = nn.modules.conv._ConvNd  # as Any, it lets a method be replaced
+    convolution: Any = nn.modules.conv._ConvNd  # Any, since mypy lets no method be replaced
     reset = convolution.reset_parameters
     convolution.reset_parameters = lambda self: None
     try:
@@ -138,15 +138,15 @@ def init_net(
 
 
 def update_norm_buffers(net: nn.Module, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """A copy of state_dict with the buffers that the norms of net have in PyTorch today.
+    """A copy of state_dict with the buffers that the norms of net have in current PyTorch.
 
-    Files from before 0.4 hold means and variances of instance norms that keep none, and
-    load_state_dict refuses them. Files from before 0.4.1 do not say how many batches a norm with
-    running statistics has seen; it goes on from its present count, as under load_state_dict.
+    Files from before 0.4 contain means and variances for instance norms that keep none, which
+    load_state_dict refuses. Files from before 0.4.1 do not say how many batches a norm with running
+    statistics has seen; it keeps its current count, as with load_state_dict.
     """
     kept = copy.copy(state_dict)  # unlike a new dict, keeps the _metadata that torch.save wrote
     for prefix, layer in net.named_modules():
-        tracks = getattr(layer, "track_running_stats", None)  # None: no norm of PyTorch's
+        tracks = getattr(layer, "track_running_stats", None)  # None: not a norm of PyTorch
         if isinstance(layer, nn.InstanceNorm2d) and not tracks:
             for buffer in ("running_mean", "running_var", "num_batches_tracked"):
                 kept.pop(f"{prefix}.{buffer}", None)

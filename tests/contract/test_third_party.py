@@ -613,7 +613,7 @@ def test_an_option_of_their_own_program_is_told(checkout):
     done = run(checkout, "train.py", *SMALL.split(), "--name", "wanting", "--model", "wanting")
     assert done.returncode == 2
     assert done.stderr.startswith("train.py: error: ") and done.stderr.count("\n") == 1
-    assert "wanting_model.py reads opt.extra_loss, which is no flag of train.py" in done.stderr
+    assert "wanting_model.py reads opt.extra_loss, which is not a flag of train.py" in done.stderr
 
 
 # As people write them beside train.py: the program's parts, put together by hand.
@@ -663,7 +663,7 @@ def test_scripts_of_their_own(checkout):
     folder = checkout / "checkpoints" / "scripted"
     assert {file.name for file in folder.glob("*.pth")} == {"latest_net_G.pth", "1_net_G.pth"}
     told = run_all(checkout, f"my_train.py {line} --ndf 2 --continue_train").stdout
-    assert told.count("network G: weights of ") == 1  # and not with new ones over the old
+    assert told.count("network G: loaded ") == 1  # and not with new ones over the old
 
 
 def test_networks_from_parts_and_a_folder_of_pictures(checkout):

@@ -184,7 +184,7 @@ def test_the_same_as_one_process_with_the_whole_batch(
     in_all = size * batch_size
     trainer.run(one, f"{flags} --batch_size {in_all}")
     printed = run(trainer, many, f"{flags} --batch_size {batch_size}", size)
-    assert f"{size} processes: --batch_size {batch_size} each, {in_all} in all" in printed
+    assert f"{size} processes: --batch_size {batch_size} each, {in_all} in total" in printed
     assert_equal_on_all_ranks(many, size)
     for alone, together in zip(losses(one), losses(many), strict=True):
         assert together.pop("losses") == pytest.approx(alone.pop("losses"), rel=2e-3)

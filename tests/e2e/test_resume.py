@@ -330,8 +330,8 @@ def test_bare_weights_resume_weights_only_and_say_so(started, tmp_path):
     for file in run.glob("*_state.pth"):
         file.unlink()
     text = started("--epoch 1 --n_epochs 3 --epoch_count 3")
-    assert "without a state" in text
-    assert "anew at epoch 3" in text
+    assert "but no training state" in text
+    assert "afresh at epoch 3" in text
     assert metrics(tmp_path)[-1]["epoch"] == 3
 
 

@@ -731,7 +731,7 @@ def test_averages_are_saved_and_taken_in_testing_unless_refused(train, tmp_path,
     averaged, told = tested("--seed 1")
     assert "latest_net_G_ema.pth" in told
     last, told = tested("--seed 1 --ema 0")
-    assert "_ema.pth" not in told and "--ema 0.0 is used" in told
+    assert "_ema.pth" not in told and "using --ema 0.0" in told
     assert not np.array_equal(averaged, last)
     weights = torch.load(done.run / "latest_net_G_ema.pth", weights_only=True)
     torch.save(weights, done.run / "latest_net_G.pth")

@@ -157,7 +157,7 @@ def test_losses_may_be_numbers(pictures):
     assert model.get_current_losses() == {"G_off": 0.0, "G_on": 2.5}
     for wrong in (None, torch.ones(2), np.ones(3), "1,5"):
         model.loss_G_on = wrong
-        with pytest.raises(UserError, match=r"loss_G_on of the model is no single number"):
+        with pytest.raises(UserError, match=r"loss_G_on of the model is not a single number"):
             model.get_current_losses()
 
     model.device = torch.device("meta")  # stands for a GPU

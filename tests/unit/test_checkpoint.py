@@ -183,7 +183,7 @@ def test_weights_that_do_not_fit_say_how(tmp_path):
         Loading(tmp_path, net).load_networks("latest")
     message = str(caught.value)
     assert "\n" not in message
-    for part in ("latest_net_G.pth", "of another shape", "missing", "not expected", "--ngf"):
+    for part in ("latest_net_G.pth", "of another shape", "missing", "unexpected", "--ngf"):
         assert part in message
     for key in ("0.weight", "1.weight", "2.weight"):  # an example of each
         assert key in message

@@ -275,7 +275,7 @@ def test_a_missing_option_is_no_bad_picture(num_workers, skip_bad):
         list(loader(dataset, num_workers, skip_bad=skip_bad, advice="; skip them"))
     message = str(caught.value)
     del caught
-    assert message.startswith(f"{__file__} reads opt.lambda_blur, which is no flag")
+    assert message.startswith(f"{__file__} reads opt.lambda_blur, which is not a flag")
     assert message.endswith("parser.add_argument('--lambda_blur', ...)")
     assert num_workers or dataset.reads == 2  # of the first batch, each once
 

@@ -208,10 +208,9 @@ def test_an_option_that_is_no_flag_is_explained(monkeypatch):
     with pytest.raises(UserError) as caught:
         opt.lambda_style  # noqa: B018
     assert str(caught.value) == (
-        f"{__file__} reads opt.lambda_style, which is no flag of train.py: it comes from the "
-        "options of the program that the file was written for; in the file of the --model or "
-        "--dataset_mode, add to modify_commandline_options: "
-        "parser.add_argument('--lambda_style', ...)"
+        f"{__file__} reads opt.lambda_style, which is not a flag of train.py but of the program "
+        "that the file was written for; in the file of the --model or --dataset_mode, add to "
+        "modify_commandline_options: parser.add_argument('--lambda_style', ...)"
     )
     assert not hasattr(opt, "lambda_style")
     assert getattr(opt, "lambda_style", 3) == 3
@@ -222,7 +221,7 @@ def test_an_option_that_is_no_flag_is_explained(monkeypatch):
 
 def test_a_flag_of_train_is_no_option_of_test(monkeypatch):
     monkeypatch.setattr("sys.argv", ["somewhere/test.py"])
-    with pytest.raises(UserError, match=r"opt.lr, which is no flag of test.py but of train.py; "):
+    with pytest.raises(UserError, match=r"opt.lr, which is not a flag of test.py but of train.py"):
         Options(ngf=4).lr  # noqa: B018
 
 
@@ -664,9 +663,9 @@ def test_a_suffix_names_the_same_run_when_it_goes_on(line, tmp_path, pictures):
 
 def test_a_number_of_layers_that_is_not_used_is_told(capsys):
     parse_train("--netD", "pixel", "--n_layers_D", "5")
-    assert "--n_layers_D 5 is not used" in capsys.readouterr().out
+    assert "ignoring --n_layers_D 5" in capsys.readouterr().out
     parse_train("--netD", "pixel")
-    assert "is not used" not in capsys.readouterr().out
+    assert "ignoring" not in capsys.readouterr().out
 
 
 def test_suffix_of_test_is_filled_with_what_is_used(tmp_path, pictures):
@@ -755,7 +754,7 @@ def test_phase_falls_back_only_to_one_with_both_sides(dataset, missing, pictures
         (["--model", "colorization", "--dataset_mode", "aligned"], ["works in Lab", "RGB or grey"]),
         (["--epoch", ".."], ["--epoch '..' leads out"]),
         (["--epoch", "../1"], ["--epoch '../1' leads out"]),
-        (["--epoch", "group/1"], ["--epoch 'group/1' is no label"]),
+        (["--epoch", "group/1"], ["--epoch 'group/1' is not a label"]),
         (["--phase", "../train"], ["--phase '../train' leads out"]),
         (["--phase", os.path.abspath("train")], ["--phase", "leads out"]),
         (["--name", ""], ["--name"]),
@@ -836,8 +835,8 @@ def test_gpu_ids_choose_the_device(flags, device, ids, capsys):
 
 
 def test_gpu_ids_that_are_wrong():
-    assert "0 or 0,1, nor -1" in refused(parse_train, "--gpu_ids", "a")
-    assert "0 or 0,1, nor -1" in refused(parse_train, "--gpu_ids", "0,-1")
+    assert "neither -1 nor a list of GPUs such as 0,1" in refused(parse_train, "--gpu_ids", "a")
+    assert "neither -1 nor a list of GPUs such as 0,1" in refused(parse_train, "--gpu_ids", "0,-1")
     assert "pass one of them" in refused(parse_train, "--gpu_ids", "0", "--device", "cpu")
 
 

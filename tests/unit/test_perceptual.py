@@ -206,7 +206,7 @@ def test_a_missing_file_says_both_ways(tmp_path):
 def test_a_file_of_text_says_both_ways(tmp_path):
     (tmp_path / "notes.txt").write_text("hello world")
     line = error_of(lambda: PerceptualLoss("vgg16", tmp_path / "notes.txt"))
-    for part in ("notes.txt", "state_dict", "vgg16", "downloaded", "--vgg_weights FILE"):
+    for part in ("notes.txt", "state_dict", "vgg16", "download it", "--vgg_weights FILE"):
         assert part in line
 
 

@@ -216,7 +216,7 @@ def test_what_weights_fit_all_the_same_is_a_notice(trained, given, option, progr
     assert getattr(opt, name) == value
     told = capsys.readouterr().out
     if program == "test":
-        assert f"--{name} {value} is used, though" in told
+        assert f"using --{name} {value}, although" in told
     else:
         assert re.search(rf"^{name} \S+ -> {value}$", told, re.MULTILINE)
 
@@ -243,7 +243,7 @@ def test_another_size_than_that_of_training_is_told_unless_asked_for(flags, told
     capsys.readouterr()
     work.test(f"--model pix2pix --name run {flags}")
     said = capsys.readouterr().out
-    assert ("at --crop_size 64 and is tested at 256; for that size pass" in said) == told
+    assert ("at --crop_size 64 and is tested at 256; to test at the training size" in said) == told
     assert ("was trained at" in said) == told
     work.test("--model pix2pix --name usual")
     assert "was trained at" not in capsys.readouterr().out
@@ -343,7 +343,7 @@ def test_what_a_start_was_told_does_not_hold_for_the_next_and_all_else_does(work
     fresh = vars(work.train("--model pix2pix --name run --overwrite --netG resnet_6blocks")[1])
     capsys.readouterr()
     opt = proceed("")
-    assert "is not needed" not in capsys.readouterr().out  # as of a --load_pretrain on the line
+    assert "ignoring" not in capsys.readouterr().out  # as of a --load_pretrain on the line
     for name in of_one_start:
         assert opt[name] == fresh[name], name
     assert saved["overwrite"] is True  # or the line would be refused
@@ -474,7 +474,7 @@ def test_a_saved_dataroot_that_is_not_there_is_told_as_such(work):
     (work.checkpoints.parent / "photos").rmdir()
     options = TrainOptions(models.registry, data.registry)
     message = refused(options.parse, ["--name", "run", "--continue_train", "--device", "cpu"])
-    for part in ("--dataroot photos", "saved options", "folder that it was started in"):
+    for part in ("--dataroot photos", "saved options", "folder it was started in"):
         assert part in message
     assert "saved options" not in refused(work.train, "--name new")
 
@@ -504,7 +504,7 @@ def test_a_generator_alone_can_be_trained_on(work, capsys):
     assert "latest_net_D.pth" in message and "--load_pretrain_partial" in message
     capsys.readouterr()
     model = start(work, f"{line} --load_pretrain_partial")
-    assert "latest_net_D.pth is not there" in capsys.readouterr().out
+    assert "latest_net_D.pth does not exist" in capsys.readouterr().out
     assert {name[0] for name in differing(model, pretrained)} <= {"D"}
     (work.checkpoints / "first" / "latest_net_G.pth").unlink()
     assert "latest_net_G.pth" in refused(start, work, f"{line} --load_pretrain_partial")
@@ -560,7 +560,7 @@ def test_a_model_says_by_which_network_its_weights_are_known(network, told, work
     file.parent.mkdir(parents=True)
     file.touch()
     missing = file.with_name("latest_net_Q.pth")
-    advice = f"; pass --model {told}, or the one that those are of" if told else ""
+    advice = f"; pass --model {told}, or the model they were trained with" if told else ""
     message = refused(load_networks, {"Q": torch.nn.Linear(1, 1)}, file.parent, "latest")
     others = f"; {file.parent} has weights of other networks: {network}.pth"
     assert message == f"{missing}: there is no such checkpoint{others}{advice}"

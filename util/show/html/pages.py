@@ -35,7 +35,7 @@ class TrainingPage:
     Args:
         folder: holds the page; created if missing.
         winsize_px: width at which pictures are shown.
-        captions: plain words for labels, such as {"real_A": "input"}; other labels are shown as
+        captions: what to show for labels, such as {"real_A": "input"}; other labels are shown as
             they are. Pictures keep the order in which they are given.
         compare: pairs of labels, such as ("real_A", "fake_B"), for the before/after slider.
         options: the resolved options, any number of lines.
@@ -162,7 +162,7 @@ class ResultsPage:
         self._data.call("result", _now(), name, source, _urls(files), figures)
 
     def end(self, message: str = "") -> None:
-        """Says that all results are there, or how else the run ended."""
+        """Says that the results are complete, or how else the run ended."""
         self._data.call("end", _now(), message)
 
 
