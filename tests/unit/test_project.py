@@ -40,6 +40,18 @@ def test_continuous_integration_here_ends_in_the_test_command():
     assert last == f"exec {TEST_COMMAND}"
 
 
+def test_one_range_of_python_versions_is_named_everywhere():
+    said = re.search(r"Python 3\.(\d+) to 3\.(\d+)", README).groups()
+    for name in ("README.md", "CONTRIBUTING.md", "scripts/environment.py"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert set(re.findall(r"Python 3\.(\d+) to 3\.(\d+)", text)) == {said}, name
+    oldest, newest = map(int, said)
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'requires-python = ">=3.{oldest},<3.{newest + 1}"\n' in settings
+    check = (ROOT / "scripts" / "environment.py").read_text(encoding="utf-8")
+    assert f"if not (3, {oldest}) <= sys.version_info[:2] <= (3, {newest}):" in check
+
+
 def hooks() -> list[dict]:
     (local,) = read_yaml(".pre-commit-config.yaml")["repos"]
     assert local["repo"] == "local"
