@@ -18,9 +18,11 @@ from tqdm import tqdm
 
 import data
 import models
+from data.base_dataset import input_name
 from models.weights import label_to_load
 from options.test_options import TestOptions
 from util import distributed, runtime
+from util.show.full_depth import depths_of
 from util.show.loggers.wandb import WandbResults
 from util.show.results import THREADS, Results
 from util.speed.per_sample import normalize_each_alone
@@ -60,6 +62,7 @@ def main(*, fast: bool = True) -> None:
         beside=fast and model.device.type != "cpu",
         num_threads=THREADS if fast else 1,
         aspect_ratio=opt.aspect_ratio,
+        depths=depths_of(opt, model.visual_names, input_name(opt)),
         also=WandbResults(opt, model.save_dir) if opt.use_wandb else None,
         title=f"{opt.name}: {opt.phase}, checkpoint {label}",
         winsize_px=opt.display_winsize,
@@ -75,7 +78,7 @@ def main(*, fast: bool = True) -> None:
         for batch in dataset:
             model.set_input(batch)
             model.test()
-            results.add(model.get_current_visuals(), model.get_visual_paths())
+            results.add(model.get_current_visuals(), model.get_visual_paths(), batch.shares_kept())
             bar.update(len(model.get_image_paths()))
     for name, mean in results.close().items():
         print(f"mean {name}: {mean:.4g}")

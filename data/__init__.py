@@ -29,9 +29,10 @@ def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loa
     """
     dataset = registry.find(opt.dataset_mode)(opt)
     if opt.isTrain:
-        sizes = [opt.preprocess, opt.load_size, opt.crop_size, opt.size_multiple, opt.direction]
+        sizes = [opt.preprocess, opt.load_size, opt.crop_size, opt.size_multiple, opt.size_minimum]
+        values = [opt.direction, opt.range_A, opt.range_B]
         folder = Path(opt.checkpoints_dir) / ".cache"
-        dataset.cache = create_cache(opt.cache, dataset.cacheable(), folder, str(sizes))
+        dataset.cache = create_cache(opt.cache, dataset.cacheable(), folder, str([*sizes, *values]))
     loader = Loader(
         dataset,
         batch_size=opt.batch_size,

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from PIL import Image
 
-from data.base_dataset import BaseDataset, channels, in_file, missing_phase, size_of
+from data.base_dataset import BaseDataset, in_file, missing_phase, sides, size_of
 from data.cache import Form, Key
-from data.image_folder import has_pictures, make_dataset
-from data.transforms import to_channels, to_pixels, to_tensor
+from data.image_folder import has_pictures, kind_in, make_dataset
+from data.image_io import picture_size
+from data.reading import notes
+from data.reading.picture import Picture
+from data.transforms import to_tensor
 from util.errors import UserError
 
 
@@ -39,9 +41,16 @@ class AlignedDataset(BaseDataset):
         joined, side_a, side_b = phase_folders(opt.dataroot, phase)
         return has_pictures(joined) or (has_pictures(side_a) and has_pictures(side_b))
 
+    @staticmethod
+    def facts(opt: argparse.Namespace) -> dict[str, Any]:
+        joined, side_a, side_b = phase_folders(opt.dataroot, opt.phase)
+        two_folders = not has_pictures(joined)
+        a, b = (side_a, side_b) if two_folders else (joined, joined)
+        return {"two_folders": two_folders, "files_A": kind_in(a), "files_B": kind_in(b)}
+
     def __init__(self, opt: argparse.Namespace):
         super().__init__(opt)
-        self.num_channels = channels(opt, extends=type(self) is not AlignedDataset)
+        self.sides = sides(opt, extends=type(self) is not AlignedDataset)
         joined, side_a, side_b = phase_folders(opt.dataroot, opt.phase)
         self.side_by_side = has_pictures(joined)
         if self.side_by_side:
@@ -56,7 +65,10 @@ class AlignedDataset(BaseDataset):
             raise missing_phase(
                 opt, f"pairs side by side in {joined}, or in both {side_a} and {side_b}"
             )
-        self.announce_rounding([a for a, _ in self.pairs], columns=2 if self.side_by_side else 1)
+        self.columns = 2 if self.side_by_side else 1
+        if self.side_by_side:
+            check_shapes(joined, [path for path, _ in self.pairs], opt)
+        self.announce_padding([a for a, _ in self.pairs], self.columns)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -69,38 +81,49 @@ class AlignedDataset(BaseDataset):
         except UserError as error:
             raise in_file(path_a, error) from error
         a, b = (to_tensor(augment(pixels)) for pixels in pair)
-        return {"A": a, "B": b, "A_paths": path_a, "B_paths": path_b}
+        sizes = self.unpadded(self.columns, A=path_a, B=path_b)
+        return {"A": a, "B": b, "A_paths": path_a, "B_paths": path_b, **sizes}
 
     def cacheable(self) -> dict[Key, list[Form]]:
-        columns = 2 if self.side_by_side else 1
-        return {
-            pair: [(size, num_channels) for num_channels in self.num_channels]
-            for pair in self.pairs
-            if (size := self.resized_size(pair[0], columns)) is not None
-        }
+        found = {}
+        for pair in self.pairs:
+            a, b = (self.form(p, s, self.columns) for p, s in zip(pair, self.sides, strict=True))
+            if a is not None and b is not None:
+                found[pair] = [a, b._replace(size=a.size)]  # B is resized like A
+        return found
 
     def _resized_pair(self, path_a: str, path_b: str) -> list[torch.Tensor]:
         pictures = (
-            split_halves(self.open(path_a))
+            split_halves(self.read(path_a))
             if self.side_by_side
-            else (self.open(path_a), self.open(path_b))
+            else (self.read(path_a), self.read(path_b))
         )
-        target = self._common_size(pictures[0].size, pictures[1].size)
+        target = self._common_size(pictures[0].size, pictures[1].size, path_a)
         return [
-            to_pixels(self.resize(to_channels(picture, num_channels), target))
-            for picture, num_channels in zip(pictures, self.num_channels, strict=True)
+            self.fit(picture, side, target)
+            for picture, side in zip(pictures, self.sides, strict=True)
         ]
 
-    def _common_size(self, size_a: tuple[int, int], size_b: tuple[int, int]) -> tuple[int, int]:
+    def _common_size(
+        self, size_a: tuple[int, int], size_b: tuple[int, int], path_a: str
+    ) -> tuple[int, int]:
         """The target size of both; unless resizing may distort them, their shapes must match."""
         (width_a, height_a), (width_b, height_b) = size_a, size_b
         scaled = self.resize.preprocess.startswith("scale_width")
+        distorts = self.resize.preprocess == "resize_and_crop"
         alike = (
             abs(width_a * height_b - width_b * height_a) <= 0.01 * width_a * height_b
-            if scaled
+            if scaled or distorts
             else size_a == size_b
         )
-        if self.resize.preprocess != "resize_and_crop" and not alike:
+        if distorts and not alike:
+            notes.noticed.misshapen += 1
+            notes.noticed.say(
+                "misshapen",
+                f"{path_a} is {width_a}x{height_a} but its B is {width_b}x{height_b}: --preprocess "
+                "resize_and_crop stretches both to one shape, so they may not fit on each other",
+            )
+        if not (distorts or alike):
             raise UserError(
                 f"A is {width_a}x{height_a} but its B is {width_b}x{height_b}; with --preprocess "
                 f"{self.resize.preprocess} both must have the same "
@@ -116,13 +139,44 @@ def phase_folders(dataroot: str, phase: str) -> tuple[Path, Path, Path]:
     return root / phase, root / f"{phase}A", root / f"{phase}B"
 
 
-def split_halves(picture: Image.Image) -> tuple[Image.Image, Image.Image]:
+def split_halves(picture: Picture) -> tuple[Picture, Picture]:
     """The left and right halves; a picture of odd width loses its middle column."""
     width, height = picture.size
     half = width // 2
     if half == 0:
         raise UserError("a picture 1 pixel wide cannot be split into two halves")
     return picture.crop((0, 0, half, height)), picture.crop((width - half, 0, width, height))
+
+
+def check_shapes(folder: Path, paths: list[str], opt: argparse.Namespace) -> None:
+    """Tell where no file looks like two pictures side by side: near twice as wide as high.
+
+    Raises UserError in testing if the run was trained on two folders, whose pictures were not cut.
+    """
+    for path in paths:
+        try:
+            width, height = picture_size(path)
+        except UserError:  # reported when the picture is loaded
+            continue
+        if 1.6 <= width / height <= 2.5:
+            return
+    told = f"no picture in {folder} is about twice as wide as high"
+    if opt.isTrain:
+        print(
+            f"{told}, but each is cut into A, its left half, and B, its right half; if they are "
+            f"not pairs side by side, put the inputs in {folder}A and the targets in {folder}B"
+        )
+    elif opt.two_folders:
+        raise UserError(
+            f"{told}, so these are no pairs side by side, and {opt.name} was trained on two "
+            f"folders; for pictures without targets pass --model test --dataroot {folder}, or "
+            f"put the inputs in {folder}A and the targets in {folder}B"
+        )
+    else:
+        print(
+            f"{told}, but each is cut into A, its left half, and B, its right half; for pictures "
+            f"without targets pass --model test --dataroot {folder}"
+        )
 
 
 def match_by_stem(

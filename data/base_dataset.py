@@ -14,8 +14,20 @@ from PIL import Image, ImageOps
 from torch.utils import data
 
 from data.cache import Form, Key, PictureCache
-from data.image_io import limit_pillow, open_picture, picture_size
-from data.transforms import Augment, Resize, to_channels, to_picture, to_pixels, to_tensor
+from data.image_io import is_array, limit_pillow, open_picture, picture_size, read_picture
+from data.reading import notes
+from data.reading.notes import Use
+from data.reading.picture import BYTES, Picture, Side, to_image
+from data.transforms import (
+    Augment,
+    Resize,
+    Size,
+    pad,
+    to_channels,
+    to_picture,
+    to_pixels,
+    to_tensor,
+)
 from util.errors import UserError
 from util.files import folders_in
 
@@ -58,6 +70,11 @@ class BaseDataset(data.Dataset, ABC):
         """Whether --dataroot has pictures for a phase; test.py looks for a phase that does."""
         return True
 
+    @staticmethod
+    def facts(opt: argparse.Namespace) -> dict[str, Any]:
+        """What the folders tell that a run saves with its options; see `options.settle.FACTS`."""
+        return {}
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -71,28 +88,45 @@ class BaseDataset(data.Dataset, ABC):
         )
 
     def open(self, path: str) -> Image.Image:
-        """A picture as RGB, upright; UserError if it is bad or too large."""
+        """A picture as RGB with 8 bits, upright; UserError if it is bad or too large."""
         return open_picture(path, self.opt.max_megapixels)
 
-    def load(self, path: str, num_channels: int) -> torch.Tensor:
-        """A picture, resized, cropped and flipped: (C, H, W) in [-1, 1]."""
-        return to_tensor(self.load_pixels(path, num_channels))
+    def read(self, path: str) -> Picture:
+        """A picture with all its bits and channels, upright; UserError if bad or too large."""
+        return read_picture(path, self.opt.max_megapixels)
 
-    def load_picture(self, path: str, num_channels: int = 3) -> Image.Image:
-        """A picture, resized, cropped and flipped: in RGB, or in grey for one channel."""
-        return to_picture(self.load_pixels(path, num_channels))
+    def load(self, path: str, side: Side | int) -> torch.Tensor:
+        """A picture, resized, cropped and flipped: (C, H, W) in [-1, 1].
 
-    def load_pixels(self, path: str, num_channels: int) -> torch.Tensor:
-        """A picture, resized, cropped and flipped: (C, H, W) uint8; do not write to it."""
+        `side` may be a number of channels.
+        """
+        return to_tensor(self.load_pixels(path, side))
 
-        def make() -> list[torch.Tensor]:
-            return [to_pixels(self.resize(to_channels(self.open(path), num_channels)))]
+    def load_picture(self, path: str, side: Side | int = 3) -> Image.Image:
+        """A picture of 8 bits, resized, cropped and flipped: in RGB, or in grey for one channel."""
+        return to_picture(self.load_pixels(path, side))
 
+    def load_pixels(self, path: str, side: Side | int) -> torch.Tensor:
+        """A picture, resized, cropped and flipped: (C, H, W); do not write to it.
+
+        uint8, or float32 in 0..1 for pictures of more than 8 bits.
+        """
+        side = Side("", side) if isinstance(side, int) else side
         try:
-            pixels = self.cached((path, str(num_channels)), make)[0]
+            pixels = self.cached(key_of(path, side), lambda: [self.fit(self.read(path), side)])[0]
             return self.draw_augment(size_of(pixels))(pixels)
         except UserError as error:
             raise in_file(path, error) from error
+
+    def fit(self, picture: Picture, side: Side, target: Size | None = None) -> torch.Tensor:
+        """The pixels of a picture: its channels and values as the side asks, resized and padded."""
+        pixels = to_pixels(self.resize(picture.ready(side), target))
+        if side.name:
+            white = 1 if pixels.is_floating_point() else 255
+            least, greatest = (float(value) / white for value in pixels.aminmax())
+            values = side.range or picture.own_range or BYTES
+            notes.noticed.use(side.name, Use(values, least, greatest))
+        return pad(pixels, self.resize.padded(size_of(pixels)))
 
     def cached(self, key: Key, make: Callable[[], list[torch.Tensor]]) -> list[torch.Tensor]:
         """The pixels that `make` returns, from the cache if there is one."""
@@ -102,48 +136,67 @@ class BaseDataset(data.Dataset, ABC):
         """The sizes and channels of the pictures, for each key that `cached` is called with."""
         return {}
 
-    def forms(self, paths: list[str], num_channels: int) -> dict[Key, list[Form]]:
+    def forms(self, paths: list[str], side: Side) -> dict[Key, list[Form]]:
         """The `cacheable` entries for files that `load` or `load_picture` is called with."""
-        return {
-            (path, str(num_channels)): [(size, num_channels)]
-            for path in paths
-            if (size := self.resized_size(path)) is not None
-        }
+        found = {path: self.form(path, side) for path in paths}
+        return {key_of(path, side): [form] for path, form in found.items() if form is not None}
 
-    def resized_size(self, path: str, columns: int = 1) -> tuple[int, int] | None:
-        """The size to which a file, or one of its columns, is resized; None if the file is bad.
+    def form(self, path: str, side: Side, columns: int = 1) -> Form | None:
+        """What the pixels of a file, or of one of its columns, look like; None if it is bad.
 
-        Reads only the header.
+        Reads only the header, and nothing where options and the file's ending tell.
         """
-        if self.resize.preprocess == "resize_and_crop":
-            return self.resize.load_size, self.resize.load_size
         try:
-            width, height = picture_size(path)
-            return self.resize.target((width // columns, height))
+            is_float = side.range not in (None, BYTES) or is_array(path)
+            if self.resize.preprocess == "resize_and_crop":
+                size = self.resize.load_size, self.resize.load_size
+            else:
+                width, height = picture_size(path)
+                size = self.resize.padded(self.resize.target((width // columns, height)))
         except UserError:  # reported when the picture is loaded
             return None
+        return Form(size, side.num_channels, is_float)
 
-    def announce_rounding(self, paths: list[str], columns: int = 1) -> None:
-        """Print once, before training, that sides are rounded to sizes that the generator accepts.
+    def unpadded(self, columns: int = 1, **paths: str) -> dict[str, torch.Tensor]:
+        """In testing, what `padded` pictures are to be cut back to: "A_size" -> (height, width).
+
+        Empty where nothing is padded. Each file holds `columns` pictures side by side.
+        """
+        if self.opt.isTrain or self.resize.crops:
+            return {}
+        sizes = {}
+        for name, path in paths.items():
+            width, height = picture_size(path)
+            width, height = self.resize.target((width // columns, height))
+            sizes[f"{name}_size"] = torch.tensor([height, width])
+        return sizes
+
+    def announce_padding(self, paths: list[str], columns: int = 1) -> None:
+        """Print once, before training, that pictures are padded to what the generator accepts.
 
         Each file holds `columns` pictures side by side.
         """
-        if self.opt.preprocess not in ("scale_width", "none"):
+        if self.resize.crops:
             return
         for path in paths:
-            width, height = picture_size(path)
-            size = width // columns, height
             try:
-                rounds, target = self.resize.rounds(size), self.resize.target(size)
-            except UserError as error:
-                raise in_file(path, error) from error
-            if rounds:
+                width, height = picture_size(path)
+                size = self.resize.target((width // columns, height))
+            except UserError:  # reported when the picture is loaded
+                continue
+            padded = self.resize.padded(size)
+            if padded != size:
                 print(
-                    f"--preprocess {self.opt.preprocess}: sides are rounded to multiples of "
-                    f"{self.resize.multiple} for --netG {self.opt.netG}; {path} "
-                    f"({size[0]}x{size[1]}) becomes {target[0]}x{target[1]}"
+                    f"--netG {self.opt.netG} needs sides that are multiples of "
+                    f"{self.resize.multiple}: pictures are padded by reflection"
+                    f"{'' if self.opt.isTrain else ', and results are cut back to their size'}; "
+                    f"{path} ({size[0]}x{size[1]}) becomes {padded[0]}x{padded[1]}"
                 )
                 return
+
+
+def key_of(path: str, side: Side) -> Key:
+    return path, f"{side.name}{side.num_channels}"
 
 
 def size_of(pixels: torch.Tensor) -> tuple[int, int]:
@@ -210,24 +263,33 @@ class PictureTransform:
         params = self.params or get_params(self.opt, picture.size)
         resize, crop_size = geometry(self.opt)
         picture = to_channels(picture, 1) if self.grayscale else picture
-        picture = resize(picture, method=self.method)
+        picture = to_image(resize(picture, method=self.method))
         if crop_size is not None:
             left, top = params["crop_pos"]
             picture = picture.crop((left, top, left + crop_size, top + crop_size))
         picture = ImageOps.mirror(picture) if params["flip"] else picture
-        return to_tensor(picture) if self.convert else picture
+        pixels = pad(to_pixels(picture), resize.padded(picture.size))
+        return to_tensor(pixels) if self.convert else to_picture(pixels)
 
 
-def channels(opt: argparse.Namespace, *, extends: bool = False) -> tuple[int, int]:
-    """The number of channels, 3 or 1, of sides A and B; --direction says which is the input.
+def sides(opt: argparse.Namespace, *, extends: bool = False) -> tuple[Side, Side]:
+    """Sides A and B; --direction says which is the input.
 
-    A dataset that `extends` one of the program's makes other numbers from RGB pictures itself.
+    A dataset that `extends` one of the program's makes numbers of channels other than 1 and 3
+    from RGB pictures itself.
     """
-    for flag, count in (("--input_nc", opt.input_nc), ("--output_nc", opt.output_nc)):
-        if count not in (1, 3) and not extends:
-            raise UserError(f"{flag} {count}: pictures have 3 channels (RGB) or 1 (grey)")
-    nc = 1 if opt.input_nc == 1 else 3, 1 if opt.output_nc == 1 else 3
-    return nc if opt.direction == "AtoB" else nc[::-1]
+    numbers = [opt.input_nc, opt.output_nc]
+    if extends:
+        numbers = [1 if number == 1 else 3 for number in numbers]
+    if opt.direction == "BtoA":
+        numbers.reverse()
+    return Side("A", numbers[0], opt.range_A), Side("B", numbers[1], opt.range_B)
+
+
+def input_name(opt: argparse.Namespace) -> str:
+    """The side, A or B, that the generator takes its pictures from."""
+    swaps = (opt.direction == "BtoA") != (getattr(opt, "model_suffix", "") == "_B")
+    return "B" if swaps else "A"
 
 
 def missing_phase(opt: argparse.Namespace, looked_for: str) -> UserError:

@@ -17,11 +17,13 @@ import zlib
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import PIL
 import torch
 
+from data import reading
 from data.transforms import Size
 from util.errors import first_line
 
@@ -31,12 +33,33 @@ UNKNOWN_RAM = 1 << 30  # bytes assumed to be available if the system does not sa
 CHECKSUM = 4  # bytes
 KEPT_S = 30 * 24 * 3600  # files that no run has used for this long are deleted
 
+ALIGNMENT = 4  # bytes; where a float32 may begin
+
 Key = tuple[str, str]  # (file, second file of a pair or number of channels)
-Form = tuple[Size, int]  # (width, height) and channels, 1 or 3
+
+
+class Form(NamedTuple):
+    """What pixels look like: (width, height), channels, and whether float32 instead of uint8."""
+
+    size: Size
+    num_channels: int
+    is_float: bool = False
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the pixels, and unused ones up to where the next may begin."""
+        used = self.size[0] * self.size[1] * self.num_channels * (4 if self.is_float else 1)
+        return -(-used // ALIGNMENT) * ALIGNMENT
+
+    def view(self, block: torch.Tensor) -> torch.Tensor:
+        """The bytes of `num_bytes` as pixels (C, H, W)."""
+        (width, height), dtype = self.size, torch.float32 if self.is_float else torch.uint8
+        values = block.view(dtype)[: width * height * self.num_channels]
+        return values.view(self.num_channels, height, width)
 
 
 class PictureCache:
-    """8-bit pictures by key, all in one block of shared memory or one mapped file.
+    """Pictures by key, all in one block of shared memory or one mapped file.
 
     A checksum for each key shows that its pixels are complete. Each process checks it once, so
     pixels that a crash kept from reaching the disk, or that another process has not finished
@@ -52,7 +75,7 @@ class PictureCache:
 
     def __init__(self, forms: Mapping[Key, list[Form]], file: Path | None = None):
         self.forms, self.file = forms, file
-        lengths = [sum(map(num_bytes, pictures)) for pictures in forms.values()]
+        lengths = [sum(form.num_bytes for form in pictures) for pictures in forms.values()]
         starts = np.cumsum([CHECKSUM * len(lengths), *lengths]).tolist()
         ends = zip(forms, pairwise(starts), strict=True)
         self.places = {key: (number, *pixels) for number, (key, pixels) in enumerate(ends)}
@@ -68,20 +91,23 @@ class PictureCache:
             create_file(file, starts[-1])
 
     def get(self, key: Key, make: Callable[[], list[torch.Tensor]]) -> list[torch.Tensor]:
-        """The pictures of a key, (C, H, W) uint8; the first process to ask for them makes them."""
+        """The pixels of a key, (C, H, W); the first process to ask for them makes them."""
         if key not in self.places:
             return make()
         checksums, block = self.checksums(), self._block()
         number, start, end = self.places[key]
         stored, first = [], start
-        for (width, height), channels in self.forms[key]:
-            last = first + num_bytes(((width, height), channels))
-            stored.append(block[first:last].view(channels, height, width))
+        for form in self.forms[key]:
+            last = first + form.num_bytes
+            stored.append(form.view(block[first:last]))
             first = last
         if key not in self._checked:
             pixels = block[start:end].numpy()
             if checksums[number] != checksum(pixels):
-                for place, picture in zip(stored, make(), strict=True):
+                made = make()
+                if [(p.shape, p.dtype) for p in made] != [(p.shape, p.dtype) for p in stored]:
+                    return made  # the file is not what its header or ending told
+                for place, picture in zip(stored, made, strict=True):
                     place.copy_(picture)
                 checksums[number] = checksum(pixels)
             self._checked.add(key)
@@ -133,11 +159,6 @@ def create_file(file: Path, size: int) -> None:
                 other.unlink()
 
 
-def num_bytes(form: Form) -> int:
-    (width, height), channels = form
-    return width * height * channels
-
-
 def create_cache(
     mode: str, forms: Mapping[Key, list[Form]], folder: Path, settings: str
 ) -> PictureCache | None:
@@ -151,11 +172,11 @@ def create_cache(
     """
     if mode == "none" or not forms:
         return None
-    needed = sum(CHECKSUM + sum(map(num_bytes, form)) for form in forms.values())
+    needed = sum(CHECKSUM + sum(form.num_bytes for form in own) for own in forms.values())
     file, budget = None, 0.0
     if mode == "disk":
         pictures = [[key, *map(stamp, key), form] for key, form in forms.items()]
-        content = json.dumps(["checksums", PIL.__version__, settings, pictures])
+        content = json.dumps([reading.VERSION, PIL.__version__, settings, pictures])
         digest = hashlib.sha256(content.encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         file, budget = folder / f"{digest}.bin", shutil.disk_usage(folder).free * DISK_SHARE

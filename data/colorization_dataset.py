@@ -12,6 +12,7 @@ import torch
 from data.base_dataset import BaseDataset, missing_phase
 from data.cache import Form, Key
 from data.image_folder import has_pictures, is_image_file, make_dataset
+from data.reading.picture import Side
 from util.errors import UserError
 
 
@@ -43,10 +44,11 @@ class ColorizationDataset(BaseDataset):
                 f"{opt.input_nc}, {opt.output_nc}, {opt.direction}"
             )
         self.paths = find_photographs(opt)
-        self.announce_rounding(self.paths)
+        self.side = Side("A", 3, opt.range_A)
+        self.announce_padding(self.paths)
 
     def cacheable(self) -> dict[Key, list[Form]]:
-        return self.forms(self.paths, 3)
+        return self.forms(self.paths, self.side)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -55,13 +57,15 @@ class ColorizationDataset(BaseDataset):
         from skimage.color import rgb2lab  # slow to import and only needed here
 
         path = self.paths[index]
-        lab = rgb2lab(np.array(self.load_picture(path))).astype(np.float32)  # (H, W, 3)
+        rgb = self.load_pixels(path, self.side).permute(1, 2, 0).numpy()
+        lab = rgb2lab(rgb).astype(np.float32)  # (H, W, 3)
         lab = torch.from_numpy(lab).permute(2, 0, 1)
         return {
             "A": lab[:1] / 50.0 - 1.0,
             "B": lab[1:] / 110.0,
             "A_paths": path,
             "B_paths": path,
+            **self.unpadded(A=path, B=path),
         }
 
 

@@ -11,12 +11,14 @@ from typing import Any
 from PIL import Image
 from torch.utils import data
 
-from data.image_io import open_picture
+from data.image_io import kind_of, open_picture
 from util.errors import UserError, first_few
 from util.files import folders_in
 from util.util import counted
 
-IMG_EXTENSIONS = tuple(".jpg .jpeg .jfif .png .gif .bmp .ppm .tif .tiff .webp".split())
+IMG_EXTENSIONS = tuple(
+    ".jpg .jpeg .jfif .png .gif .bmp .ppm .tif .tiff .webp .avif .jp2 .heic .heif .npy .npz".split()
+)
 NOTES = (".txt", ".json", ".md", ".db", ".ini")  # ignored without a word
 
 
@@ -52,6 +54,12 @@ def make_dataset(dir: str | Path, max_dataset_size: float = math.inf) -> list[st
 def has_pictures(folder: Path) -> bool:
     """Whether there is at least one picture in the folder or its subfolders."""
     return folder.is_dir() and any(map(is_image_file, visible_files(folder)))
+
+
+def kind_in(folder: str | Path) -> str:
+    """The type of values in a picture of a folder, or in this one (see `kind_of`); '' if none."""
+    files = [str(folder)] if Path(folder).is_file() else visible_files(Path(folder))
+    return next((kind_of(file) for file in files if is_image_file(file)), "")
 
 
 def visible_files(folder: Path) -> Iterator[str]:

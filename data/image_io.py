@@ -1,98 +1,110 @@
-"""Open any supported picture as upright 8-bit RGB, or report which file is bad."""
+"""Open any supported picture, upright and in sRGB, or report which file is bad."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from util.errors import UserError
+from data.reading.arrays import array_file
+from data.reading.picture import BYTES, Picture, Side, from_array, from_pillow, to_image
+from data.reading.pillow import limit_pillow as limit_pillow
+from data.reading.pillow import opened
+from util.errors import UserError, first_line
 
-
-def limit_pillow(max_megapixels: float) -> None:
-    """Set Pillow's own limit, for third-party files that open pictures without `open_picture`."""
-    most = min(max_megapixels, 1e9)  # 1e308 megapixels would overflow to infinity in pixels
-    Image.MAX_IMAGE_PIXELS = int(most * 1e6 / 2)  # Pillow raises at twice this number
-
-
-@contextmanager
-def opened(path: str | Path) -> Iterator[Image.Image]:
-    """Open a picture of any size with Pillow; `open_picture` has its own limit and message."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        with Image.open(path) as picture:
-            yield picture
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+__all__ = [
+    "is_array",
+    "kind_of",
+    "limit_pillow",
+    "open_picture",
+    "opened",
+    "picture_size",
+    "read_picture",
+]
 
 
 def open_picture(path: str | Path, max_megapixels: float | None = None) -> Image.Image:
-    """The picture as an RGB image, turned upright by its EXIF orientation.
+    """The picture as an RGB image of 8 bits; see `read_picture`."""
+    return to_image(read_picture(path, max_megapixels).ready(Side("", 3)))
 
-    Grey, palette, CMYK and 16-bit pictures are converted, transparency is blended onto white, and
-    only the first frame of an animation is used. Without max_megapixels, Pillow's limit applies
-    (see `limit_pillow`). Raises UserError, naming the file, if it is larger or cannot be decoded.
+
+def read_picture(path: str | Path, max_megapixels: float | None = None) -> Picture:
+    """The picture in a file, turned upright by its EXIF orientation, with all its bits.
+
+    An embedded colour profile is converted to sRGB. Only the first frame of an animation and the
+    first page of a TIFF are used. Without max_megapixels, Pillow's limit applies (see
+    `limit_pillow`). Raises UserError, naming the file, if it is larger or cannot be decoded.
     """
     if max_megapixels is None:
         max_megapixels = 2 * (Image.MAX_IMAGE_PIXELS or math.inf) / 1e6
+
+    def check(size: tuple[int, int]) -> None:
+        width, height = size
+        if width * height > max_megapixels * 1e6:
+            raise UserError(
+                f"{path}: {width}x{height} pixels are more than --max_megapixels "
+                f"{max_megapixels:g}; raise it if you trust the file",
+                path,
+            )
+
     try:
+        file = array_file(path)
+        if file is not None:
+            check(file.size)
+            return from_array(file)
         with opened(path) as picture:
-            width, height = picture.size
-            if width * height > max_megapixels * 1e6:
-                raise UserError(
-                    f"{path}: {width}x{height} pixels are more than --max_megapixels "
-                    f"{max_megapixels:g}; raise it if you trust the file",
-                    path,
-                )
-            return to_rgb(ImageOps.exif_transpose(picture))
+            check(picture.size)
+            return from_pillow(picture, path)
     except UserError:
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such picture", path) from None
     except PermissionError:
         raise UserError(f"{path}: no permission to read this picture", path) from None
-    except Exception as error:  # Pillow's decoders raise many types on damaged files
-        raise UserError(
-            f"{path}: cannot be read as a picture ({error}); repair or remove it", path
-        ) from error
+    except Exception as error:  # decoders raise many types on damaged files
+        raise unreadable(path, error) from error
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
     """The (width, height) of the upright picture in pixels; reads only the header."""
     try:
+        file = array_file(path)
+        if file is not None:
+            return file.size
         with opened(path) as picture:
             width, height = picture.size
             turned = picture.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 swap the sides
+    except UserError:
+        raise
     except Exception as error:
-        raise UserError(
-            f"{path}: cannot be read as a picture ({error}); repair or remove it", path
-        ) from error
+        raise unreadable(path, error) from error
     return (height, width) if turned else (width, height)
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """Convert a picture in any Pillow mode to 8-bit RGB.
+def is_array(path: str | Path) -> bool:
+    """Whether a file is read as an array, with values other than 8 bits; see `array_file`."""
+    try:
+        return array_file(path) is not None
+    except Exception as error:
+        raise unreadable(path, error) from error
 
-    Floating-point values must be in 0..1, or in 0..255 if any is above 1; else ValueError.
+
+def kind_of(path: str | Path) -> str:
+    """How a file holds values: their type, black and white, and its ending; '' if it is bad.
+
+    Such as "uint16 0,4095 .tif", or with "?" where the file does not tell black and white.
     """
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        values = np.asarray(picture).astype(np.float64)
-        if picture.mode == "F":
-            if not (values.min() >= 0 and values.max() <= 255):
-                raise ValueError(
-                    f"its values range from {values.min():g} to {values.max():g}, but those of "
-                    "floating-point pictures must be in 0 to 1, or in 0 to 255"
-                )
-            values = values * 255 if values.max() <= 1 else values
-        elif values.max(initial=0) > 255:  # 16 bits per pixel
-            values = values / 257
-        picture = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
-    elif "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
-    return picture.convert("RGB")
+    try:
+        file = array_file(path)
+    except Exception:  # reported when the picture is loaded
+        return ""
+    dtype, limits = (file.dtype.name, file.range) if file else ("uint8", BYTES)
+    limits_text = f"{limits[0]:g},{limits[1]:g}" if limits else "?"
+    return f"{dtype} {limits_text} {Path(path).suffix.lower()}"
+
+
+def unreadable(path: str | Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path}: cannot be read as a picture ({first_line(error)}); repair or remove it", path
+    )

@@ -21,6 +21,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 from tqdm import tqdm
 
+from data.reading import notes
+from data.reading.notes import Notes
 from util import distributed
 from util.distributed import Share
 from util.errors import MissingOption, ReportedElsewhere, UserError, described, first_line
@@ -74,6 +76,7 @@ class Loader:
     ):
         self.dataset, self.advice = dataset, advice
         self.skipped: set[str] = set()
+        self.notes: Notes | None = Notes()  # of the first epoch, until it is over
         self.num_images = int(min(max_images, len(dataset)))
         self._epoch = torch.zeros((), dtype=torch.int64)
         closing = torch.zeros((), dtype=torch.bool)
@@ -122,7 +125,12 @@ class Loader:
                     LoadingTraceback(batch.details) if batch.details else None
                 )
             self._report(batch.pop("skipped", []))
+            self._note(batch.pop("_notes", None))
             yield Batch(batch, share)
+        if self.notes is not None:
+            for line in self.notes.summary():
+                tell(line)
+            self.notes = None
 
     def _fetch(self) -> Iterator[Any]:
         """Yield each batch; if loading fails, the last one is the error."""
@@ -152,11 +160,21 @@ class Loader:
         for message in filter(None, messages):
             if message not in self.skipped:
                 self.skipped.add(message)
-                # Processes other than the main one have no standard output.
-                to = sys.stdout if distributed.is_main() else sys.stderr
-                # `print` would break the progress bars.
-                tqdm.write(f"skipped, {len(self.skipped)} so far: {message}", file=to)
-                to.flush()
+                tell(f"skipped, {len(self.skipped)} so far: {message}")
+
+    def _note(self, noticed: Notes | None) -> None:
+        """Tell what was noticed in the pictures of the first epoch."""
+        if self.notes is not None and noticed is not None:
+            for line in self.notes.add(noticed):
+                tell(line)
+
+
+def tell(line: str) -> None:
+    """Print a line without breaking the progress bars."""
+    # Processes other than the main one have no standard output.
+    to = sys.stdout if distributed.is_main() else sys.stderr
+    tqdm.write(line, file=to)
+    to.flush()
 
 
 class Batch(dict):
@@ -165,6 +183,17 @@ class Batch(dict):
     def __init__(self, samples: dict, share: Share):
         super().__init__(samples)
         self.share = share
+
+    def shares_kept(self) -> dict[str, tuple[float, float]]:
+        """By file, which share of its height and width is no padding (`BaseDataset.unpadded`)."""
+        return {
+            path: (float(height / self[side].shape[2]), float(width / self[side].shape[3]))
+            for side in "AB"
+            if f"{side}_size" in self
+            for path, (height, width) in zip(
+                self[f"{side}_paths"], self[f"{side}_size"].double(), strict=True
+            )
+        }
 
 
 class EpochBatches(Sampler[list[int]]):
@@ -294,7 +323,7 @@ class SeededDataset(Dataset):
             sample = self.dataset[index]
             if not isinstance(sample, dict):
                 raise TypeError(f"a sample must be a dict, but this is a {type(sample).__name__}")
-            return sample
+            return {**sample, "_notes": notes.take()}
         except BaseException as error:  # a user's own dataset may raise anything
             if isinstance(error, KeyboardInterrupt) and get_worker_info() is None:
                 raise
@@ -308,8 +337,12 @@ def collate(samples: list[Any]) -> Any:
         messages = dict.fromkeys(error.message for error in errors)
         details = "\n".join(dict.fromkeys(error.details for error in errors))
         return SampleError("; ".join(messages), all(error.is_bad for error in errors), details)
+    noticed = Notes()
+    for sample in samples:
+        noticed.add(sample.pop("_notes", Notes()))
     try:
-        return different_sizes(samples) or default_collate(samples)
+        batch = different_sizes(samples) or default_collate(samples)
+        return {**batch, "_notes": noticed} if isinstance(batch, dict) else batch
     except Exception as error:
         return SampleError.of(error, "samples of one batch")
 

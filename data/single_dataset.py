@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any, ClassVar
 
-from data.base_dataset import BaseDataset
-from data.image_folder import make_dataset
+from data.base_dataset import BaseDataset, input_name
+from data.image_folder import kind_in, make_dataset
+from data.reading.picture import Side
 
 
 class SingleDataset(BaseDataset):
@@ -18,15 +19,22 @@ class SingleDataset(BaseDataset):
 
     gives: ClassVar = ("A",)
 
+    @staticmethod
+    def facts(opt: argparse.Namespace) -> dict[str, Any]:
+        kind = kind_in(opt.dataroot)  # unless the run knows what it was trained on
+        return {"files_A": kind, "files_B": kind}
+
     def __init__(self, opt: argparse.Namespace):
         super().__init__(opt)
         alone = Path(opt.dataroot).is_file()
         self.paths = [opt.dataroot] if alone else make_dataset(opt.dataroot, opt.max_dataset_size)
-        self.announce_rounding(self.paths)
+        name = input_name(opt)
+        self.side = Side(name, opt.input_nc, getattr(opt, f"range_{name}"))
+        self.announce_padding(self.paths)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
-        return {"A": self.load(path, self.opt.input_nc), "A_paths": path}
+        return {"A": self.load(path, self.side), "A_paths": path, **self.unpadded(A=path)}

@@ -1,8 +1,9 @@
 """From a decoded picture to the tensor a network sees: resize, crop, flip, scale to [-1, 1].
 
 The first step, `Resize`, depends only on the picture; only `Augment` is random. Between the two, a
-picture becomes pixels: a planar uint8 tensor (C, H, W), so that a crop is a slice. Everything here
-is a plain class, so that it can be pickled to worker processes on every system.
+picture becomes pixels: a planar tensor (C, H, W), so that a crop is a slice; uint8 in 0..255, or
+float32 in 0..1 for pictures of more than 8 bits. Everything here is a plain class, so that it can
+be pickled to worker processes on every system.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from data.reading.picture import Ready, to_image
 from util.errors import UserError
 
 Size = tuple[int, int]  # (width, height) in pixels, in Pillow's order
@@ -25,9 +27,10 @@ class Resize:
     """The deterministic part of --preprocess.
 
     resize_and_crop scales to a square of side load_size, whatever the aspect ratio. scale_width and
-    scale_width_and_crop scale the width to load_size and keep the aspect ratio; if the height would
-    fall below crop_size, they scale the height to crop_size instead. crop and none do not scale. If
-    no crop follows, both sides are rounded to a multiple of `multiple`.
+    scale_width_and_crop scale the width to load_size and keep the aspect ratio; if a crop follows
+    and the height would fall below crop_size, it is scaled to crop_size instead. crop and none do
+    not scale. If no crop follows, both sides are then padded to multiples of `multiple`, and to
+    `minimum` at least.
     """
 
     preprocess: str
@@ -37,51 +40,55 @@ class Resize:
     minimum: int = 1
     max_megapixels: float = math.inf
 
+    @property
+    def crops(self) -> bool:
+        return self.preprocess.endswith("crop")
+
     def target(self, size: Size) -> Size:
         """The size to which a picture of this size is resized.
 
-        Raises UserError if it is too small, or so narrow that the result exceeds max_megapixels.
+        Raises UserError if it is so narrow that the result exceeds max_megapixels.
         """
         width, height = size
         if self.preprocess == "resize_and_crop":
             return self.load_size, self.load_size
         if self.preprocess.startswith("scale_width"):
             scale = self.load_size / width
-            if round(height * scale) < self.crop_size:
+            if self.crops and round(height * scale) < self.crop_size:
                 scale = self.crop_size / height
-            width, height = round(width * scale), round(height * scale)
+            width, height = (max(1, round(side * scale)) for side in (width, height))
             if width * height > self.max_megapixels * 1e6:
                 raise UserError(
                     f"a picture of {size[0]}x{size[1]} becomes {width}x{height} with --preprocess "
                     f"{self.preprocess}, more than --max_megapixels {self.max_megapixels:g}; "
                     "remove it or use --preprocess resize_and_crop"
                 )
-        if self.preprocess in ("scale_width", "none"):
-            width, height = (
-                max(1, round(side / self.multiple)) * self.multiple for side in (width, height)
-            )
-            if min(width, height) < self.minimum:
-                raise UserError(
-                    f"a picture of {size[0]}x{size[1]} is too small: the networks need at least "
-                    f"{self.minimum} pixels; remove it or use --preprocess resize_and_crop"
-                )
         return width, height
 
-    def rounds(self, size: Size) -> bool:
-        """Whether rounding to the multiple changes the target size of a picture of this size."""
-        exact = Resize(self.preprocess, self.load_size, self.crop_size, multiple=1)
-        return self.target(size) != exact.target(size)
+    def padded(self, size: Size) -> Size:
+        """The size to which a resized picture of this size is padded."""
+        if self.crops:
+            return size
+        sides = (max(side, self.minimum) for side in size)
+        width, height = (-(-side // self.multiple) * self.multiple for side in sides)
+        return width, height
 
     def __call__(
         self,
-        picture: Image.Image,
+        picture: Ready,
         target: Size | None = None,
         method: Image.Resampling = Image.Resampling.BICUBIC,
-    ) -> Image.Image:
-        target = target or self.target(picture.size)
-        if picture.size == target:
+    ) -> Ready:
+        if isinstance(picture, Image.Image):
+            target = target or self.target(picture.size)
+            return picture if picture.size == target else picture.resize(target, method)
+        size = picture.shape[1], picture.shape[0]
+        target = target or self.target(size)
+        if size == target:
             return picture
-        return picture.resize(target, method)
+        planes = [np.ascontiguousarray(plane) for plane in np.moveaxis(picture, 2, 0)]
+        planes = [np.asarray(Image.fromarray(plane).resize(target, method)) for plane in planes]
+        return np.stack(planes, 2).clip(0, 1)  # the filter overshoots at edges
 
 
 @dataclass(frozen=True)
@@ -127,19 +134,31 @@ def to_channels(picture: Image.Image, num_channels: int) -> Image.Image:
     return picture.convert("L") if num_channels == 1 else picture
 
 
-def to_pixels(picture: Image.Image) -> torch.Tensor:
-    """(C, H, W) uint8 from an RGB (C = 3) or grey (C = 1) picture."""
+def to_pixels(picture: Ready) -> torch.Tensor:
+    """(C, H, W) from a picture: uint8 in 0..255, or float32 in 0..1 from an array."""
     pixels = np.array(picture)
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()
 
 
 def to_picture(pixels: torch.Tensor) -> Image.Image:
-    """An RGB or grey picture from (C, H, W) uint8; the inverse of `to_pixels`."""
-    return Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)).numpy())
+    """An RGB or grey picture of 8 bits from pixels; the inverse of `to_pixels`."""
+    values = pixels.permute(1, 2, 0).numpy()
+    if pixels.is_floating_point():
+        return to_image(values)
+    return Image.fromarray(values[..., 0] if len(pixels) == 1 else values)
 
 
-def to_tensor(picture: Image.Image | torch.Tensor) -> torch.Tensor:
-    """(C, H, W) float32 in [-1, 1] from an RGB (C = 3) or grey (C = 1) picture or its pixels."""
+def pad(pixels: torch.Tensor, size: Size) -> torch.Tensor:
+    """Extend pixels (C, H, W) to the right and below by reflection, as often as needed."""
+    right, below = size[0] - pixels.shape[2], size[1] - pixels.shape[1]
+    if not (right or below):
+        return pixels
+    return torch.from_numpy(np.pad(pixels.numpy(), ((0, 0), (0, below), (0, right)), "reflect"))
+
+
+def to_tensor(picture: Ready | torch.Tensor) -> torch.Tensor:
+    """(C, H, W) float32 in [-1, 1] from a picture or its pixels."""
     pixels = picture if isinstance(picture, torch.Tensor) else to_pixels(picture)
     # In this order the result equals ToTensor followed by Normalize(0.5, 0.5), bit for bit.
-    return pixels.float().div_(255).sub_(0.5).div_(0.5)
+    unit = pixels if pixels.is_floating_point() else pixels.float().div_(255)
+    return unit.sub(0.5).div_(0.5)

@@ -7,9 +7,9 @@ import random
 from typing import Any, ClassVar
 
 from data.aligned_dataset import phase_folders
-from data.base_dataset import BaseDataset, channels, missing_phase
+from data.base_dataset import BaseDataset, missing_phase, sides
 from data.cache import Form, Key
-from data.image_folder import has_pictures, make_dataset
+from data.image_folder import has_pictures, kind_in, make_dataset
 
 
 class UnalignedDataset(BaseDataset):
@@ -27,19 +27,24 @@ class UnalignedDataset(BaseDataset):
         _, side_a, side_b = phase_folders(opt.dataroot, phase)
         return has_pictures(side_a) and has_pictures(side_b)
 
+    @staticmethod
+    def facts(opt: argparse.Namespace) -> dict[str, Any]:
+        _, side_a, side_b = phase_folders(opt.dataroot, opt.phase)
+        return {"two_folders": True, "files_A": kind_in(side_a), "files_B": kind_in(side_b)}
+
     def __init__(self, opt: argparse.Namespace):
         super().__init__(opt)
-        self.num_channels = channels(opt, extends=type(self) is not UnalignedDataset)
+        self.sides = sides(opt, extends=type(self) is not UnalignedDataset)
         _, side_a, side_b = phase_folders(opt.dataroot, opt.phase)
         if not (has_pictures(side_a) and has_pictures(side_b)):
             raise missing_phase(opt, f"{side_a} and {side_b}")
         self.paths_a = make_dataset(side_a, opt.max_dataset_size)
         self.paths_b = make_dataset(side_b, opt.max_dataset_size)
-        self.announce_rounding(self.paths_a + self.paths_b)
+        self.announce_padding(self.paths_a + self.paths_b)
 
     def cacheable(self) -> dict[Key, list[Form]]:
-        nc_a, nc_b = self.num_channels
-        return {**self.forms(self.paths_a, nc_a), **self.forms(self.paths_b, nc_b)}
+        side_a, side_b = self.sides
+        return {**self.forms(self.paths_a, side_a), **self.forms(self.paths_b, side_b)}
 
     def __len__(self) -> int:
         return max(len(self.paths_a), len(self.paths_b))
@@ -49,8 +54,9 @@ class UnalignedDataset(BaseDataset):
         index_b = index if self.opt.serial_batches else random.randrange(len(self.paths_b))
         path_b = self.paths_b[index_b % len(self.paths_b)]
         return {
-            "A": self.load(path_a, self.num_channels[0]),
-            "B": self.load(path_b, self.num_channels[1]),
+            "A": self.load(path_a, self.sides[0]),
+            "B": self.load(path_b, self.sides[1]),
             "A_paths": path_a,
             "B_paths": path_b,
+            **self.unpadded(A=path_a, B=path_b),
         }

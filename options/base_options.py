@@ -26,7 +26,7 @@ from options.restore import (
     run_folder,
     saved_options,
 )
-from options.settle import settle, usable
+from options.settle import FACTS, settle, usable
 from util import __version__, distributed
 from util.errors import UserError
 from util.files import write_whole, writing
@@ -43,7 +43,7 @@ class BaseOptions:
 
     `parse()` returns a namespace that nothing changes afterwards, so the printed options are the
     ones in use. Besides the flags it holds `isTrain`, `program_version`, and the model's
-    `size_multiple` and `size_minimum`: which sides of pictures it accepts, in pixels.
+    `size_multiple` and `size_minimum`: which sides of pictures it accepts, in pixels; and FACTS.
 
     Attributes, once parsed:
         given: names of the flags on the command line.
@@ -98,6 +98,7 @@ class BaseOptions:
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
         check_fit(opt, self.given, model, dataset)
         self.check(opt)
+        vars(opt).update(self.facts(opt, dataset))
         self.text = describe(opt, self.parser, typed)
         print(*changes, self.text, sep="\n", flush=True)
         return opt
@@ -119,6 +120,10 @@ class BaseOptions:
         if opt.suffix:
             opt.name = self.saved_name or suffixed_name(opt)
         self.choose_device(opt)
+
+    def facts(self, opt: argparse.Namespace, dataset: Any) -> dict[str, Any]:
+        """What the folders with the pictures tell; see FACTS."""
+        return {**FACTS, **dataset.facts(opt)}
 
     def choose_device(self, opt: argparse.Namespace) -> None:
         """Set --device from --gpu_ids, or --gpu_ids from --device for model files that read it."""

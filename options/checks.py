@@ -95,26 +95,23 @@ def check_dataroot(opt: argparse.Namespace, given: set[str]) -> None:
 
 def check_sizes(opt: argparse.Namespace) -> None:
     """Refuse sizes that --preprocess or the networks cannot take, and name the nearest they can."""
-    crops = opt.preprocess in ("resize_and_crop", "crop", "scale_width_and_crop")
-    resizes = opt.preprocess in ("resize_and_crop", "scale_width", "scale_width_and_crop")
-    if not (crops or resizes):
+    if not opt.preprocess.endswith("crop"):  # padded to what the networks need
         return
-    if crops and resizes and opt.load_size < opt.crop_size:
+    if opt.preprocess != "crop" and opt.load_size < opt.crop_size:
         raise UserError(
             f"--crop_size {opt.crop_size} is larger than --load_size {opt.load_size}: pictures "
             f"are scaled before they are cropped; pass --load_size {opt.crop_size} or more"
         )
-    flag, value = ("--crop_size", opt.crop_size) if crops else ("--load_size", opt.load_size)
-    multiple = opt.size_multiple
+    value, multiple = opt.crop_size, opt.size_multiple
     if value < opt.size_minimum:
         raise UserError(
-            f"{flag} {value}: too small for --netG {opt.netG} and --netD {opt.netD}, which need "
-            f"at least {-(-opt.size_minimum // multiple) * multiple}"
+            f"--crop_size {value}: too small for --netG {opt.netG} and --netD {opt.netD}, which "
+            f"need at least {-(-opt.size_minimum // multiple) * multiple}"
         )
     if value % multiple:
         below, above = value // multiple * multiple, -(-value // multiple) * multiple
-        instead = f"{flag} {above}" if below == 0 else f"{flag} {below} or {above}"
+        instead = f"--crop_size {above}" if below == 0 else f"--crop_size {below} or {above}"
         raise UserError(
-            f"{flag} {value}: --netG {opt.netG} needs sides that are multiples of {multiple}; pass "
-            f"{instead}, or another --netG"
+            f"--crop_size {value}: --netG {opt.netG} needs sides that are multiples of {multiple}; "
+            f"pass {instead}, or another --netG"
         )

@@ -18,6 +18,7 @@ from options.parser import (
     number,
     on_off,
     on_off_auto,
+    value_range,
     whole,
 )
 
@@ -104,8 +105,8 @@ DATA = Section("Data", (
          ("resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"),
          "resize_and_crop: resize to load_size x load_size, then crop to crop_size; crop: only "
          "crop; scale_width: scale the width to load_size, keeping the aspect ratio; "
-         "scale_width_and_crop: the same, then crop; none: only round the sides to what the "
-         "generator accepts"),
+         "scale_width_and_crop: the same, then crop; none: as they are; without a crop, "
+         "pictures are padded to what the generator accepts"),
     Flag("--load_size PX", 286, whole(1, 65536),
          "size to which pictures are scaled first; test.py uses crop_size unless this is given"),
     Flag("--crop_size PX", 256, whole(1, 65536),
@@ -114,6 +115,10 @@ DATA = Section("Data", (
     Flag("--max_dataset_size N", math.inf, count_or_inf,
          "use at most this many pictures per folder; inf: all"),
     MAX_MEGAPIXELS,
+    Flag("--range_A LOW,HIGH", None, value_range,
+         "values of black and white in the pictures of side A, such as 0,4095 for 12 bits; by "
+         "default the whole range of their type: 0,255 for 8 bits, 0,65535 for 16, 0,1 for floats"),
+    Flag("--range_B LOW,HIGH", None, value_range, "the same for side B"),
     Flag("--display_winsize PX", 256, whole(1, 65536), "width of pictures on HTML pages"),
 ))
 

@@ -34,6 +34,8 @@ class OptionParser(argparse.ArgumentParser):
         super().__init__(
             allow_abbrev=False, formatter_class=HelpFormatter, conflict_handler="resolve", **kwargs
         )
+        # A value may begin with a minus and a digit, as in --range_A -1000,2000. No flag does.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
         if self.add_help:
             self.add_argument(
                 "--version",
@@ -248,6 +250,19 @@ def device_name(text: str) -> str:
     if text in ("auto", "cpu", "cuda", "mps") or re.fullmatch(r"cuda:[0-9]+", text):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is not one of auto, cpu, cuda, cuda:N, mps")
+
+
+def value_range(text: str) -> tuple[float, float]:
+    """LOW,HIGH: two finite numbers, of which the second is larger."""
+    try:
+        low, high = (float(word) for word in text.strip("()").split(","))
+    except ValueError:
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not LOW,HIGH: two numbers, such as 0,4095, of which the second is larger"
+        )
+    return low, high
 
 
 def gpu_ids(text: str) -> tuple[int, ...]:

@@ -12,6 +12,9 @@ from util.errors import UserError
 
 GENERATOR = ("netG", "norm", "ngf", "no_dropout", "input_nc", "output_nc", "direction", "ema")
 DISCRIMINATOR = ("netD", "ndf", "n_layers_D", "spectral_norm")
+# What a run's folders told, by name as in the options, and what is assumed where nothing is known:
+# whether A and B lie in two folders, and the types of values of their pictures (see kind_of).
+FACTS = {"two_folders": False, "files_A": "", "files_B": ""}
 # Flags that say how to start, not what to train.
 PER_START = frozenset(
     (

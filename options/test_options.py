@@ -11,6 +11,7 @@ from options.base_options import BaseOptions
 from options.checks import require_dataroot
 from options.parser import OptionParser
 from options.restore import run_folder, runs_in, saved_options
+from options.settle import FACTS
 from util.errors import UserError
 
 # test.py accepts these too, so that flags of a train.py command need not be removed.
@@ -67,6 +68,12 @@ class TestOptions(BaseOptions):
             super().save(opt)
         except UserError as error:
             print(f"test_opt.txt is not saved: {error}")
+
+    def facts(self, opt: argparse.Namespace, dataset: Any) -> dict[str, Any]:
+        """Those that the run was trained on, as far as it has saved them."""
+        found = saved_options(run_folder(opt))
+        saved = {name: found[0][name] for name in FACTS if found and found[0].get(name)}
+        return {**super().facts(opt, dataset), "two_folders": False, **saved}
 
     def choose_generator(self, opt: argparse.Namespace) -> str:
         """--model_suffix for a run with two generators: _A, unless the other direction is given."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import nn
 
 
@@ -67,6 +68,13 @@ def channels_note(label: str, image: torch.Tensor) -> str:
     return f"{label} has {channels} channels, of which {shown}"
 
 
+def range_of(dtype: np.dtype) -> tuple[float, float] | None:
+    """The values of black and white of a type, where all files agree on them, or None."""
+    if dtype.kind in "bf":
+        return 0.0, 1.0
+    return (0.0, float(np.iinfo(dtype).max)) if dtype in (np.uint8, np.uint16) else None
+
+
 def finite_pictures(images: torch.Tensor) -> list[bool]:
     """Whether all values are finite, for each picture of (N, C, H, W); waits for the device."""
     sides = (1, 2, 3)  # the extremes over them are many times faster to compute than a norm
@@ -103,9 +111,11 @@ def save_image(image_numpy: np.ndarray, image_path: str | Path, aspect_ratio: fl
         picture = picture.resize((round(width * aspect_ratio), height), Image.Resampling.BICUBIC)
     elif aspect_ratio < 1:
         picture = picture.resize((width, round(height / aspect_ratio)), Image.Resampling.BICUBIC)
+    tag = PngInfo()
+    tag.add(b"sRGB", b"\1")  # its colours, for relative colorimetric rendering
     # Searching only for runs of equal bytes takes a quarter of the default's time. The files are as
     # small for photographs, which have few repetitions, and for flat colours.
-    picture.save(image_path, compress_level=1, compress_type=zlib.Z_RLE)
+    picture.save(image_path, compress_level=1, compress_type=zlib.Z_RLE, pnginfo=tag)
 
 
 def mkdirs(paths: str | Path | Iterable[str | Path]) -> None:

@@ -12,7 +12,7 @@ import torch
 
 import data
 import models
-from data.cache import PictureCache, cgroups_free, create_cache, ram_budget
+from data.cache import Form, PictureCache, cgroups_free, create_cache, ram_budget
 from options.train_options import TrainOptions
 
 
@@ -97,7 +97,7 @@ def test_a_disk_cache_is_not_used_again_with_other_channels(pictures):
     assert equal(cached, samples(root, *flags, "none", *other)[1])
 
 
-ONE = {("a.png", "3"): [((4, 4), 3)]}
+ONE = {("a.png", "3"): [Form((4, 4), 3)]}
 
 
 def picture(level):
@@ -141,7 +141,7 @@ def test_a_disk_that_is_full_turns_the_cache_off(tmp_path, capsys, monkeypatch):
 def test_the_space_of_a_disk_cache_is_taken_at_once(tmp_path):
     if not hasattr(os, "posix_fallocate") or os.name == "nt":
         pytest.skip("this system has no such call")
-    large = {("a.png", "3"): [((1000, 1000), 3)]}
+    large = {("a.png", "3"): [Form((1000, 1000), 3)]}
     file = create_cache("disk", large, tmp_path, "").file
     assert file.stat().st_blocks * 512 >= file.stat().st_size == 4 + 3_000_000
 
@@ -172,7 +172,7 @@ def test_what_is_cached_of_a_file_goes_by_its_time_and_its_size(new_time, tmp_pa
     file = tmp_path / "a.png"
     file.write_bytes(b"one")
     os.utime(file, (1e9, 1e9))
-    key = {(str(file), "3"): [((4, 4), 3)]}
+    key = {(str(file), "3"): [Form((4, 4), 3)]}
     first = create_cache("disk", key, tmp_path / "cache", "").file
     assert create_cache("disk", key, tmp_path / "cache", "").file == first
     assert create_cache("disk", key, tmp_path / "cache", "settings").file != first
@@ -210,7 +210,7 @@ def test_the_least_of_what_is_free_is_shared(monkeypatch):
 
 
 def test_what_does_not_fit_is_not_cached_and_says_so(tmp_path, capsys):
-    huge = {("a.png", "3"): [((10**6, 10**6), 3)]}
+    huge = {("a.png", "3"): [Form((10**6, 10**6), 3)]}
     assert create_cache("auto", huge, tmp_path, "") is None
     assert capsys.readouterr().out == ""
     assert create_cache("ram", huge, tmp_path, "") is None
@@ -218,11 +218,11 @@ def test_what_does_not_fit_is_not_cached_and_says_so(tmp_path, capsys):
 
 
 def test_none_and_empty_make_no_cache(tmp_path):
-    assert create_cache("none", {("a", "3"): [((4, 4), 3)]}, tmp_path, "") is None
+    assert create_cache("none", {("a", "3"): [Form((4, 4), 3)]}, tmp_path, "") is None
     assert create_cache("ram", {}, tmp_path, "") is None
 
 
 def test_pictures_that_are_not_listed_pass_through():
-    cache = PictureCache({("a", "3"): [((2, 2), 3)]})
+    cache = PictureCache({("a", "3"): [Form((2, 2), 3)]})
     assert cache.get(("b", "3"), lambda: ["made"]) == ["made"]
     assert math.prod(cache._block().shape) == 4 + 2 * 2 * 3

@@ -31,7 +31,7 @@ def test_known_endings_in_any_letter_case(ending):
 
 
 @pytest.mark.parametrize(
-    "name", [".a.png", "._a.jpg", "a.txt", "png", "a.png.part", "Thumbs.db", ".DS_Store", "a.heic"]
+    "name", [".a.png", "._a.jpg", "a.txt", "png", "a.png.part", "Thumbs.db", ".DS_Store", "a.psd"]
 )
 def test_other_files(name):
     assert not is_image_file(name)
@@ -98,16 +98,16 @@ def test_has_pictures(tmp_path):
 
 
 def test_files_that_are_left_out_are_told(tmp_path, capsys):
-    touch(tmp_path, "a.png", "b.heic", "sub/c.HEIC", "d.avif", ".hidden", ".thumbs/e.heic")
+    touch(tmp_path, "a.png", "b.psd", "sub/c.PSD", "d.cr2", ".hidden", ".thumbs/e.psd")
     touch(tmp_path, "notes.txt", "boxes.json", "README.md", "Thumbs.db", "desktop.ini")
     assert found(tmp_path) == ["a.png"]
     told = capsys.readouterr().out
     assert told.count("\n") == 1
-    for part in (str(tmp_path), "3 files", ".heic", ".avif"):
+    for part in (str(tmp_path), "3 files", ".psd", ".cr2"):
         assert part in told
     (tmp_path / "d.avif").unlink()
-    for heic in tmp_path.rglob("*.[hH]*"):
-        if heic.is_file():
-            heic.unlink()
+    for psd in tmp_path.rglob("*.[pP][sS]*"):
+        if psd.is_file():
+            psd.unlink()
     assert found(tmp_path) == ["a.png"]
     assert capsys.readouterr().out == ""

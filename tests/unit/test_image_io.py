@@ -37,8 +37,13 @@ def rgb(path) -> np.ndarray:
     return np.asarray(picture).astype(int)
 
 
-@pytest.mark.parametrize("ending", [*IMG_EXTENSIONS, ".JPG", ".Png", ".TIFF"])
+OF_PILLOW = [ending for ending in IMG_EXTENSIONS if ending not in (".npy", ".npz")]
+
+
+@pytest.mark.parametrize("ending", [*OF_PILLOW, ".JPG", ".Png", ".TIFF"])
 def test_every_format(ending, pictures):
+    if ending in (".heic", ".heif"):
+        pytest.importorskip("pillow_heif").register_heif_opener()
     picture = pictures.draw(0)
     path = pictures.save(picture, "x" + ending)
     opened = rgb(path)
@@ -156,7 +161,6 @@ def test_the_limit_holds_for_files_that_open_pictures_themselves(pictures, monke
     "values, pixels",
     [
         ([0.0, 0.5, 1.0], [0, 128, 255]),
-        ([0.0, 2.0, 255.0], [0, 2, 255]),
         ([0.0, 256.0], None),
         ([-1.0, 1.0], None),
     ],
@@ -166,5 +170,5 @@ def test_floating_point_pictures(values, pixels, tmp_path):
     if pixels:
         assert rgb(tmp_path / "x.tif")[0, :, 0].tolist() == pixels
         return
-    with pytest.raises(UserError, match=r"x\.tif.* 0 to 1"):
+    with pytest.raises(UserError, match=r"x\.tif.* float32 from .*--range_A"):
         rgb(tmp_path / "x.tif")

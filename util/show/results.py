@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from util.errors import UserError, first_line
+from util.show.full_depth import Depth
 from util.show.html import ResultsPage
 from util.show.loggers.wandb import WandbResults
 from util.show.metrics import image_metrics
@@ -53,6 +54,8 @@ class Results:
         beside: whether `add` returns before its results are written.
         num_threads: the number of threads that write and measure.
         aspect_ratio: width over height by which to stretch pictures.
+        depths: by label, how to write pictures that have more than 8 bits or three channels; they
+            are written beside the page's, and metrics are computed from these values.
         also: receives the same pictures and metrics.
         page: further arguments of ResultsPage.
     """
@@ -66,11 +69,12 @@ class Results:
         beside: bool = True,
         num_threads: int = THREADS,
         aspect_ratio: float = 1.0,
+        depths: Mapping[str, Depth] | None = None,
         also: WandbResults | None = None,
         **page: Any,
     ):
         self.folder, self.measure, self.aspect_ratio = folder, measure, aspect_ratio
-        self.why_not_finite = why_not_finite
+        self.why_not_finite, self.depths = why_not_finite, dict(depths or {})
         self.also, self.most_unfinished = also, WAITING if beside else 0
         self.metrics: list[dict[str, float]] = []
         self._names = UniqueNames()
@@ -81,8 +85,15 @@ class Results:
             mkdirs(folder / "images")
             self.page = ResultsPage(folder, **page)
 
-    def add(self, visuals: Mapping[str, Any], paths: Mapping[str, Sequence[str]]) -> None:
+    def add(
+        self,
+        visuals: Mapping[str, Any],
+        paths: Mapping[str, Sequence[str]],
+        shares: Mapping[str, tuple[float, float]] | None = None,
+    ) -> None:
         """Add a batch: label to N pictures, for `to_batch`, and label to their N source files.
+
+        Pictures of the files in `shares` are cut to this share of their height and width.
 
         A label without files of its own has those of the first. Raises UserError if this or an
         earlier result could not be written, if a label has fewer pictures than there are inputs or
@@ -112,8 +123,15 @@ class Results:
                 )
             files = {la: f"{self._names.of(paths[la][i], la)}_{la}.png" for la in pixels}
             result = {"name": self._names.of(source, label), "source": source, "files": files}
-            pictures = {la: to_array(of_batch[i]) for la, of_batch in pixels.items()}
-            self._unfinished.append(Unfinished(result, pictures, *self._begin(pictures, files)))
+            kept = {la: (shares or {}).get(paths[la][i], (1, 1)) for la in pixels}
+            pictures = {la: to_array(cut(of[i], kept[la])) for la, of in pixels.items()}
+            deep = {
+                la: cut(batches[la][i], kept[la])
+                for la, depth in self.depths.items()
+                if la in batches and depth.is_needed(batches[la])
+            }
+            started = self._begin(pictures, deep, files)
+            self._unfinished.append(Unfinished(result, pictures, *started))
         while len(self._unfinished) > self.most_unfinished:
             self._finish_first()
 
@@ -126,18 +144,39 @@ class Results:
             ) from error
 
     def _begin(
-        self, pictures: Mapping[str, np.ndarray], files: Mapping[str, str]
+        self,
+        pictures: Mapping[str, np.ndarray],
+        deep: Mapping[str, torch.Tensor],
+        files: Mapping[str, str],
     ) -> tuple[Future | None, list[Future]]:
-        """Start to measure and write the pictures of one input, (H, W, 3) uint8."""
+        """Start to measure and write the pictures of one input, (H, W, 3) uint8.
+
+        `deep` has those of more bits or channels, (C, H, W) in [-1, 1].
+        """
         measured = None
         if self.measure and all(label in pictures for label in self.measure):
             # Start this first: it takes longer than writing a file.
-            measured = self._threads.submit(image_metrics, *(pictures[la] for la in self.measure))
+            measured = self._threads.submit(self._measure, pictures, deep)
         folder, ratio = self.folder / "images", self.aspect_ratio
-        return measured, [
+        written = [
             self._threads.submit(save_image, picture, folder / files[label], ratio)
             for label, picture in pictures.items()
         ]
+        for label, image in deep.items():
+            if not label.startswith("real"):
+                path = folder / files[label].removesuffix(".png")
+                written.append(self._threads.submit(self.depths[label].write, image, path))
+        return measured, written
+
+    def _measure(
+        self, pictures: Mapping[str, np.ndarray], deep: Mapping[str, torch.Tensor]
+    ) -> dict[str, float]:
+        assert self.measure is not None
+        result, target = self.measure
+        if not (result in deep and target in deep):
+            return image_metrics(pictures[result], pictures[target])
+        depth = self.depths[target]
+        return image_metrics(depth.values(deep[result]), depth.values(deep[target]), depth.span)
 
     def _finish_first(self) -> None:
         """Wait for the oldest result and add it to the page: pages keep the order of the inputs."""
@@ -186,6 +225,14 @@ class Results:
                 f"{self.folder}: results cannot be written: {first_line(error)}; free some space "
                 "or choose another --results_dir"
             ) from error
+
+
+def cut(image: torch.Tensor, share: tuple[float, float]) -> torch.Tensor:
+    """The upper left of a picture (C, H, W), with a share of its height and width.
+
+    Shares also suit models that change the size.
+    """
+    return image[:, : round(share[0] * image.shape[1]), : round(share[1] * image.shape[2])]
 
 
 class Unfinished(NamedTuple):

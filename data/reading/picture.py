@@ -1,0 +1,212 @@
+"""A decoded picture of either kind, and how it becomes the channels of a network.
+
+Pictures of 8 bits stay Pillow's; all others are float32 arrays (H, W, C) in 0..1 once their range
+is known. `Ready` is either, with the right number of channels: what is resized and cropped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from data.reading import notes
+from data.reading.arrays import ArrayFile
+from data.reading.notes import Range
+from data.reading.profiles import deep_to_srgb, to_srgb
+from util.errors import UserError
+
+Ready = Image.Image | np.ndarray
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+LUMA = np.array([19595, 38470, 7471]) / 65536  # ITU-R BT.601, as Pillow rounds it
+BYTES: Range = (0.0, 255.0)
+
+
+class Side(NamedTuple):
+    """What a side of a dataset asks of its pictures.
+
+    Attributes:
+        name: A, B, or nothing where it is unknown.
+        num_channels: those of the network.
+        range: the stated values of black and white (--range_A), or None.
+    """
+
+    name: str
+    num_channels: int
+    range: Range | None = None
+
+
+class Picture(Protocol):
+    """A decoded picture, upright.
+
+    Attributes:
+        own_range: the values of black and white that the file tells, or None.
+    """
+
+    own_range: Range | None
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    def crop(self, box: Box) -> Picture: ...
+
+    def ready(self, side: Side) -> Ready:
+        """The channels that a side asks for. UserError where they do not fit, naming the file."""
+
+
+class BytePicture:
+    """A picture of 8 bits in sRGB: RGB, or with transparency RGBA or LA."""
+
+    own_range: Range | None = BYTES
+
+    def __init__(self, image: Image.Image, path: str | Path):
+        self.image, self.path = image, path
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.size
+
+    def crop(self, box: Box) -> BytePicture:
+        return BytePicture(self.image.crop(box), self.path)
+
+    def ready(self, side: Side) -> Ready:
+        if side.range not in (None, BYTES):
+            values = np.asarray(self.image)
+            return ArrayPicture(values, self.path, BYTES, "A" in self.image.mode).ready(side)
+        if len(self.image.getbands()) == side.num_channels:
+            return self.image
+        rgb = on_white(self.image)
+        if side.num_channels == 1:
+            return rgb.convert("L")
+        if side.num_channels == 3:
+            return rgb
+        raise wrong_channels(self.path, len(self.image.getbands()), side)
+
+
+class ArrayPicture:
+    """A picture of other values, (H, W, C) as in the file.
+
+    Args:
+        own_range: the values of black and white that the file tells, or None.
+        has_alpha, premultiplied, profile: see ArrayFile.
+    """
+
+    def __init__(
+        self,
+        values: np.ndarray,
+        path: str | Path,
+        own_range: Range | None,
+        has_alpha: bool = False,
+        premultiplied: bool = False,
+        profile: bytes = b"",
+    ):
+        self.values, self.path, self.own_range = values, path, own_range
+        self.has_alpha, self.premultiplied, self.profile = has_alpha, premultiplied, profile
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.values.shape[1], self.values.shape[0]
+
+    def crop(self, box: Box) -> ArrayPicture:
+        left, top, right, bottom = box
+        part = self.values[top:bottom, left:right]
+        rest = self.has_alpha, self.premultiplied, self.profile
+        return ArrayPicture(part, self.path, self.own_range, *rest)
+
+    def ready(self, side: Side) -> np.ndarray:
+        """(H, W, num_channels) float32 in 0..1."""
+        colours = self.values.shape[2] - self.has_alpha
+        takes_alpha = self.values.shape[2] == side.num_channels
+        values = to_unit(self.values[..., :colours], self.path, self.own_range, side)
+        if self.profile:
+            values = deep_to_srgb(values, self.profile, self.path)
+        if self.has_alpha:
+            most = np.iinfo(self.values.dtype).max if self.values.dtype.kind in "iu" else 1
+            alpha = self.values[..., colours:].astype(np.float64) / most
+            if takes_alpha:
+                values = np.concatenate([values, alpha], 2)
+            else:
+                values = (values if self.premultiplied else values * alpha) + (1 - alpha)
+        if values.shape[2] == 1 and side.num_channels == 3:
+            values = values.repeat(3, 2)
+        elif values.shape[2] == 3 and side.num_channels == 1:
+            values = values @ LUMA[:, None]
+        elif values.shape[2] != side.num_channels:
+            raise wrong_channels(self.path, self.values.shape[2], side)
+        return values.astype(np.float32)
+
+
+def from_pillow(picture: Image.Image, path: str | Path) -> BytePicture:
+    """The picture in a file that Pillow has opened."""
+    profile = picture.info.get("icc_profile")
+    image = ImageOps.exif_transpose(picture)
+    transparent = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
+    if transparent:
+        image = image.convert("LA" if image.mode in ("LA", "La") else "RGBA")
+    elif image.mode not in ("L", "CMYK", "LAB"):
+        image = image.convert("RGB")
+    if profile and transparent:
+        alpha = image.getchannel("A")
+        image = to_srgb(image.convert(image.mode.removesuffix("A")), profile, path)
+        image.putalpha(alpha)
+    elif profile:
+        image = to_srgb(image, profile, path)
+    return BytePicture(image if transparent else image.convert("RGB"), path)
+
+
+def from_array(file: ArrayFile) -> ArrayPicture:
+    """The picture in a file that is read as an array."""
+    rest = file.has_alpha, file.premultiplied, file.profile
+    return ArrayPicture(file.values(), file.path, file.range, *rest)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """The picture in RGB, with its transparency, if any, laid on white."""
+    if "A" in image.mode:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def to_unit(
+    values: np.ndarray, path: str | Path, own_range: Range | None, side: Side
+) -> np.ndarray:
+    """Values as float64 in 0..1, where 0 is black and 1 is white.
+
+    Values outside a stated range are clipped and counted. Raises UserError for values that are not
+    finite, and where neither the file nor a flag says which values are black and white.
+    """
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise UserError(f"{path}: some of its values are not finite (NaN or infinity)", path)
+    low, high = side.range or own_range or (0.0, 0.0)
+    least, most = float(values.min()), float(values.max())
+    if side.range is None and (own_range is None or not low <= least <= most <= high):
+        flag = f"--range_{side.name}" if side.name else "--range_A or --range_B"
+        raise UserError(
+            f"{path}: its values are {values.dtype} from {least:g} to {most:g}, and nothing tells "
+            f"which of them are black and white; say so with {flag} LOW,HIGH, such as "
+            f"{least:g},{most:g}",
+            path,
+        )
+    if side.range is not None:
+        outside = np.count_nonzero(values < low) + np.count_nonzero(values > high)
+        notes.noticed.clip(side.name, side.range, int(outside))
+    return ((values.astype(np.float64) - low) / (high - low)).clip(0, 1)
+
+
+def wrong_channels(path: str | Path, number: int, side: Side) -> UserError:
+    return UserError(
+        f"{path}: it has {number} channels, which cannot become {side.num_channels}; pass "
+        f"--input_nc or --output_nc {number} for this side, or convert it",
+        path,
+    )
+
+
+def to_image(ready: Ready) -> Image.Image:
+    """With 8 bits, for files and programs that know no more: RGB, or grey for one channel."""
+    if isinstance(ready, Image.Image):
+        return ready
+    pixels = np.rint(ready * 255).astype(np.uint8)
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)

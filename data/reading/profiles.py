@@ -1,0 +1,148 @@
+"""Colour profiles (ICC.1:2022): from the colours that a picture's profile describes to sRGB.
+
+With 8 bits, LittleCMS converts, through Pillow, which has no more than 8 bits. Deeper pictures are
+converted here in float64, if their profile is a matrix and three curves, as usual for RGB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+from collections.abc import Callable
+from functools import cache
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from data.reading import notes
+
+MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "LAB ": "LAB"}  # by the profile's colour space
+FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
+RELATIVE = ImageCms.Intent.RELATIVE_COLORIMETRIC
+STEPS = np.linspace(0, 1, 17)
+GRID = np.array(list(product(STEPS, repeat=3)))  # (17 * 17 * 17, 3)
+
+
+def to_srgb(image: Image.Image, profile: bytes, path: object) -> Image.Image:
+    """A picture of 8 bits in the colours of sRGB: RGB, or as it is where the profile is sRGB.
+
+    A profile that cannot be used changes nothing, and is told of.
+    """
+    convert = converter(profile, image.mode)
+    if isinstance(convert, str):
+        ignore(profile, path, convert)
+        return image
+    if convert is None:
+        return image
+    return ImageCms.applyTransform(image, convert) or image  # None only if converted in place
+
+
+@cache
+def converter(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | str | None:
+    """The transform for pictures of this mode; None for sRGB, or why the profile is unusable."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space = source.profile.xcolor_space
+        if MODES.get(space) != mode:
+            return f"it describes {space.strip()} colours, and the picture is {mode}"
+        srgb = ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(source, srgb, mode, "RGB", RELATIVE, FLAGS)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+        return str(error) or type(error).__name__
+    if mode in ("RGB", "L"):
+        grid = np.rint(255 * (GRID if mode == "RGB" else np.linspace(0, 1, 256)[:, None]))
+        grid = grid.astype(np.uint8)
+        image = Image.fromarray(grid[None].squeeze(-1) if mode == "L" else grid[None])
+        moved = np.asarray(ImageCms.applyTransform(image, transform))[0].astype(int) - grid
+        if np.abs(moved).max() <= 1:
+            return None
+    return transform
+
+
+def deep_to_srgb(values: np.ndarray, profile: bytes, path: object) -> np.ndarray:
+    """Colours of more than 8 bits, (H, W, 3) or (H, W, 1) in 0..1, in sRGB."""
+    convert = deep_converter(profile, values.shape[2])
+    if isinstance(convert, str):
+        ignore(profile, path, convert)
+        return values
+    return values if convert is None else convert(values)
+
+
+@cache
+def deep_converter(
+    profile: bytes, num_channels: int
+) -> Callable[[np.ndarray], np.ndarray] | str | None:
+    """A function of colours (..., 3) in 0..1; None for sRGB, or why the profile is unusable."""
+    try:
+        space = matrix_space(profile)
+        srgb = matrix_space(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    except (ValueError, struct.error, KeyError, IndexError) as error:
+        return str(error) or type(error).__name__
+    if num_channels != 3:
+        return "it describes RGB colours, and the picture is grey"
+
+    def convert(values: np.ndarray) -> np.ndarray:
+        channels = np.moveaxis(values.astype(np.float64), -1, 0)
+        linear = np.stack([curve(c) for curve, c in zip(space.curves, channels, strict=True)], -1)
+        linear = linear @ (np.linalg.inv(srgb.matrix) @ space.matrix).T
+        return encode(linear.clip(0, 1))
+
+    moved = np.abs(convert(GRID) - GRID).max()
+    return None if moved <= 1 / 255 else convert
+
+
+class MatrixSpace(NamedTuple):
+    """A profile of three curves to linear light, and a matrix (3, 3) from it to CIE XYZ (D50)."""
+
+    curves: list[Callable[[np.ndarray], np.ndarray]]
+    matrix: np.ndarray
+
+
+def matrix_space(profile: bytes) -> MatrixSpace:
+    """Read a profile of a matrix and three curves. Raises ValueError for any other."""
+    number = struct.unpack(">I", profile[128:132])[0]
+    entries = struct.iter_unpack(">4sII", profile[132 : 132 + 12 * number])
+    tags = {name.decode("latin-1"): profile[at : at + size] for name, at, size in entries}
+    if profile[16:20] != b"RGB " or "A2B0" in tags or "A2B1" in tags or "rXYZ" not in tags:
+        raise ValueError("with more than 8 bits, only RGB profiles of matrix and curves are read")
+    columns = [struct.unpack(">3i", tags[f"{c}XYZ"][8:20]) for c in "rgb"]
+    return MatrixSpace([curve_of(tags[f"{c}TRC"]) for c in "rgb"], np.array(columns).T / 65536)
+
+
+def curve_of(tag: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    """The function of a curveType (section 10.6) or parametricCurveType (10.18) tag."""
+    if tag[:4] == b"curv":
+        number = struct.unpack(">I", tag[8:12])[0]
+        table = np.frombuffer(tag, ">u2", number, 12).astype(np.float64)
+        if number < 2:
+            gamma = table[0] / 256 if number else 1.0
+            return lambda x: x**gamma
+        places = np.linspace(0, 1, number)
+        return lambda x: np.interp(x, places, table / 65535)
+    if tag[:4] != b"para":
+        raise ValueError(f"its curves are of an unknown type {tag[:4]!r}")
+    kind = struct.unpack(">H", tag[8:10])[0]
+    number = (1, 3, 4, 5, 7)[kind]
+    g, *rest = (n / 65536 for n in struct.unpack(f">{number}i", tag[12 : 12 + 4 * number]))
+    # The kinds are special cases of Y = (a X + b)^g + e for X >= d, else c X + f.
+    a, b, c, d, e, f = {
+        0: lambda: (1, 0, 0, 0, 0, 0),
+        1: lambda: (*rest, 0, -rest[1] / rest[0], 0, 0),
+        2: lambda: (*rest[:2], 0, -rest[1] / rest[0], rest[2], rest[2]),
+        3: lambda: (*rest, 0, 0),
+        4: lambda: rest,
+    }[kind]()
+    return lambda x: np.where(x >= d, np.maximum(a * x + b, 0) ** g + e, c * x + f)
+
+
+def encode(linear: np.ndarray) -> np.ndarray:
+    """Linear light in 0..1 by the transfer function of sRGB (IEC 61966-2-1)."""
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def ignore(profile: bytes, path: object, why: str) -> None:
+    digest = hashlib.sha256(profile).hexdigest()
+    notes.noticed.say(digest, f"{path}: its colour profile is not used: {why}")
