@@ -184,10 +184,10 @@ def to_unit(
     least, most = float(values.min()), float(values.max())
     if side.range is None and (own_range is None or not low <= least <= most <= high):
         flag = f"--range_{side.name}" if side.name else "--range_A or --range_B"
+        example = f", such as {least:g},{most:g}" if least < most else ""
         raise UserError(
             f"{path}: its values are {values.dtype} from {least:g} to {most:g}, and nothing tells "
-            f"which of them are black and white; say so with {flag} LOW,HIGH, such as "
-            f"{least:g},{most:g}",
+            f"which of them are black and white; say so with {flag} LOW,HIGH{example}",
             path,
         )
     if side.range is not None:

@@ -105,7 +105,7 @@ def test_files_that_are_left_out_are_told(tmp_path, capsys):
     assert told.count("\n") == 1
     for part in (str(tmp_path), "3 files", ".psd", ".cr2"):
         assert part in told
-    (tmp_path / "d.avif").unlink()
+    (tmp_path / "d.cr2").unlink()
     for psd in tmp_path.rglob("*.[pP][sS]*"):
         if psd.is_file():
             psd.unlink()

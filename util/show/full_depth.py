@@ -67,10 +67,7 @@ def depths_of(opt: argparse.Namespace, labels: Iterable[str], input_side: str) -
         is_input = label.endswith("_A") or label == "real"
         side = input_side if is_input else {"A": "B", "B": "A"}[input_side]
         dtype, limits, ending = (getattr(opt, f"files_{side}") or "uint8 0,255 .png").split()
-        own = None if limits == "?" else tuple(float(word) for word in limits.split(","))
-        found[label] = Depth(
-            np.dtype(dtype),
-            getattr(opt, f"range_{side}") or own or (0.0, 1.0),
-            ".npy" if ending in ARRAYS else ".tif",
-        )
+        low, high = (0, 1) if limits == "?" else map(float, limits.split(","))
+        stated = getattr(opt, f"range_{side}") or (low, high)
+        found[label] = Depth(np.dtype(dtype), stated, ".npy" if ending in ARRAYS else ".tif")
     return found

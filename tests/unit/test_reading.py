@@ -1,0 +1,225 @@
+"""Values of pictures: every type of file, with all its bits, by stated or known ranges."""
+
+from __future__ import annotations
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from data.image_io import kind_of, open_picture, picture_size, read_picture
+from data.reading import notes
+from data.reading.picture import Side
+from util.errors import UserError
+
+RANDOM = np.random.default_rng(3)
+
+
+def sixteen(*shape: int) -> np.ndarray:
+    return RANDOM.integers(0, 65536, shape).astype(np.uint16)
+
+
+def unit(path, num_channels: int, **side) -> np.ndarray:
+    return np.asarray(read_picture(path).ready(Side("A", num_channels, **side)))
+
+
+def write(path, values: np.ndarray) -> None:
+    ending = path.suffix
+    if ending == ".png":
+        path.write_bytes(imagecodecs.png_encode(values))
+    elif ending == ".jp2":
+        path.write_bytes(imagecodecs.jpeg2k_encode(values, level=0, reversible=True))
+    elif ending == ".npy":
+        np.save(path, values)
+    elif ending == ".npz":
+        np.savez_compressed(path, anything=values)
+    elif ending == ".ppm":
+        height, width = values.shape[:2]
+        kind = "P6" if values.ndim == 3 else "P5"
+        header = f"{kind}\n# a comment\n{width} {height}\n65535\n".encode()
+        path.write_bytes(header + values.astype(">u2").tobytes())
+    else:
+        colour = values.ndim == 3 and values.shape[2] in (3, 4)
+        tifffile.imwrite(path, values, photometric="rgb" if colour else "minisblack")
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif", ".npy", ".npz", ".ppm", ".jp2"])
+@pytest.mark.parametrize("num_channels", [1, 3])
+def test_sixteen_bits_arrive_whole(ending, num_channels, tmp_path):
+    values = sixteen(9, 7, 3) if num_channels == 3 else sixteen(9, 7)
+    path = tmp_path / f"x{ending}"
+    write(path, values)
+    assert picture_size(path) == (7, 9)
+    assert kind_of(path) == f"uint16 0,65535 {ending}"
+    got = unit(path, num_channels)
+    assert got.dtype == np.float32
+    assert np.array_equal(np.rint(got * 65535), values.reshape(9, 7, num_channels))
+    assert np.abs(np.asarray(open_picture(path)) - values.reshape(9, 7, -1) / 257).max() <= 0.5
+
+
+@pytest.mark.parametrize("options", [{"compression": "lzw", "predictor": True}, {"bigtiff": True}])
+def test_tiffs_as_editors_write_them(options, tmp_path):
+    values = sixteen(20, 30, 3)
+    tifffile.imwrite(tmp_path / "x.tif", values, photometric="rgb", **options)
+    assert np.array_equal(np.rint(unit(tmp_path / "x.tif", 3) * 65535), values)
+    planes = np.moveaxis(values, 2, 0)
+    tifffile.imwrite(tmp_path / "p.tif", planes, photometric="rgb", planarconfig="separate")
+    assert np.array_equal(np.rint(unit(tmp_path / "p.tif", 3) * 65535), values)
+    pages = np.stack([values, values // 2])
+    tifffile.imwrite(tmp_path / "m.tif", pages, photometric="rgb")
+    assert np.array_equal(np.rint(unit(tmp_path / "m.tif", 3) * 65535), values)
+
+
+@pytest.mark.parametrize("brightest", [255, 256])
+def test_the_range_is_that_of_the_type_not_of_the_content(brightest, tmp_path):
+    values = np.zeros((4, 4), np.uint16)
+    values[0, 0] = brightest
+    write(tmp_path / "x.png", values)
+    assert unit(tmp_path / "x.png", 1).max() == pytest.approx(brightest / 65535)
+
+
+def test_twelve_bits_packed_in_a_tiff_tell_their_range(tmp_path):
+    values = np.array([[0, 4095], [1365, 2730]], np.uint16)
+    tifffile.imwrite(tmp_path / "x.tif", values, bitspersample=12, photometric="minisblack")
+    assert kind_of(tmp_path / "x.tif") == "uint16 0,4095 .tif"
+    assert np.allclose(unit(tmp_path / "x.tif", 1)[..., 0], values / 4095)
+
+
+@pytest.mark.parametrize(
+    "values, told",
+    [
+        (np.array([[-5, 7]], np.int16), "int16 from -5 to 7"),
+        (np.array([[0, 70000]], np.int32), "int32 from 0 to 70000"),
+        (np.array([[0, 70000]], np.uint32), "uint32 from 0 to 70000"),
+        (np.array([[-0.5, 1]], np.float32), "float32 from -0.5 to 1"),
+        (np.array([[0, 2.5]], np.float64), "float64 from 0 to 2.5"),
+        (np.array([[0, np.nan]], np.float32), "not finite"),
+        (np.array([[0, np.inf]], np.float16), "not finite"),
+    ],
+)
+@pytest.mark.parametrize("ending", [".tif", ".npy"])
+def test_values_whose_range_nobody_knows_are_refused(values, told, ending, tmp_path):
+    if ending == ".tif" and values.dtype.itemsize == 8:
+        ending = ".npz"
+    path = tmp_path / f"x{ending}"
+    write(path, values)
+    with pytest.raises(UserError) as caught:
+        unit(path, 1)
+    assert str(path) in str(caught.value) and told in str(caught.value)
+    if "finite" not in told:
+        assert f"--range_A LOW,HIGH, such as {values.min():g},{values.max():g}" in str(caught.value)
+        got = unit(path, 1, range=(float(values.min()), float(values.max())))
+        assert got.ravel().tolist() == [0, 1]
+
+
+def test_values_outside_a_stated_range_are_clipped_and_counted(tmp_path):
+    write(tmp_path / "x.npy", np.array([[-2000, -1000, 500, 2000, 3000]], np.int16))
+    got = unit(tmp_path / "x.npy", 1, range=(-1000.0, 2000.0))
+    assert got.ravel().tolist() == [0, 0, 0.5, 1, 1]
+    assert notes.take().summary() == ["--range_A -1000,2000: 2 values outside were clipped"]
+
+
+def test_a_range_for_eight_bits(tmp_path):
+    Image.fromarray(np.array([[10, 20, 30]], np.uint8)).save(tmp_path / "x.png")
+    assert unit(tmp_path / "x.png", 1, range=(10.0, 30.0)).ravel().tolist() == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_channels_that_fit_and_that_do_not(dtype, tmp_path):
+    most = np.iinfo(dtype).max
+    colour = np.array([[[most, 0, 0], [0, most, 0]]], dtype)
+    write(tmp_path / "x.npy", colour)
+    luma = unit(tmp_path / "x.npy", 1).ravel()
+    assert luma == pytest.approx([0.299, 0.587], abs=1e-3)
+    write(tmp_path / "g.npy", colour[..., 0])
+    assert unit(tmp_path / "g.npy", 3).reshape(2, 3).tolist() == [[1] * 3, [0] * 3]
+    write(tmp_path / "m.npy", np.zeros((4, 4, 5), dtype))
+    assert unit(tmp_path / "m.npy", 5).shape == (4, 4, 5)
+    for number, wanted in ((5, 3), (3, 4), (3, 5)):
+        write(tmp_path / "w.npy", np.zeros((4, 4, number), dtype))
+        with pytest.raises(UserError, match=f"w.npy: it has {number} channels.* become {wanted}"):
+            unit(tmp_path / "w.npy", wanted)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_transparency_is_a_channel_or_lies_on_white(bits, tmp_path):
+    most = 2**bits - 1
+    values = np.array([[[0, 0, 0, 0], [0, 0, 0, most], [most, 0, 0, most // 2]]])
+    values = values.astype(np.uint8 if bits == 8 else np.uint16)
+    write(tmp_path / "x.png", values)
+    whole = read_picture(tmp_path / "x.png").ready(Side("A", 4))
+    scale = 255 if bits == 8 else 1
+    assert np.allclose(np.asarray(whole) / scale, values / most, atol=1e-4)
+    laid = np.asarray(read_picture(tmp_path / "x.png").ready(Side("A", 3))) / scale
+    assert np.allclose(laid[0], [[1, 1, 1], [0, 0, 0], [1, 0.5, 0.5]], atol=4e-3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_pictures_are_turned_upright(orientation, tmp_path):
+    values = sixteen(3, 5)
+    tag = [(274, "H", 1, orientation, True)]
+    tifffile.imwrite(tmp_path / "deep.tif", values, photometric="minisblack", extratags=tag)
+    flat = (values >> 8).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(flat).save(tmp_path / "flat.png", exif=exif)
+    got = np.floor(unit(tmp_path / "deep.tif", 1) * 65535 / 256 + 1e-3)[..., 0]
+    assert np.array_equal(got, np.asarray(open_picture(tmp_path / "flat.png"))[..., 0])
+    assert picture_size(tmp_path / "deep.tif") == picture_size(tmp_path / "flat.png")
+
+
+def test_miniswhite_is_inverted(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "x.tif", np.array([[0, 65535]], np.uint16), photometric="miniswhite"
+    )
+    assert unit(tmp_path / "x.tif", 1).ravel().tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("x.npy", np.zeros((2, 2, 2, 2))),
+        ("x.npy", np.array(["text"])),
+        ("x.npy", np.zeros((0, 4))),
+        ("x.npy", np.zeros((4, 4), np.complex64)),
+    ],
+)
+def test_arrays_that_are_no_pictures_are_named(name, content, tmp_path):
+    np.save(tmp_path / name, content)
+    for read in (open_picture, picture_size):
+        with pytest.raises(UserError, match=r"x\.npy.*cannot be read") as caught:
+            read(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_of_several_arrays_the_one_named_image_is_read(tmp_path):
+    np.savez(tmp_path / "x.npz", mask=np.ones((2, 2)), image=np.full((2, 2), 0.5))
+    assert unit(tmp_path / "x.npz", 1).ravel().tolist() == [0.5] * 4
+    np.savez(tmp_path / "y.npz", mask=np.ones((2, 2)), depth=np.ones((2, 2)))
+    with pytest.raises(UserError, match=r"y\.npz.*mask, depth.*image"):
+        open_picture(tmp_path / "y.npz")
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif", ".npy", ".npz", ".ppm", ".jp2"])
+def test_cut_off_deep_files_are_named(ending, tmp_path):
+    path = tmp_path / f"x{ending}"
+    write(path, sixteen(40, 40, 3))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=f"x{ending}"):
+        open_picture(path)
+
+
+def test_deep_pictures_respect_the_limit_on_size(tmp_path):
+    write(tmp_path / "x.png", sixteen(20, 100))
+    with pytest.raises(UserError, match="max_megapixels"):
+        open_picture(tmp_path / "x.png", 0.001)
+
+
+def test_what_a_set_leaves_of_its_range_is_told():
+    noticed = notes.Notes()
+    noticed.use("B", notes.Use((0, 65535), 0.01, 0.05))
+    noticed.use("B", notes.Use((0, 65535), 0.0, 4095 / 65535))
+    noticed.use("A", notes.Use((0, 255), 0.0, 1.0))
+    (line,) = noticed.summary()
+    assert "side B use only 0 to 4095 of 0 to 65535" in line and "--range_B 0,4095" in line
