@@ -60,6 +60,8 @@ BASE_DEFAULTS = {
     "channels_last": "auto",
     "ema": 0.0,
     "max_megapixels": 179.0,
+    "range_A": None,
+    "range_B": None,
 }
 TRAIN_DEFAULTS = BASE_DEFAULTS | {
     "model": "cycle_gan",
@@ -120,7 +122,7 @@ TEST_DEFAULTS = BASE_DEFAULTS | {
 }
 # What no table can tell: typed, drawn, looked up, or computed from other options.
 NO_DEFAULTS = {"dataroot", "seed", "gpu_ids", "isTrain", "size_multiple", "size_minimum"}
-NO_DEFAULTS |= {"program_version"}
+NO_DEFAULTS |= {"program_version", "two_folders", "files_A", "files_B"}
 PIX2PIX_DEFAULTS = {"norm": "batch", "netG": "unet_256", "dataset_mode": "aligned"}
 PIX2PIX_IN_TRAINING = PIX2PIX_DEFAULTS | {
     "no_dropout": False,
@@ -409,6 +411,9 @@ def test_values(flag, text, value):
         ("ndf", "0"),
         ("n_layers_D", "11"),
         ("max_megapixels", "0"),
+        ("range_A", "5"),
+        ("range_A", "5,5"),
+        ("range_B", "0,inf"),
         ("display_port", "0"),
         ("display_port", "65536"),
         ("display_id", "-2"),
@@ -741,7 +746,6 @@ def test_phase_falls_back_only_to_one_with_both_sides(dataset, missing, pictures
         (["--crop_size", "30", "--load_size", "40"], ["--crop_size 30", "28", "32", "4"]),
         (["--netG", "unet_256", "--crop_size", "128"], ["--crop_size 128", "256", "unet_256"]),
         (["--netG", "unet_128", "--crop_size", "200"], ["--crop_size 200", "128", "256"]),
-        (["--preprocess", "scale_width", "--load_size", "286"], ["--load_size 286", "284", "288"]),
         (["--crop_size", "300"], ["--crop_size 300", "--load_size 286"]),
         (["--n_epochs", "2", "--n_epochs_decay", "2", "--epoch_count", "5"], ["--epoch_count 5"]),
         (["--crop_size", "16", "--load_size", "16"], ["--crop_size 16", "24"]),
