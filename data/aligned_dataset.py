@@ -68,6 +68,8 @@ class AlignedDataset(BaseDataset):
         self.columns = 2 if self.side_by_side else 1
         if self.side_by_side:
             check_shapes(joined, [path for path, _ in self.pairs], opt)
+        for path, side in zip(self.pairs[0], self.sides, strict=True):
+            self.check_channels(path, side)
         self.announce_padding([a for a, _ in self.pairs], self.columns)
 
     def __len__(self) -> int:

@@ -128,6 +128,19 @@ class BaseDataset(data.Dataset, ABC):
             notes.noticed.use(side.name, Use(values, least, greatest))
         return pad(pixels, self.resize.padded(size_of(pixels)))
 
+    def check_channels(self, path: str, side: Side) -> None:
+        """Refuse an unusual number of channels that a first picture does not have, before training.
+
+        Raises UserError.
+        """
+        if side.num_channels not in (1, 3):
+            try:
+                picture = self.read(path)
+            except UserError:  # reported when the picture is loaded
+                return
+            picture.ready(side)
+            notes.take()  # it is read again when its turn comes
+
     def cached(self, key: Key, make: Callable[[], list[torch.Tensor]]) -> list[torch.Tensor]:
         """The pixels that `make` returns, from the cache if there is one."""
         return make() if self.cache is None else self.cache.get(key, make)
@@ -278,12 +291,11 @@ def sides(opt: argparse.Namespace, *, extends: bool = False) -> tuple[Side, Side
     A dataset that `extends` one of the program's makes numbers of channels other than 1 and 3
     from RGB pictures itself.
     """
-    numbers = [opt.input_nc, opt.output_nc]
+    flags = [("--input_nc", opt.input_nc), ("--output_nc", opt.output_nc)]
     if extends:
-        numbers = [1 if number == 1 else 3 for number in numbers]
-    if opt.direction == "BtoA":
-        numbers.reverse()
-    return Side("A", numbers[0], opt.range_A), Side("B", numbers[1], opt.range_B)
+        flags = [(flag, 1 if number == 1 else 3) for flag, number in flags]
+    (flag_a, num_a), (flag_b, num_b) = flags if opt.direction == "AtoB" else flags[::-1]
+    return Side("A", num_a, opt.range_A, flag_a), Side("B", num_b, opt.range_B, flag_b)
 
 
 def input_name(opt: argparse.Namespace) -> str:

@@ -29,7 +29,8 @@ class SingleDataset(BaseDataset):
         alone = Path(opt.dataroot).is_file()
         self.paths = [opt.dataroot] if alone else make_dataset(opt.dataroot, opt.max_dataset_size)
         name = input_name(opt)
-        self.side = Side(name, opt.input_nc, getattr(opt, f"range_{name}"))
+        self.side = Side(name, opt.input_nc, getattr(opt, f"range_{name}"), "--input_nc")
+        self.check_channels(self.paths[0], self.side)
         self.announce_padding(self.paths)
 
     def __len__(self) -> int:

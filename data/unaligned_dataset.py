@@ -40,6 +40,8 @@ class UnalignedDataset(BaseDataset):
             raise missing_phase(opt, f"{side_a} and {side_b}")
         self.paths_a = make_dataset(side_a, opt.max_dataset_size)
         self.paths_b = make_dataset(side_b, opt.max_dataset_size)
+        for path, side in zip((self.paths_a[0], self.paths_b[0]), self.sides, strict=True):
+            self.check_channels(path, side)
         self.announce_padding(self.paths_a + self.paths_b)
 
     def cacheable(self) -> dict[Key, list[Form]]:

@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data.image_folder import make_dataset
-from data.image_io import open_picture
+from data.image_io import is_array, open_picture
 from options.flags import MAX_MEGAPIXELS
 from options.parser import OptionParser, count_or_inf
 from util import runtime
@@ -145,6 +145,13 @@ def combine(
     path_a: Path, path_b: Path, path_ab: Path, max_megapixels: float, overwrite: bool
 ) -> bool:
     """Write one pair; returns whether B was resized."""
+    for path in (path_a, path_b):
+        if is_array(path):
+            raise UserError(
+                f"{path} is no picture of 8 bits, and a combined file would keep no more of it; "
+                "train.py reads the two folders as they are, named trainA and trainB",
+                path,
+            )
     a, b = (open_picture(path, max_megapixels) for path in (path_a, path_b))
     resize = a.size != b.size
     if resize:

@@ -31,11 +31,13 @@ class Side(NamedTuple):
         name: A, B, or nothing where it is unknown.
         num_channels: those of the network.
         range: the stated values of black and white (--range_A), or None.
+        flag: sets the number of channels.
     """
 
     name: str
     num_channels: int
     range: Range | None = None
+    flag: str = "--input_nc or --output_nc"
 
 
 class Picture(Protocol):
@@ -198,8 +200,8 @@ def to_unit(
 
 def wrong_channels(path: str | Path, number: int, side: Side) -> UserError:
     return UserError(
-        f"{path}: it has {number} channels, which cannot become {side.num_channels}; pass "
-        f"--input_nc or --output_nc {number} for this side, or convert it",
+        f"{path}: it has {number} channels, which cannot become the {side.num_channels} of "
+        f"{side.flag} {side.num_channels}; pass {side.flag} {number}, or convert the picture",
         path,
     )
 

@@ -143,6 +143,11 @@ def test_metrics_are_in_units_of_the_range(tmp_path, run_here, generators_copy):
     (made,) = results(tmp_path, "p0_fake_B.npy")
     assert np.load(made).dtype == np.int16 and (np.load(made) == 1000).all()
 
+    ranges = "--range_A -1000,1000 --range_B -1000,1000"
+    done = run_here("test.py", *f"{flags} {ranges}".split())
+    assert "mean L1: 0\n" in done.stdout
+    assert "--range_B -1000,1000: 1024 values outside were clipped" in done.stdout
+
 
 @pytest.mark.parametrize("many", [4, 5])
 def test_other_numbers_of_channels(many, tmp_path, run_here):
@@ -150,7 +155,10 @@ def test_other_numbers_of_channels(many, tmp_path, run_here):
     flags = f"--dataroot {root} --model pix2pix --input_nc {many} --load_size 32 --crop_size 32"
     assert not run_here("train.py", *f"{SHORT} {flags}".split()).status
     done = run_here("train.py", *f"{SHORT} {flags} --overwrite --input_nc 2".split())
-    assert done.status == 2 and f"has {many} channels, which cannot become 2" in done.stderr
+    assert (
+        done.status == 2
+        and f"has {many} channels, which cannot become the 2 of --input_nc 2" in done.stderr
+    )
 
 
 def test_values_that_nobody_explains_stop_before_training(tmp_path, run_here):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -85,7 +86,9 @@ def test_six_channels_are_tested(checkout, trained, run) -> None:
     assert "Traceback" not in done.stderr
     assert done.stdout.count("has 6 channels, of which the first three are shown") == 3
     images = checkout / "results" / "run" / "test_latest" / "images"
-    assert len(list(images.iterdir())) == 3 * 3
+    assert len(list(images.glob("*.png"))) == 3 * 3
+    whole = [tifffile.imread(file) for file in images.glob("*_fake_B.tif")]
+    assert [(values.shape, values.dtype) for values in whole] == [((32, 32, 6), np.uint8)] * 3
     resized = Image.open(checkout / "single" / "s1.png").resize((32, 32), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(Image.open(images / "s1_real_A.png"), resized)
 

@@ -607,6 +607,7 @@ TRAINING_ELSEWHERE = {
     "--grad_checkpoint": HERE + "test_grad_checkpoint_keeps_less_for_the_backward_pass",
     "--ema": HERE + "test_averages_are_saved_and_taken_in_testing_unless_refused",
     "--num_threads": HERE + "test_num_threads_load_in_processes_of_their_own",
+    "--range_A --range_B": "e2e/test_deep_pictures.py::test_metrics_are_in_units_of_the_range",
     "--print_freq": HERE + "test_print_freq",
     "--display_winsize": HERE + "test_display_winsize",
     "--update_html_freq": HERE + "test_update_html_freq",
@@ -658,6 +659,7 @@ TESTING_ELSEWHERE = {
     "--name --results_dir --device --gpu_ids --dataset_mode": HERE + "test_mistakes_in_testing",
     "--num_threads": HERE + "test_num_threads_load_in_processes_of_their_own",
     "--checkpoints_dir": HERE + "test_model_test_runs_a_single_picture",
+    "--range_A --range_B": "e2e/test_deep_pictures.py::test_metrics_are_in_units_of_the_range",
     "--display_winsize": "e2e/test_loggers.py::test_flags_of_pages_and_viewers_in_testing",
     "--use_wandb --wandb_project_name": "e2e/test_loggers.py"
     "::test_flags_of_pages_and_viewers_in_testing",

@@ -193,3 +193,14 @@ def test_the_exit_status_as_a_program(pairs, run_cli) -> None:
     assert missing.status == 2
     assert "nowhere" in missing.stderr
     assert "Traceback" not in missing.stderr
+
+
+def test_more_than_eight_bits_are_not_cut_off_in_silence(pictures, capsys):
+    for side in "AB":
+        deep = Image.fromarray(np.full((8, 8), 40000, np.uint16))
+        pictures.save(deep, f"{side}/train/x.png")
+    with pytest.raises(SystemExit):
+        combine(pictures.root)
+    error = capsys.readouterr().err
+    assert "x.png" in error and "trainA" in error
+    assert not (pictures.root / "AB").exists()
