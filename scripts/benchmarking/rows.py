@@ -157,7 +157,7 @@ def test(setting: Setting) -> list[Row]:
         if variant == "best":
             flags += ["--batch_size", "8"]
         command = program("test.py", variant, flags)
-        loaded_s, done_s = seconds_until(command, [": weights of ", " results in "])
+        loaded_s, done_s = seconds_until(command, [": loaded ", " results in "])
         totals[variant].append(size / done_s)
         return size / (done_s - loaded_s)
 
