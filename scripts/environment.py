@@ -7,9 +7,12 @@ Python 3.6 too: newer syntax would hide the one line that says which Python is n
 import hashlib
 import json
 import os
+import platform
 import re
+import struct
 import subprocess
 import sys
+import sysconfig
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +23,18 @@ if not (3, 10) <= sys.version_info[:2] <= (3, 14):  # the versions PyTorch 2.13 
         f"{sys.version_info[0]}.{sys.version_info[1]}: install Python 3.13 from "
         "https://www.python.org/downloads and run the same command with it (python3.13, or "
         "py -3.13 on Windows)\n"
+    )
+    sys.exit(2)
+if (
+    struct.calcsize("P") < 8  # 32-bit
+    or sysconfig.get_platform() == "win-arm64"
+    or (sys.platform, platform.machine()) == ("darwin", "x86_64")
+):
+    sys.stderr.write(
+        f"PyTorch has no build for {sys.executable}, a Python for {sysconfig.get_platform()} on "
+        f"{platform.machine()}: it needs 64-bit Linux, a Mac with an Apple processor, or Windows "
+        "with the 64-bit Python for Intel and AMD, which Windows on ARM runs too; install Python "
+        "3.13 from https://www.python.org/downloads and run the same command with it\n"
     )
     sys.exit(2)
 

@@ -4,6 +4,8 @@ A file in models/ writes `from . import networks` and finds here what training
 needs besides the model itself: `networks.define_G`, `networks.GANLoss`, `networks.get_scheduler`.
 """
 
+# ruff: noqa: F401 - to be imported from here
+
 from torch.nn import Identity
 
 from ..losses.gan import GANLoss, cal_gradient_penalty
@@ -17,29 +19,4 @@ from .generators import (
     UnetSkipConnectionBlock,
     define_G,
 )
-from .initialize import (
-    get_norm_layer,
-    init_net,
-    init_weights,
-    update_norm_buffers,
-)
-
-__all__ = [
-    "SIZE_MULTIPLE",
-    "GANLoss",
-    "Identity",
-    "NLayerDiscriminator",
-    "PixelDiscriminator",
-    "ResnetBlock",
-    "ResnetGenerator",
-    "UnetGenerator",
-    "UnetSkipConnectionBlock",
-    "cal_gradient_penalty",
-    "define_D",
-    "define_G",
-    "get_norm_layer",
-    "get_scheduler",
-    "init_net",
-    "init_weights",
-    "update_norm_buffers",
-]
+from .initialize import get_norm_layer, init_net, init_weights, update_norm_buffers
