@@ -107,7 +107,8 @@ DATA = Section("Data", (
          "scale_width_and_crop: the same, then crop; none: only round the sides to what the "
          "generator accepts"),
     Flag("--load_size PX", 286, whole(1, 65536),
-         "size to which pictures are scaled first; test.py uses crop_size unless this is given"),
+         "size to which pictures are scaled first; unless given, test.py uses crop_size or, if "
+         "nothing is cropped, that of the run"),
     Flag("--crop_size PX", 256, whole(1, 65536),
          "side of the square to crop: at random in training, from the centre in testing"),
     Flag("--no_flip", False, on_off, "do not flip pictures left to right at random"),
