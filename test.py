@@ -80,6 +80,8 @@ def main(*, fast: bool = True) -> None:
     for name, mean in results.close().items():
         print(f"mean {name}: {mean:.4g}")
     print(f"{counted(len(dataset), 'result')} in {folder / 'index.html'}")
+    if some := data.chosen(dataset):
+        print(some)
 
 
 if __name__ == "__main__":

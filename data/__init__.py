@@ -21,6 +21,13 @@ from util.util import counted
 registry = Registry("data", "dataset", BaseDataset, "--dataset_mode")
 
 
+def chosen(loader: Loader) -> str:
+    """'50 of 60 pictures (--num_test inf takes all)', or '' if the loader takes all."""
+    if loader.num_images == len(loader.dataset):
+        return ""
+    return f"{loader.num_images} of {len(loader.dataset)} pictures (--num_test inf takes all)"
+
+
 def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loader:
     """The loader of the dataset that --dataset_mode names, or of its first `max_images`.
 
@@ -44,7 +51,7 @@ def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loa
         advice="; --skip_bad_images uses another instead" if opt.isTrain else "",
         seed=opt.seed,
     )
-    images, processes = counted(loader.num_images, "image"), distributed.size()
+    images, processes = chosen(loader) or counted(loader.num_images, "image"), distributed.size()
     if len(loader) < loader.num_images:
         if len(loader) == 0:
             error = UserError if distributed.is_main() else ReportedElsewhere

@@ -11,7 +11,7 @@ from PIL import Image
 
 from data.base_dataset import BaseDataset, channels, in_file, missing_phase, size_of
 from data.cache import Form, Key
-from data.image_folder import has_pictures, make_dataset
+from data.image_folder import at_most, has_pictures, make_dataset
 from data.transforms import to_channels, to_pixels, to_tensor
 from util.errors import UserError
 
@@ -50,8 +50,8 @@ class AlignedDataset(BaseDataset):
             if has_pictures(side_a) and has_pictures(side_b):
                 print(f"{joined} has pictures: using these, not {side_a} and {side_b}")
         elif has_pictures(side_a) and has_pictures(side_b):
-            self.pairs = match_by_stem(side_a, side_b, opt.skip_unmatched)
-            self.pairs = self.pairs[: int(min(opt.max_dataset_size, len(self.pairs)))]
+            pairs = match_by_stem(side_a, side_b, opt.skip_unmatched)
+            self.pairs = at_most(opt.max_dataset_size, pairs, f"{side_a} and {side_b}", "pairs")
         else:
             raise missing_phase(
                 opt, f"pairs side by side in {joined}, or in both {side_a} and {side_b}"

@@ -29,8 +29,8 @@ def is_image_file(filename: str) -> bool:
 def make_dataset(dir: str | Path, max_dataset_size: float = math.inf) -> list[str]:
     """Sorted paths of the pictures in a folder and its subfolders; follows links.
 
-    Prints how many other files it ignores. Raises UserError if the folder is missing or holds no
-    picture.
+    Prints how many other files it ignores, and how many pictures --max_dataset_size leaves out.
+    Raises UserError if the folder is missing or holds no picture.
     """
     folder = Path(dir)
     if not folder.is_dir():
@@ -46,7 +46,16 @@ def make_dataset(dir: str | Path, max_dataset_size: float = math.inf) -> list[st
         endings = sorted({Path(file).suffix or Path(file).name for file in others})
         kinds = f"{counted(len(others), 'file')} of other types ({first_few(endings)})"
         print(f"{folder}: ignored {kinds}")
-    return paths[: None if max_dataset_size == math.inf else int(max_dataset_size)]
+    return at_most(max_dataset_size, paths, str(folder), "pictures")
+
+
+def at_most(max_dataset_size: float, found: list, where: str, things: str) -> list:
+    """The first of what was found; prints how many these are if there are more."""
+    if len(found) <= max_dataset_size:
+        return found
+    limit = int(max_dataset_size)
+    print(f"{where}: {limit} of {len(found)} {things} (--max_dataset_size {limit})")
+    return found[:limit]
 
 
 def has_pictures(folder: Path) -> bool:

@@ -53,6 +53,14 @@ def test_at_most_so_many(limit, number, tmp_path):
     assert found(tmp_path, limit) == ["a.png", "b.png", "c.png"][:number]
 
 
+def test_what_the_limit_leaves_out_is_told(tmp_path, capsys):
+    touch(tmp_path, "a.png", "b.png", "c.png")
+    make_dataset(tmp_path, 3)
+    assert capsys.readouterr().out == ""
+    make_dataset(tmp_path, 2)
+    assert capsys.readouterr().out == f"{tmp_path}: 2 of 3 pictures (--max_dataset_size 2)\n"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 def test_links_are_followed(tmp_path):
     elsewhere = touch(tmp_path / "elsewhere", "a.png", "deep/b.png")
