@@ -36,8 +36,7 @@ class AlignedDataset(BaseDataset):
 
     @staticmethod
     def has_phase(opt: argparse.Namespace, phase: str) -> bool:
-        joined, side_a, side_b = phase_folders(opt.dataroot, phase)
-        return has_pictures(joined) or (has_pictures(side_a) and has_pictures(side_b))
+        return any(map(has_pictures, phase_folders(opt.dataroot, phase)))
 
     def __init__(self, opt: argparse.Namespace):
         super().__init__(opt)
@@ -54,7 +53,10 @@ class AlignedDataset(BaseDataset):
             self.pairs = at_most(opt.max_dataset_size, pairs, f"{side_a} and {side_b}", "pairs")
         else:
             raise missing_phase(
-                opt, f"pairs side by side in {joined}, or in both {side_a} and {side_b}"
+                opt,
+                f"--dataset_mode {opt.dataset_mode} needs pairs side by side in {joined}, or under "
+                f"the same names in both {side_a} and {side_b}",
+                [*filter(Path.is_dir, [joined]), side_a, side_b],
             )
         self.announce_rounding([a for a, _ in self.pairs], columns=2 if self.side_by_side else 1)
 

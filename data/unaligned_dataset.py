@@ -24,15 +24,19 @@ class UnalignedDataset(BaseDataset):
 
     @staticmethod
     def has_phase(opt: argparse.Namespace, phase: str) -> bool:
-        _, side_a, side_b = phase_folders(opt.dataroot, phase)
-        return has_pictures(side_a) and has_pictures(side_b)
+        _, *sides = phase_folders(opt.dataroot, phase)
+        return any(map(has_pictures, sides))
 
     def __init__(self, opt: argparse.Namespace):
         super().__init__(opt)
         self.num_channels = channels(opt, extends=type(self) is not UnalignedDataset)
         _, side_a, side_b = phase_folders(opt.dataroot, opt.phase)
         if not (has_pictures(side_a) and has_pictures(side_b)):
-            raise missing_phase(opt, f"{side_a} and {side_b}")
+            raise missing_phase(
+                opt,
+                f"--dataset_mode {opt.dataset_mode} needs pictures in both {side_a} and {side_b}",
+                [side_a, side_b],
+            )
         self.paths_a = make_dataset(side_a, opt.max_dataset_size)
         self.paths_b = make_dataset(side_b, opt.max_dataset_size)
         self.announce_rounding(self.paths_a + self.paths_b)

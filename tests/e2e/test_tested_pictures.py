@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,3 +53,44 @@ def test_a_part_of_the_pictures_is_told_at_the_start_and_at_the_end(test, pictur
     done = test(dataroot, "--model test --num_test inf --max_dataset_size 2")
     assert f"{dataroot}: 2 of 4 pictures (--max_dataset_size 2)" in done.stdout
     assert "dataset [single]: 2 images" in done.stdout
+
+
+# --- A side is missing ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, model, side, way, suffix",
+    [
+        ("sets", "cycle_gan", "A", "AtoB", " --model_suffix _A"),
+        ("sets", "cycle_gan", "B", "AtoB", " --model_suffix _B"),
+        ("sets", "cycle_gan", "A", "BtoA", " --model_suffix _B"),
+        ("pairs", "pix2pix", "A", "AtoB", ""),
+        ("pairs", "pix2pix", "B", "BtoA", ""),
+    ],
+)
+def test_one_side_alone_can_be_tested_with_the_line_that_the_error_says(
+    name, model, side, way, suffix, test, run_here, pictures
+):
+    pictures.unaligned(2, 2, phase="test")
+    dataroot = pictures.root / "my data"
+    (pictures.root / "unpaired").rename(dataroot)
+    other = dataroot / f"test{'B' if side == 'A' else 'A'}"
+    for picture in other.iterdir():
+        picture.unlink()
+    done = test(dataroot, f"--name {name} --model {model} --direction {way}")
+    assert done.status == 2
+    reason, _, command = done.stderr.partition("; for one direction: python ")
+    assert reason == f"test.py: error: --phase test: {other} has no pictures"
+    assert command.endswith(f" --model test --dataroot '{dataroot / f'test{side}'}'{suffix}\n")
+    done = run_here(*shlex.split(command), "--num_threads", "0", "--device", "cpu")
+    assert done.status == 0, done.stderr
+    assert "2 results in" in done.stdout
+
+
+def test_pictures_that_no_generator_takes_are_not_offered(test, pictures):
+    pictures.unaligned(2, 0, phase="test")
+    done = test(pictures.root / "unpaired", "--model pix2pix --direction BtoA")
+    assert done.status == 2
+    side = pictures.root / "unpaired" / "testB"
+    assert f"there is no folder {side}; --dataset_mode aligned needs pairs" in done.stderr
+    assert "one direction" not in done.stderr
