@@ -133,12 +133,14 @@ class BaseDataset(data.Dataset, ABC):
         if self.opt.preprocess not in ("scale_width", "none"):
             return
         for path in paths:
-            width, height = picture_size(path)
-            size = width // columns, height
             try:
+                width, height = picture_size(path)
+                size = width // columns, height
                 rounds, target = self.resize.rounds(size), self.resize.target(size)
             except UserError as error:
-                raise in_file(path, error) from error
+                if self.opt.skip_bad_images:
+                    continue  # skipped, and reported, when it is loaded
+                raise UserError(f"{in_file(path, error)}{skip_advice(self.opt)}") from error
             if rounds:
                 print(
                     f"--preprocess {self.opt.preprocess}: sides are rounded to multiples of "
@@ -156,6 +158,11 @@ def size_of(pixels: torch.Tensor) -> tuple[int, int]:
 def in_file(path: str, error: UserError) -> UserError:
     """The error with the name of the file, unless it already names one."""
     return error if error.path else UserError(f"{path}: {error}", path)
+
+
+def skip_advice(opt: argparse.Namespace) -> str:
+    """The end of an error message about a picture that could be skipped."""
+    return f"; --skip_bad_images {'uses another instead' if opt.isTrain else 'leaves it out'}"
 
 
 def geometry(opt: argparse.Namespace) -> tuple[Resize, int | None]:

@@ -115,6 +115,9 @@ DATA = Section("Data", (
     Flag("--max_dataset_size N", math.inf, count_or_inf,
          "use at most this many pictures per folder; inf: all"),
     MAX_MEGAPIXELS,
+    Flag("--skip_bad_images", False, on_off,
+         "count an unreadable picture instead of stopping; training replaces it by another, and "
+         "testing leaves it out"),
     Flag("--display_winsize PX", 256, whole(1, 65536), "width of pictures on HTML pages"),
 ))
 
@@ -205,8 +208,6 @@ CHECKPOINTS = Section("Checkpoints", (
     Flag("--keep_checkpoints K", 0, whole(0), "keep only the last K numbered checkpoints; 0: all"),
     Flag("--skip_nonfinite N", 0, whole(0),
          "skip up to N steps whose gradients are not finite; 0: stop at the first"),
-    Flag("--skip_bad_images", False, on_off,
-         "replace an unreadable picture by another and count it, instead of stopping"),
     Flag("--continue_train", False, on_off_auto,
          "resume from checkpoint --epoch of this --name; auto: resume if there is one, else start"),
     Flag("--overwrite", False, on_off,

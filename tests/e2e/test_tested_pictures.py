@@ -94,3 +94,48 @@ def test_pictures_that_no_generator_takes_are_not_offered(test, pictures):
     side = pictures.root / "unpaired" / "testB"
     assert f"there is no folder {side}; --dataset_mode aligned needs pairs" in done.stderr
     assert "one direction" not in done.stderr
+
+
+# --- Some are bad ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def some_bad(pictures) -> Path:
+    """A folder with s0.png to s4.png, of which s1.png and s2.png cannot be read."""
+    folder = Path(pictures.single(5))
+    (folder / "s1.png").write_bytes(b"no picture")
+    (folder / "s2.png").write_bytes((folder / "s2.png").read_bytes()[:100])
+    return folder
+
+
+@pytest.mark.parametrize("flags", ["", "--batch_size 2", "--batch_size 5", "--preprocess none"])
+def test_bad_pictures_are_left_out_and_counted(flags, test, some_bad, tmp_path):
+    done = test(some_bad, f"--model test --skip_bad_images {flags}")
+    assert (done.status, done.stderr) == (0, "")
+    images = tmp_path / "results" / "pairs" / "test_latest" / "images"
+    assert sorted(f.name for f in images.glob("*_fake.png")) == [
+        f"s{i}_fake.png" for i in (0, 3, 4)
+    ]
+    lines = done.stdout.splitlines()
+    for number, name in ((1, "s1.png"), (2, "s2.png")):
+        told = f"skipped, {number} so far: {some_bad / name}: "
+        assert sum(line.startswith(told) for line in lines) == 1
+    assert "3 results in" in lines[-2]
+    assert lines[-1].startswith(f"2 of 5 pictures were skipped: {some_bad / 's1.png'}: ")
+
+
+@pytest.mark.parametrize("preprocess", ["resize_and_crop", "none"])  # the latter reads headers
+def test_a_bad_picture_stops_a_test_that_need_not_skip_it(preprocess, test, some_bad):
+    done = test(some_bad, f"--model test --preprocess {preprocess}")
+    assert done.status == 2
+    assert str(some_bad / "s1.png") in done.stderr
+    assert done.stderr.endswith("; --skip_bad_images leaves it out\n")
+
+
+def test_nothing_but_bad_pictures_is_an_error(test, some_bad):
+    for name in ("s0.png", "s3.png", "s4.png"):
+        (some_bad / name).unlink()
+    done = test(some_bad, "--model test --skip_bad_images")
+    assert done.status == 2
+    line = f"test.py: error: no picture can be loaded: {some_bad / 's1.png'}: "
+    assert done.stderr.splitlines()[-1].startswith(line)

@@ -59,6 +59,7 @@ BASE_DEFAULTS = {
     "compile": False,
     "channels_last": "auto",
     "ema": 0.0,
+    "skip_bad_images": False,
     "max_megapixels": 179.0,
 }
 TRAIN_DEFAULTS = BASE_DEFAULTS | {
@@ -93,7 +94,6 @@ TRAIN_DEFAULTS = BASE_DEFAULTS | {
     "save_latest_minutes": 0.0,
     "keep_checkpoints": 0,
     "skip_nonfinite": 0,
-    "skip_bad_images": False,
     "overwrite": False,
     "load_pretrain": "",
     "load_pretrain_partial": False,
