@@ -22,6 +22,7 @@ from data.base_dataset import input_name
 from models.weights import label_to_load
 from options.test_options import TestOptions
 from util import distributed, runtime
+from util.errors import first_few
 from util.show.full_depth import depths_of
 from util.show.loggers.wandb import WandbResults
 from util.show.results import THREADS, Results
@@ -82,7 +83,14 @@ def main(*, fast: bool = True) -> None:
             bar.update(len(model.get_image_paths()))
     for name, mean in results.close().items():
         print(f"mean {name}: {mean:.4g}")
-    print(f"{counted(len(dataset), 'result')} in {folder / 'index.html'}")
+    num_skipped = dataset.skipped.total()
+    print(f"{counted(len(dataset) - num_skipped, 'result')} in {folder / 'index.html'}")
+    if some := data.chosen(dataset):
+        print(some)
+    if num_skipped:
+        of_all = f"{num_skipped} of {counted(len(dataset), 'picture')}"
+        were, reasons = "was" if num_skipped == 1 else "were", list(dataset.skipped)
+        print(f"{of_all} {were} skipped: {first_few(reasons, 3)}")
 
 
 if __name__ == "__main__":

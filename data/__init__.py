@@ -9,7 +9,7 @@ import argparse
 import math
 from pathlib import Path
 
-from data.base_dataset import BaseDataset
+from data.base_dataset import BaseDataset, skip_advice
 from data.cache import create_cache
 from data.loader import Loader
 from util import distributed
@@ -19,6 +19,13 @@ from util.runtime import resolve_device
 from util.util import counted
 
 registry = Registry("data", "dataset", BaseDataset, "--dataset_mode")
+
+
+def chosen(loader: Loader) -> str:
+    """'50 of 60 pictures (--num_test inf takes all)', or '' if the loader takes all."""
+    if loader.num_images == len(loader.dataset):
+        return ""
+    return f"{loader.num_images} of {len(loader.dataset)} pictures (--num_test inf takes all)"
 
 
 def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loader:
@@ -40,12 +47,13 @@ def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loa
         num_workers=opt.num_threads,
         max_images=max_images,
         equal_shares=opt.norm == "syncbatch",  # a smaller share would distort the joint statistics
-        skip_bad=opt.isTrain and opt.skip_bad_images,
+        skip_bad=opt.skip_bad_images,
+        replace_bad=opt.isTrain,  # in testing, that would give a second result of the same picture
         pin_memory=resolve_device(opt.device).type == "cuda",
-        advice="; --skip_bad_images uses another instead" if opt.isTrain else "",
+        advice=skip_advice(opt),
         seed=opt.seed,
     )
-    images, processes = counted(loader.num_images, "image"), distributed.size()
+    images, processes = chosen(loader) or counted(loader.num_images, "image"), distributed.size()
     if len(loader) < loader.num_images:
         if len(loader) == 0:
             error = UserError if distributed.is_main() else ReportedElsewhere

@@ -10,7 +10,7 @@ import torch
 
 from data.base_dataset import BaseDataset, in_file, missing_phase, sides, size_of
 from data.cache import Form, Key
-from data.image_folder import has_pictures, kind_in, make_dataset
+from data.image_folder import at_most, has_pictures, kind_in, make_dataset
 from data.image_io import picture_size
 from data.reading import notes
 from data.reading.picture import Picture
@@ -38,8 +38,7 @@ class AlignedDataset(BaseDataset):
 
     @staticmethod
     def has_phase(opt: argparse.Namespace, phase: str) -> bool:
-        joined, side_a, side_b = phase_folders(opt.dataroot, phase)
-        return has_pictures(joined) or (has_pictures(side_a) and has_pictures(side_b))
+        return any(map(has_pictures, phase_folders(opt.dataroot, phase)))
 
     @staticmethod
     def facts(opt: argparse.Namespace) -> dict[str, Any]:
@@ -59,11 +58,14 @@ class AlignedDataset(BaseDataset):
             if has_pictures(side_a) and has_pictures(side_b):
                 print(f"{joined} has pictures: using these, not {side_a} and {side_b}")
         elif has_pictures(side_a) and has_pictures(side_b):
-            self.pairs = match_by_stem(side_a, side_b, opt.skip_unmatched)
-            self.pairs = self.pairs[: int(min(opt.max_dataset_size, len(self.pairs)))]
+            pairs = match_by_stem(side_a, side_b, opt.skip_unmatched)
+            self.pairs = at_most(opt.max_dataset_size, pairs, f"{side_a} and {side_b}", "pairs")
         else:
             raise missing_phase(
-                opt, f"pairs side by side in {joined}, or in both {side_a} and {side_b}"
+                opt,
+                f"--dataset_mode {opt.dataset_mode} needs pairs side by side in {joined}, or under "
+                f"the same names in both {side_a} and {side_b}",
+                [*filter(Path.is_dir, [joined]), side_a, side_b],
             )
         self.columns = 2 if self.side_by_side else 1
         if self.side_by_side:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from torch.utils import data
 
 from data.cache import Form, Key, PictureCache
+from data.image_folder import has_pictures, no_pictures
 from data.image_io import is_array, limit_pillow, open_picture, picture_size, read_picture
 from data.reading import notes
 from data.reading.notes import Use
@@ -30,6 +31,7 @@ from data.transforms import (
 )
 from util.errors import UserError
 from util.files import folders_in
+from util.run.command import test_command
 
 
 class BaseDataset(data.Dataset, ABC):
@@ -222,6 +224,11 @@ def in_file(path: str, error: UserError) -> UserError:
     return error if error.path else UserError(f"{path}: {error}", path)
 
 
+def skip_advice(opt: argparse.Namespace) -> str:
+    """The end of an error message about a picture that could be skipped."""
+    return f"; --skip_bad_images {'uses another instead' if opt.isTrain else 'leaves it out'}"
+
+
 def geometry(opt: argparse.Namespace) -> tuple[Resize, int | None]:
     """How --preprocess resizes pictures, and the side of its crop, if any."""
     sizes = opt.load_size, opt.crop_size, opt.size_multiple, opt.size_minimum
@@ -304,13 +311,30 @@ def input_name(opt: argparse.Namespace) -> str:
     return "B" if swaps else "A"
 
 
-def missing_phase(opt: argparse.Namespace, looked_for: str) -> UserError:
-    """The error for a --dataroot without pictures for the wanted phase."""
-    if Path(opt.dataroot).is_file():
-        return UserError(
-            f"--dataroot {opt.dataroot} is a file, not a folder: looked for {looked_for}"
-        )
-    return UserError(
-        f"--dataroot {opt.dataroot} has no pictures for --phase {opt.phase}: looked for "
-        f"{looked_for}{folders_in(Path(opt.dataroot))}"
-    )
+def missing_phase(opt: argparse.Namespace, layout: str, folders: Sequence[Path]) -> UserError:
+    """The error for a --dataroot without the pictures of the wanted phase.
+
+    Args:
+        layout: what the dataset needs, for the end of the message.
+        folders: those that should have pictures; if one does, the others are missing too.
+    """
+    root = Path(opt.dataroot)
+    if root.is_file():
+        return UserError(f"--dataroot {root} is a file, not a folder; {layout}")
+    filled = [folder for folder in folders if has_pictures(folder)]
+    lacking = [f for f in folders if f not in filled and (filled or f.is_dir())]
+    reason = f"--dataroot {root} has no pictures for --phase {opt.phase}"
+    if lacking:
+        reason = f"--phase {opt.phase}: {'; '.join(map(no_pictures, lacking))}"
+    way_out = one_direction(opt, filled[0]) if filled and not opt.isTrain else ""
+    return UserError(f"{reason}; {way_out or layout + folders_in(root)}")
+
+
+def one_direction(opt: argparse.Namespace, side: Path) -> str:
+    """How to test with the pictures of one side alone; '' if no generator of the run takes them."""
+    takes_side = side.name.endswith("A") == (opt.direction == "AtoB")
+    has_two = any((Path(opt.checkpoints_dir) / opt.name).glob("*_net_G_B.pth"))
+    if not (takes_side or has_two):
+        return ""
+    suffix = ("_A" if takes_side else "_B") if has_two else ""
+    return f"for one direction: {test_command(opt, str(side), suffix)}"

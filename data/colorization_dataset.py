@@ -79,4 +79,7 @@ def find_photographs(opt: argparse.Namespace) -> list[str]:
     if not opt.isTrain and any(is_image_file(file.name) for file in root.iterdir()):
         print(f"{root} has no folder {opt.phase}: using the pictures in {root} itself")
         return make_dataset(root, opt.max_dataset_size)
-    raise missing_phase(opt, f"{root / opt.phase}")
+    folders = [root / opt.phase] if opt.isTrain or has_pictures(root) else [root / opt.phase, root]
+    raise missing_phase(
+        opt, f"--dataset_mode {opt.dataset_mode} needs pictures in {folders[0]}", folders
+    )

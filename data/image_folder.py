@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch.utils import data
 from data.image_io import kind_of, open_picture
 from util.errors import UserError, first_few
 from util.files import folders_in
-from util.util import counted
+from util.util import counted, listed
 
 IMG_EXTENSIONS = tuple(
     ".jpg .jpeg .jfif .png .gif .bmp .ppm .tif .tiff .webp .avif .jp2 .heic .heif .npy .npz".split()
@@ -31,8 +32,8 @@ def is_image_file(filename: str) -> bool:
 def make_dataset(dir: str | Path, max_dataset_size: float = math.inf) -> list[str]:
     """Sorted paths of the pictures in a folder and its subfolders; follows links.
 
-    Prints how many other files it ignores. Raises UserError if the folder is missing or holds no
-    picture.
+    Prints how many other files it ignores, and how many pictures --max_dataset_size leaves out.
+    Raises UserError if the folder is missing or holds no picture, or if a part of it is unreadable.
     """
     folder = Path(dir)
     if not folder.is_dir():
@@ -41,19 +42,44 @@ def make_dataset(dir: str | Path, max_dataset_size: float = math.inf) -> list[st
     paths = sorted(filter(is_image_file, files))
     others = {f for f in files if not f.lower().endswith(NOTES)}.difference(paths)
     if not paths:
-        raise UserError(
-            f"{folder}: no pictures in this folder (looked for {', '.join(IMG_EXTENSIONS)})"
-        )
+        raise UserError(no_pictures(folder))
+    if lost := sorted(f for f in others if os.path.islink(f) and not os.path.exists(f)):
+        raise UserError(f"{lost[0]}: this link leads nowhere; mend or remove it", lost[0])
     if others:
         endings = sorted({Path(file).suffix or Path(file).name for file in others})
         kinds = f"{counted(len(others), 'file')} of other types ({first_few(endings)})"
         print(f"{folder}: ignored {kinds}")
-    return paths[: None if max_dataset_size == math.inf else int(max_dataset_size)]
+    return at_most(max_dataset_size, paths, str(folder), "pictures")
+
+
+def at_most(max_dataset_size: float, found: list, where: str, things: str) -> list:
+    """The first of what was found; prints how many these are if there are more."""
+    if len(found) <= max_dataset_size:
+        return found
+    limit = int(max_dataset_size)
+    print(f"{where}: {limit} of {len(found)} {things} (--max_dataset_size {limit})")
+    return found[:limit]
+
+
+def no_pictures(folder: Path) -> str:
+    """What a folder without pictures has instead, for an error message."""
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    kinds = Counter(Path(f).suffix.lower() or Path(f).name for f in visible_files(folder))
+    if not kinds:
+        return f"{folder} has no pictures"
+    most_first = sorted(kinds, key=lambda kind: (-kinds[kind], kind))
+    counts = listed([f"{kinds[kind]} {kind}" for kind in most_first[:8]])
+    return (
+        f"{folder} has {counts} file{'s' if kinds.total() > 1 else ''}"
+        f"{' and others' if len(kinds) > 8 else ''}, but none of these types: "
+        f"{', '.join(IMG_EXTENSIONS)}"
+    )
 
 
 def has_pictures(folder: Path) -> bool:
     """Whether there is at least one picture in the folder or its subfolders."""
-    return folder.is_dir() and any(map(is_image_file, visible_files(folder)))
+    return any(map(is_image_file, visible_files(folder)))
 
 
 def kind_in(folder: str | Path) -> str:
@@ -63,9 +89,22 @@ def kind_in(folder: str | Path) -> str:
 
 
 def visible_files(folder: Path) -> Iterator[str]:
-    """Yield the paths of visible files in a folder and its subfolders, each real folder once."""
+    """Yield the paths of visible files in a folder and its subfolders, each real folder once.
+
+    Yields none if there is no such folder. Raises UserError if it or a subfolder is unreadable.
+    """
+
+    def refuse(error: OSError) -> None:
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if not (missing and error.filename == str(folder)):
+            raise UserError(
+                f"{error.filename}: this folder cannot be read: {error.strerror}; fix its "
+                "permissions or remove it",
+                error.filename,
+            ) from error
+
     seen: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(root)
         if real in seen:  # a link back to a parent folder
             folders.clear()

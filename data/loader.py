@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -53,11 +54,14 @@ class Loader:
     Args:
         equal_shares: give all processes the same number of images in each batch; this drops fewer
             images per epoch than there are processes.
-        skip_bad: replace a sample that cannot be loaded with another one.
+        skip_bad: skip a sample that cannot be loaded, and report it once.
+        replace_bad: whether the next good sample takes the place of a skipped one; if not, its
+            batch is smaller than its share says, or left out too if no sample is left.
         advice: ends the error message about such a sample without `skip_bad`.
 
     Attributes:
         num_images: the number of images to choose from in an epoch.
+        skipped: how many samples were skipped so far, by error message.
     """
 
     def __init__(
@@ -71,11 +75,12 @@ class Loader:
         max_images: float = math.inf,
         equal_shares: bool = False,
         skip_bad: bool = False,
+        replace_bad: bool = True,
         pin_memory: bool = False,
         advice: str = "",
     ):
         self.dataset, self.advice = dataset, advice
-        self.skipped: set[str] = set()
+        self.skipped: Counter[str] = Counter()
         self.notes: Notes | None = Notes()  # of the first epoch, until it is over
         self.num_images = int(min(max_images, len(dataset)))
         self._epoch = torch.zeros((), dtype=torch.int64)
@@ -84,7 +89,7 @@ class Loader:
         self._batches_of = EpochBatches(
             self.num_images, batch_size, shuffle, seed, self._epoch, equal_shares
         )
-        samples = SeededDataset(dataset, seed, self._epoch, skip_bad)
+        samples = SeededDataset(dataset, seed, self._epoch, skip_bad and replace_bad)
         num_workers = min(num_workers, len(self._batches_of))
         if num_workers and os.path.isdir(SHM):
             images = min(batch_size, self.num_images)
@@ -101,7 +106,7 @@ class Loader:
             num_workers=num_workers,
             prefetch_factor=PREFETCH if num_workers else None,
             persistent_workers=num_workers > 0,
-            collate_fn=collate,
+            collate_fn=partial(collate, leaves_out=skip_bad and not replace_bad),
             worker_init_fn=partial(begin_worker, closing),
             pin_memory=pin_memory,
             generator=torch.Generator().manual_seed(seed),  # does not touch the global generator
@@ -116,6 +121,7 @@ class Loader:
         self._batches_of.start = start
 
     def __iter__(self) -> Iterator[Batch]:
+        any_good = False
         for batch, share in zip(self._fetch(), self._batches_of.shares(), strict=False):
             failed = isinstance(batch, SampleError)
             if distributed.highest(int(failed)) and not failed:
@@ -126,7 +132,11 @@ class Loader:
                 )
             self._report(batch.pop("skipped", []))
             self._note(batch.pop("_notes", None))
-            yield Batch(batch, share)
+            if batch:
+                any_good = True
+                yield Batch(batch, share)
+        if self.skipped and not any_good:
+            raise DataError(none_good(next(iter(self.skipped))))
         if self.notes is not None:
             for line in self.notes.summary():
                 tell(line)
@@ -156,10 +166,10 @@ class Loader:
             yield SampleError(message, is_bad=False)
 
     def _report(self, messages: list[str]) -> None:
-        """Report each bad picture that was replaced, once."""
+        """Count each bad picture that was skipped, and report it once."""
         for message in filter(None, messages):
-            if message not in self.skipped:
-                self.skipped.add(message)
+            self.skipped[message] += 1
+            if self.skipped[message] == 1:
                 tell(f"skipped, {len(self.skipped)} so far: {message}")
 
     def _note(self, noticed: Notes | None) -> None:
@@ -294,19 +304,19 @@ class SampleError:
 class SeededDataset(Dataset):
     """A dataset that seeds the random generators from (seed, epoch, index) for each sample.
 
-    With `skip_bad` the next good sample replaces a bad one; the key "skipped" then holds the error
-    message.
+    With `replace_bad` the next good sample replaces a bad one; the key "skipped" then holds the
+    error message.
     """
 
-    def __init__(self, dataset: Any, seed: int, epoch: torch.Tensor, skip_bad: bool):
-        self.dataset, self.seed, self.epoch, self.skip_bad = dataset, seed, epoch, skip_bad
+    def __init__(self, dataset: Any, seed: int, epoch: torch.Tensor, replace_bad: bool):
+        self.dataset, self.seed, self.epoch, self.replace_bad = dataset, seed, epoch, replace_bad
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
         with isolated_randomness(self.seed, int(self.epoch), index):
-            if not self.skip_bad:
+            if not self.replace_bad:
                 return self._sample(index)
             message = ""
             for i in range(len(self)):
@@ -316,7 +326,7 @@ class SeededDataset(Dataset):
                 if not sample.is_bad:
                     return sample
                 message = message or sample.message
-            return SampleError(f"no picture can be loaded: {message}", is_bad=False)
+            return SampleError(none_good(message), is_bad=False)
 
     def _sample(self, index: int) -> Any:
         try:
@@ -330,13 +340,29 @@ class SeededDataset(Dataset):
             return SampleError.of(error, f"{type(self.dataset).__name__}, sample {index}")
 
 
-def collate(samples: list[Any]) -> Any:
-    """The samples as one batch, or an error that names all the bad ones."""
+def none_good(message: str) -> str:
+    """The error of a data set whose pictures are all bad; `message` is that of the first."""
+    return f"no picture can be loaded: {message}"
+
+
+def collate(samples: list[Any], leaves_out: bool = False) -> Any:
+    """The samples as one batch, or an error that names all the bad ones.
+
+    If it `leaves_out` the bad ones, the key "skipped" holds their error messages. It is the only
+    key if none is good.
+    """
     errors = [sample for sample in samples if isinstance(sample, SampleError)]
-    if errors:
+    all_bad = all(error.is_bad for error in errors)
+    if errors and not (leaves_out and all_bad):
         messages = dict.fromkeys(error.message for error in errors)
         details = "\n".join(dict.fromkeys(error.details for error in errors))
-        return SampleError("; ".join(messages), all(error.is_bad for error in errors), details)
+        return SampleError("; ".join(messages), all_bad, details)
+    if errors:
+        good = [sample for sample in samples if not isinstance(sample, SampleError)]
+        batch = collate(good) if good else {}
+        if not isinstance(batch, SampleError):
+            batch["skipped"] = [error.message for error in errors]
+        return batch
     noticed = Notes()
     for sample in samples:
         noticed.add(sample.pop("_notes", Notes()))

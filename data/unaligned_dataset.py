@@ -24,8 +24,8 @@ class UnalignedDataset(BaseDataset):
 
     @staticmethod
     def has_phase(opt: argparse.Namespace, phase: str) -> bool:
-        _, side_a, side_b = phase_folders(opt.dataroot, phase)
-        return has_pictures(side_a) and has_pictures(side_b)
+        _, *sides = phase_folders(opt.dataroot, phase)
+        return any(map(has_pictures, sides))
 
     @staticmethod
     def facts(opt: argparse.Namespace) -> dict[str, Any]:
@@ -37,7 +37,11 @@ class UnalignedDataset(BaseDataset):
         self.sides = sides(opt, extends=type(self) is not UnalignedDataset)
         _, side_a, side_b = phase_folders(opt.dataroot, opt.phase)
         if not (has_pictures(side_a) and has_pictures(side_b)):
-            raise missing_phase(opt, f"{side_a} and {side_b}")
+            raise missing_phase(
+                opt,
+                f"--dataset_mode {opt.dataset_mode} needs pictures in both {side_a} and {side_b}",
+                [side_a, side_b],
+            )
         self.paths_a = make_dataset(side_a, opt.max_dataset_size)
         self.paths_b = make_dataset(side_b, opt.max_dataset_size)
         for path, side in zip((self.paths_a[0], self.paths_b[0]), self.sides, strict=True):

@@ -20,12 +20,7 @@ from options.checks import (
 )
 from options.flags import Section
 from options.parser import OptionParser
-from options.restore import (
-    refuse_another_model,
-    restore_architecture,
-    run_folder,
-    saved_options,
-)
+from options.restore import refuse_another_model, run_folder, saved_options
 from options.settle import FACTS, settle, usable
 from util import __version__, distributed
 from util.errors import UserError
@@ -146,14 +141,13 @@ class BaseOptions:
                 f"all: torchrun --nproc_per_node={len(ids)} {os.path.basename(sys.argv[0])} ..."
             )
 
-    def restore(self, opt: argparse.Namespace, model: Any) -> None:
-        """Take the architecture from the run's saved options, or else from its weights."""
+    def find_run(self, opt: argparse.Namespace, model: Any) -> tuple[dict[str, Any], Path]:
+        """The run's saved options, or else what its weights tell, and their file."""
         found = saved_options(run_folder(opt)) or model.infer_architecture(opt)
-        if found is not None:
-            saved, source = found
-            if "model" in self.given:
-                refuse_another_model(opt, model, self.models, saved, source)
-            restore_architecture(opt, self.given, saved, source, self.parser.checked)
+        saved, source = found or ({}, run_folder(opt))
+        if "model" in self.given:
+            refuse_another_model(opt, model, self.models, saved, source)
+        return saved, source
 
     def check(self, opt: argparse.Namespace) -> None:
         """Refuse combinations that cannot work, before anything is written."""

@@ -108,7 +108,8 @@ DATA = Section("Data", (
          "scale_width_and_crop: the same, then crop; none: as they are; without a crop, "
          "pictures are padded to what the generator accepts"),
     Flag("--load_size PX", 286, whole(1, 65536),
-         "size to which pictures are scaled first; test.py uses crop_size unless this is given"),
+         "size to which pictures are scaled first; unless given, test.py uses crop_size or, if "
+         "nothing is cropped, that of the run"),
     Flag("--crop_size PX", 256, whole(1, 65536),
          "side of the square to crop: at random in training, from the centre in testing"),
     Flag("--no_flip", False, on_off, "do not flip pictures left to right at random"),
@@ -119,6 +120,9 @@ DATA = Section("Data", (
          "values of black and white in the pictures of side A, such as 0,4095 for 12 bits; by "
          "default the whole range of their type: 0,255 for 8 bits, 0,65535 for 16, 0,1 for floats"),
     Flag("--range_B LOW,HIGH", None, value_range, "the same for side B"),
+    Flag("--skip_bad_images", False, on_off,
+         "count an unreadable picture instead of stopping; training replaces it by another, and "
+         "testing leaves it out"),
     Flag("--display_winsize PX", 256, whole(1, 65536), "width of pictures on HTML pages"),
 ))
 
@@ -209,8 +213,6 @@ CHECKPOINTS = Section("Checkpoints", (
     Flag("--keep_checkpoints K", 0, whole(0), "keep only the last K numbered checkpoints; 0: all"),
     Flag("--skip_nonfinite N", 0, whole(0),
          "skip up to N steps whose gradients are not finite; 0: stop at the first"),
-    Flag("--skip_bad_images", False, on_off,
-         "replace an unreadable picture by another and count it, instead of stopping"),
     Flag("--continue_train", False, on_off_auto,
          "resume from checkpoint --epoch of this --name; auto: resume if there is one, else start"),
     Flag("--overwrite", False, on_off,

@@ -1,7 +1,8 @@
 """Existing runs: where they are, and their saved options, which need not be typed again.
 
 The architecture comes from the options saved beside the weights or, for weights from elsewhere,
-from the weights themselves. A flag that contradicts it is refused.
+from the weights themselves. A flag that contradicts it is refused. What test.py should do with
+pictures comes from the saved options too, unless a flag says otherwise.
 """
 
 from __future__ import annotations
@@ -10,16 +11,14 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from options.settle import DISCRIMINATOR, GENERATOR, settle
+from options.parser import OptionParser
+from options.settle import DISCRIMINATOR, GENERATOR, settle, usable
 from util.errors import UserError
 from util.registry import Registry
-
-# (option, saved value, where it comes from) -> the value; UserError if it is not allowed.
-Check = Callable[[str, Any, object], Any]
 
 
 def run_folder(opt: argparse.Namespace) -> Path:
@@ -53,9 +52,9 @@ def saved_options(folder: Path) -> tuple[dict[str, Any], Path] | None:
 
 
 def plain_value(text: str) -> Any:
-    """The value that was printed as this text: bool, int, float or text."""
-    if text in ("True", "False"):
-        return text == "True"
+    """The value that was printed as this text: bool, None, int, float or text."""
+    if text in ("True", "False", "None"):
+        return {"True": True, "False": False, "None": None}[text]
     for convert in (int, float):
         try:
             return convert(text)
@@ -87,14 +86,15 @@ def refuse_another_model(
     raise UserError(f"--model {opt.model} contradicts {source}, which says {trained}; {ways}")
 
 
-def restore_architecture(
+def restore(
     opt: argparse.Namespace,
     given: set[str],
+    names: Collection[str],
     saved: dict[str, Any],
     source: Path,
-    checked: Check,
+    parser: OptionParser,
 ) -> None:
-    """Set the architecture flags of `opt` that were not given to the values used in training.
+    """Set those of the named options that were not given to the values used in training.
 
     Raises UserError for a given flag that contradicts them. If its value works too, it is used,
     and a message says so.
@@ -103,8 +103,8 @@ def restore_architecture(
     if getattr(opt, "model_suffix", "") == "_B" and source.suffix != ".pth":
         swapped = {"input_nc": saved.get("output_nc"), "output_nc": saved.get("input_nc")}
         saved = {**saved, **{k: v for k, v in swapped.items() if v is not None}}
-    names = GENERATOR + (DISCRIMINATOR if opt.isTrain else ())
-    saved = {n: checked(n, saved[n], source) for n in names if n in saved and hasattr(opt, n)}
+    saved = {name: saved[name] for name in names if name in saved}
+    saved = usable(saved, source, opt, given, parser)
     restored, contradicted = settle(opt, given, saved)
     for name, value in contradicted.items():
         if not can_differ(name, opt, saved):
@@ -123,5 +123,6 @@ def can_differ(name: str, opt: argparse.Namespace, saved: dict[str, Any]) -> boo
     """Whether the weights work in spite of another value of this flag."""
     if name == "norm":
         return {opt.norm, saved["norm"]} == {"batch", "syncbatch"}
-    unet = str(saved.get("netG", opt.netG)).startswith("unet")
-    return name in ("direction", "ema") or (name == "no_dropout" and unet)
+    if name == "no_dropout":
+        return saved.get("netG", opt.netG).startswith("unet")
+    return name == "ema" or name not in GENERATOR + DISCRIMINATOR

@@ -10,11 +10,13 @@ from typing import Any
 from options.parser import OptionParser
 from util.errors import UserError
 
-GENERATOR = ("netG", "norm", "ngf", "no_dropout", "input_nc", "output_nc", "direction", "ema")
+GENERATOR = ("netG", "norm", "ngf", "no_dropout", "input_nc", "output_nc", "ema")
 DISCRIMINATOR = ("netD", "ndf", "n_layers_D", "spectral_norm")
 # What a run's folders told, by name as in the options, and what is assumed where nothing is known:
 # whether A and B lie in two folders, and the types of values of their pictures (see kind_of).
 FACTS = {"two_folders": False, "files_A": "", "files_B": ""}
+# How pictures reach the network: test.py takes these from the run, and weights fit other values.
+PICTURES = ("preprocess", "crop_size", "direction", "range_A", "range_B")
 # Flags that say how to start, not what to train.
 PER_START = frozenset(
     (
@@ -51,18 +53,19 @@ def usable(
 ) -> dict[str, Any]:
     """The saved options that also apply to the next start, by name, as if they had been typed.
 
-    Raises UserError for a value that its flag does not allow. In train_opt.txt, which another
-    program may have written, such a value is skipped with a message, unless it describes the
-    architecture: no default can replace that.
+    Raises UserError for a value that its flag does not allow. Such a value is skipped with a
+    message instead if it is in train_opt.txt, which another program may have written, or if a test
+    starts, whose plug-ins may not be those of the training. That never holds for the architecture:
+    no default can replace it.
     """
     values = {}
     # A plug-in may set defaults for names that are not flags; it sets those at each start.
     flags = vars(opt).keys() & set(parser.dests())
     for name in sorted((saved.keys() & flags) - PER_START):
-        may_misfit = source.name == "train_opt.txt" and name not in GENERATOR + DISCRIMINATOR
-        origin = source if may_misfit else "the saved options"
+        may_misfit = source.name == "train_opt.txt" or not opt.isTrain
+        may_misfit &= name not in GENERATOR + DISCRIMINATOR
         try:
-            values[name] = parser.checked(name, saved[name], origin)
+            values[name] = parser.checked(name, saved[name], source)
         except UserError as error:
             if not may_misfit:
                 raise

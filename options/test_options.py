@@ -10,8 +10,8 @@ from options import flags
 from options.base_options import BaseOptions
 from options.checks import require_dataroot
 from options.parser import OptionParser
-from options.restore import run_folder, runs_in, saved_options
-from options.settle import FACTS
+from options.restore import restore, run_folder, runs_in, saved_options
+from options.settle import FACTS, GENERATOR, PICTURES
 from util.errors import UserError
 
 # test.py accepts these too, so that flags of a train.py command need not be removed.
@@ -33,11 +33,11 @@ class TestOptions(BaseOptions):
         )
         for action in parser.actions(USED_IN_TRAINING_ONLY):
             action.help = f"{action.help} (no effect in testing)"
+        for action in parser.actions(PICTURES):
+            action.help = f"{action.help}; unless given, that of the run"
 
     def resolve(self, opt: argparse.Namespace, model: Any, dataset: Any) -> None:
         require_dataroot(opt)
-        if "load_size" not in self.given:
-            opt.load_size = opt.crop_size
         if "phase" not in self.given and not dataset.has_phase(opt, opt.phase):
             for phase in ("val", "train"):
                 if dataset.has_phase(opt, phase):
@@ -53,14 +53,12 @@ class TestOptions(BaseOptions):
             )
         if hasattr(opt, "model_suffix") and "model_suffix" not in self.given:
             opt.model_suffix = self.choose_generator(opt)
-        self.restore(opt, model)
-        found = saved_options(run_folder(opt))
-        trained_px = found[0].get("crop_size") if found else None
-        if "crop_size" not in self.given and trained_px not in (None, opt.crop_size):
-            print(
-                f"{opt.name} was trained at --crop_size {trained_px} and is tested at "
-                f"{opt.crop_size}; to test at the training size, pass --crop_size {trained_px}"
-            )
+        saved, source = self.find_run(opt, model)
+        restore(opt, self.given, GENERATOR + PICTURES, saved, source, self.parser)
+        if "load_size" not in self.given:
+            opt.load_size = opt.crop_size
+        if not opt.preprocess.endswith("crop"):
+            restore(opt, self.given, ["load_size"], saved, source, self.parser)
 
     def save(self, opt: argparse.Namespace) -> None:
         """Not an error if the run's folder is read-only: it may belong to somebody else."""

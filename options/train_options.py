@@ -10,7 +10,8 @@ from typing import Any
 
 from options import flags
 from options.base_options import BaseOptions, counts_layers, suffixed_name
-from options.restore import run_folder, runs_in, saved_options
+from options.restore import restore, run_folder, runs_in, saved_options
+from options.settle import DISCRIMINATOR, GENERATOR
 from util import distributed
 from util.errors import UserError
 from util.files import write_whole
@@ -49,7 +50,8 @@ class TrainOptions(BaseOptions):
                 )
             print(f"{folder} has no checkpoint yet: starting from {opt.load_pretrain or 'scratch'}")
         if opt.continue_train and found:
-            self.restore(opt, model)
+            saved, source = self.find_run(opt, model)
+            restore(opt, self.given, GENERATOR + DISCRIMINATOR, saved, source, self.parser)
         if opt.continue_train and opt.overwrite:
             raise UserError("--continue_train resumes, --overwrite starts over: pass one of them")
         opt.continue_train = bool(opt.continue_train and found)

@@ -194,6 +194,14 @@ def test_no_pair_at_all(tmp_path):
         match_by_stem(*folders, skip_unmatched=True)
 
 
+def test_pairs_that_the_limit_leaves_out_are_told(pictures, capsys):
+    dataroot = pictures.two_folders(3)
+    capsys.readouterr()
+    assert len(aligned(dataroot, "--max_dataset_size", "2")) == 2
+    sides = " and ".join(str(Path(dataroot) / side) for side in ("trainA", "trainB"))
+    assert f"{sides}: 2 of 3 pairs (--max_dataset_size 2)\n" in capsys.readouterr().out
+
+
 # --- What a user can get wrong --------------------------------------------------------------------
 
 

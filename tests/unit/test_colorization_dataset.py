@@ -50,7 +50,7 @@ def test_testing_takes_a_phase_a_plain_folder_or_one_picture(names, pictures, ca
 
 def test_a_folder_without_pictures_is_refused(names, pictures, tmp_path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no pictures for --phase test"):
+    with pytest.raises(UserError, match="--phase test: empty has no pictures"):
         names("empty")
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from data.image_folder import has_pictures, is_image_file, make_dataset
+from data.image_folder import has_pictures, is_image_file, make_dataset, visible_files
 from util.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -53,6 +58,14 @@ def test_at_most_so_many(limit, number, tmp_path):
     assert found(tmp_path, limit) == ["a.png", "b.png", "c.png"][:number]
 
 
+def test_what_the_limit_leaves_out_is_told(tmp_path, capsys):
+    touch(tmp_path, "a.png", "b.png", "c.png")
+    make_dataset(tmp_path, 3)
+    assert capsys.readouterr().out == ""
+    make_dataset(tmp_path, 2)
+    assert capsys.readouterr().out == f"{tmp_path}: 2 of 3 pictures (--max_dataset_size 2)\n"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 def test_links_are_followed(tmp_path):
     elsewhere = touch(tmp_path / "elsewhere", "a.png", "deep/b.png")
@@ -81,10 +94,69 @@ def test_missing_folder_is_named_with_what_is_there(tmp_path):
 
 
 def test_empty_folder_is_named(tmp_path):
-    touch(tmp_path / "train", "notes.txt", "sub/.hidden.png")
-    with pytest.raises(UserError, match="no pictures") as caught:
+    touch(tmp_path / "train", "sub/.hidden.png")
+    with pytest.raises(UserError) as caught:
         make_dataset(tmp_path / "train")
-    assert str(tmp_path / "train") in str(caught.value)
+    assert str(caught.value) == f"{tmp_path / 'train'} has no pictures"
+
+
+def test_what_a_folder_has_instead_of_pictures_is_told(tmp_path):
+    touch(tmp_path, *(f"{i}.NEF" for i in range(4)), "sub/a.nef", "a.xmp", "b.xmp", "README")
+    with pytest.raises(UserError) as caught:
+        make_dataset(tmp_path)
+    told = f"{tmp_path} has 5 .nef, 2 .xmp and 1 README files, but none of these types: .jpg, "
+    assert str(caught.value).startswith(told)
+    alone = touch(tmp_path / "alone", "a.mat")
+    with pytest.raises(UserError, match=r"alone has 1 \.mat file, but none of these types: "):
+        make_dataset(alone)
+    many = touch(tmp_path / "many", *(f"a.{ending}" for ending in "bcdefghijkl"))
+    with pytest.raises(UserError, match=r"1 \.b, .* and 1 \.i files and others, but none"):
+        make_dataset(many)
+
+
+# --- Not a smaller data set -----------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_a_folder_that_leads_to_itself_is_named(tmp_path):
+    (tmp_path / "testB").symlink_to(tmp_path / "testB")
+    with pytest.raises(UserError, match="testB: this folder cannot be read"):
+        has_pictures(tmp_path / "testB")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+@pytest.mark.parametrize("target", ["disk/not/mounted", "part2"])
+def test_a_link_to_a_folder_that_cannot_be_reached_is_named(target, tmp_path):
+    touch(tmp_path, "a.png")
+    (tmp_path / "part2").symlink_to(tmp_path / target)
+    with pytest.raises(UserError, match="part2: this link leads nowhere"):
+        make_dataset(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid") or os.geteuid() != 0, reason="needs root")
+def test_a_subfolder_without_permission_is_named(tmp_path):
+    touch(tmp_path, "a.png", "closed/b.png")
+    for folder in [tmp_path, *tmp_path.parents[:-2]]:
+        folder.chmod(0o755)
+    (tmp_path / "closed").chmod(0)
+    code = "import os, sys; import data.image_folder as f; os.setuid(65534)\n"
+    code += "for call in f.make_dataset, f.has_pictures:\n"
+    code += "    try: print(call(f.Path(sys.argv[1])))\n"
+    code += "    except f.UserError as error: print(error)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, cwd=ROOT
+    )
+    told = f"{tmp_path / 'closed'}: this folder cannot be read: Permission denied; fix its"
+    assert [line[: len(told)] for line in done.stdout.splitlines()] == [told, "True"], done.stderr
+
+
+def test_a_subfolder_that_vanishes_meanwhile_is_named(tmp_path):
+    touch(tmp_path, "a.png", "b/c.png")
+    files = visible_files(tmp_path)
+    next(files)
+    shutil.rmtree(tmp_path / "b")
+    with pytest.raises(UserError, match="b: this folder cannot be read: No such file"):
+        list(files)
 
 
 def test_has_pictures(tmp_path):

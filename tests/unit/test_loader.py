@@ -281,17 +281,19 @@ def test_a_missing_option_is_no_bad_picture(num_workers, skip_bad):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("skip_bad", [False, True])
+@pytest.mark.parametrize(
+    "skips", [{}, {"skip_bad": True}, {"skip_bad": True, "replace_bad": False}]
+)
 @pytest.mark.parametrize("message", BUGS)
-def test_a_bug_in_a_dataset_keeps_its_text(message, skip_bad, num_workers):
+def test_a_bug_in_a_dataset_keeps_its_text(message, skips, num_workers):
     """It is not a bad picture, so nothing replaces it; its traceback is kept as the cause."""
     batches = loader(
         Buggy(partial(bug, message)),
         num_workers,
         batch_size=1,
         shuffle=False,
-        skip_bad=skip_bad,
         advice="; skip it",
+        **skips,
     )
     given = iter(batches)
     assert len([next(given), next(given)]) == 2
@@ -377,7 +379,7 @@ class Unreadable(torch_data.Dataset):
 
 
 def test_a_sample_that_cannot_be_read_is_told_in_its_time():
-    samples = SeededDataset(Unreadable(), seed=1, epoch=torch.tensor(1), skip_bad=False)
+    samples = SeededDataset(Unreadable(), seed=1, epoch=torch.tensor(1), replace_bad=False)
     assert workers_with_room(4, samples, batch_size=1, free=0) == 4
 
 
@@ -387,6 +389,31 @@ def test_the_next_sample_stands_in_for_a_bad_one(num_workers, capsys):
     for number in (1, 2):
         assert epoch(batches, number)[:, 0, 0, 0].tolist() == [0, 1, 3, 3]
     assert capsys.readouterr().out.count("skipped, 1 so far: photos/p2.png") == 1  # at first
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4])
+def test_a_bad_sample_is_left_out_if_nothing_may_replace_it(batch_size, num_workers, capsys):
+    batches = loader(
+        Failing(),
+        num_workers,
+        batch_size=batch_size,
+        shuffle=False,
+        skip_bad=True,
+        replace_bad=False,
+    )
+    assert epoch(batches, 1)[:, 0, 0, 0].tolist() == [0, 1, 3]
+    told = "photos/p2.png: cannot be read as a picture; repair or remove it"
+    assert batches.skipped == {told: 1}
+    assert capsys.readouterr().out == f"skipped, 1 so far: {told}\n"
+
+
+@pytest.mark.parametrize("replace_bad", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_no_good_sample_at_all(replace_bad, batch_size):
+    samples = torch_data.Subset(Failing(), [2, 2])
+    with pytest.raises(DataError, match=r"^no picture can be loaded: photos/p2.png: [^;]*; repair"):
+        list(loader(samples, batch_size=batch_size, skip_bad=True, replace_bad=replace_bad))
 
 
 @pytest.mark.parametrize("odd", ["A", "B"])

@@ -59,6 +59,7 @@ BASE_DEFAULTS = {
     "compile": False,
     "channels_last": "auto",
     "ema": 0.0,
+    "skip_bad_images": False,
     "max_megapixels": 179.0,
     "range_A": None,
     "range_B": None,
@@ -95,7 +96,6 @@ TRAIN_DEFAULTS = BASE_DEFAULTS | {
     "save_latest_minutes": 0.0,
     "keep_checkpoints": 0,
     "skip_nonfinite": 0,
-    "skip_bad_images": False,
     "overwrite": False,
     "load_pretrain": "",
     "load_pretrain_partial": False,
@@ -729,12 +729,13 @@ def test_phase_that_was_asked_for_stays(pictures):
 
 @pytest.mark.parametrize("missing", ["A", "B"])
 @pytest.mark.parametrize("dataset", ["aligned", "unaligned"])
-def test_phase_falls_back_only_to_one_with_both_sides(dataset, missing, pictures, tmp_path):
+def test_phase_does_not_fall_back_where_test_has_one_side(dataset, missing, pictures, tmp_path):
+    """The dataset then names the other side: pictures of the training are not what was meant."""
     pictures.two_folders(phase="train")
-    dataroot = pictures.two_folders(phase="val")
-    (tmp_path / "pairs" / f"val{missing}").rename(tmp_path / "elsewhere")
+    dataroot = pictures.two_folders(phase="test")
+    (tmp_path / "pairs" / f"test{missing}").rename(tmp_path / "elsewhere")
     flags = ["--model", "cycle_gan", "--dataset_mode", dataset]
-    assert parse_test(*flags, dataroot=dataroot).phase == "train"
+    assert parse_test(*flags, dataroot=dataroot).phase == "test"
 
 
 # --- Combinations that cannot work ----------------------------------------------------------------

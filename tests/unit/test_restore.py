@@ -234,19 +234,83 @@ def test_options_that_cannot_be_read_are_named(work):
         assert "'many'" in message
 
 
+PICTURES = ("preprocess", "load_size", "crop_size", "direction")
+SCALED = ("scale_width", 96, 64, "AtoB")
+
+
+@pytest.mark.parametrize("record", ["json", "foreign"])
 @pytest.mark.parametrize(
-    "flags, told", [("", True), ("--crop_size 64", False), ("--crop_size 128", False)]
-)
-def test_another_size_than_that_of_training_is_told_unless_asked_for(flags, told, work, capsys):
-    work.run("--model pix2pix --crop_size 64")
-    work.run("--model pix2pix", name="usual")
+    "trained, typed, expected, differs",
+    [
+        ("", "", ("resize_and_crop", 64, 64, "AtoB"), ""),
+        ("--direction BtoA", "", ("resize_and_crop", 64, 64, "BtoA"), ""),
+        ("--preprocess crop", "", ("crop", 64, 64, "AtoB"), ""),
+        ("--preprocess scale_width", "", SCALED, ""),
+        ("--preprocess none", "", ("none", 96, 64, "AtoB"), ""),
+        ("", "--crop_size 128", ("resize_and_crop", 128, 128, "AtoB"), "--crop_size 128"),
+        ("", "--load_size 80", ("resize_and_crop", 80, 64, "AtoB"), ""),
+        ("", "--crop_size 64 --preprocess resize_and_crop --direction AtoB",
+         ("resize_and_crop", 64, 64, "AtoB"), ""),
+        ("", "--preprocess scale_width", SCALED, "--preprocess scale_width"),
+        ("--preprocess scale_width", "--preprocess crop", ("crop", 64, 64, "AtoB"),
+         "--preprocess crop"),
+        ("--preprocess scale_width", "--load_size 80", ("scale_width", 80, 64, "AtoB"),
+         "--load_size 80"),
+        ("", "--direction BtoA", ("resize_and_crop", 64, 64, "BtoA"), "--direction BtoA"),
+    ],
+)  # fmt: skip
+def test_pictures_are_tested_as_they_were_trained(
+    trained, typed, expected, differs, record, work, capsys
+):
+    """Typed flags win, and it is said if they differ; a crop shows the whole scaled picture."""
+    work.run(f"--model pix2pix --load_size 96 --crop_size 64 {trained}", record=record)
     capsys.readouterr()
-    work.test(f"--model pix2pix --name run {flags}")
+    opt = work.test(f"--model pix2pix --name run {typed}")
+    assert tuple(getattr(opt, name) for name in PICTURES) == expected
+    notices = [line for line in capsys.readouterr().out.splitlines() if "although" in line]
+    assert len(notices) == bool(differs)
+    assert all(line.startswith(f"using {differs}, although") for line in notices)
+
+
+@pytest.mark.parametrize("suffix", ["_A", "_B"])
+def test_one_generator_gets_pictures_as_the_run_was_trained(suffix, work):
+    work.run("--model cycle_gan --load_size 72 --crop_size 64 --direction BtoA --preprocess crop")
+    opt = work.test(f"--model test --name run --model_suffix {suffix}")
+    assert tuple(getattr(opt, name) for name in PICTURES) == ("crop", 64, 64, "BtoA")
+    assert opt.model_suffix == suffix
+
+
+def test_weights_alone_tell_no_size(work):
+    work.run("--model pix2pix --load_size 72 --crop_size 64", record="weights")
+    opt = work.test("--model pix2pix --name run --preprocess scale_width")
+    assert (opt.load_size, opt.crop_size) == (256, 256)
+
+
+def test_a_plugin_does_not_change_how_the_runs_pictures_are_tested(work, monkeypatch):
+    def defaults(parser, is_train):
+        return parser.set_defaults(crop_size=48, load_size=48, preprocess="none", direction="BtoA")
+
+    work.run("--model pix2pix --load_size 72 --crop_size 64")
+    monkeypatch.setattr(data.registry.find("single"), "modify_commandline_options", defaults)
+    opt = work.test("--model test --name run")
+    assert tuple(getattr(opt, n) for n in PICTURES) == ("resize_and_crop", 64, 64, "AtoB")
+
+
+@pytest.mark.parametrize("record", ["json", "foreign"])
+def test_a_value_of_the_run_that_a_test_cannot_use_is_told(record, work, capsys):
+    work.run("--model pix2pix --load_size 72 --crop_size 64", record=record)
+    name = {"json": "train_options.json", "foreign": "train_opt.txt"}[record]
+    file = work.checkpoints / "run" / name
+    text = file.read_text(encoding="utf-8").replace("resize_and_crop", "squeeze")
+    file.write_text(text, encoding="utf-8")
+    capsys.readouterr()
+    opt = work.test("--model pix2pix --name run")
+    assert (opt.preprocess, opt.crop_size) == ("resize_and_crop", 64)
     said = capsys.readouterr().out
-    assert ("at --crop_size 64 and is tested at 256; to test at the training size" in said) == told
-    assert ("was trained at" in said) == told
-    work.test("--model pix2pix --name usual")
-    assert "was trained at" not in capsys.readouterr().out
+    assert f"{name}: preprocess: 'squeeze' is not one of" in said
+    assert "using --preprocess resize_and_crop" in said
+    work.test("--model pix2pix --name run --preprocess crop")
+    assert "squeeze" not in capsys.readouterr().out
 
 
 # --- Two generators -------------------------------------------------------------------------------

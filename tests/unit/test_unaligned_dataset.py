@@ -57,6 +57,14 @@ def test_otherwise_b_is_drawn_anew_in_each_epoch(pictures):
     assert names(dataset, 3) == names(dataset, 3)
 
 
+def test_pictures_that_the_limit_leaves_out_are_told_for_each_side(pictures, capsys):
+    dataroot = pictures.unaligned(4, 2)
+    unaligned(dataroot, "--max_dataset_size", "3")
+    told = capsys.readouterr().out
+    assert f"{Path(dataroot) / 'trainA'}: 3 of 4 pictures (--max_dataset_size 3)\n" in told
+    assert "trainB:" not in told
+
+
 def test_max_dataset_size_limits_each_side(pictures):
     dataset = unaligned(pictures.unaligned(5, 4), "--max_dataset_size", "3")
     assert (len(dataset), len(dataset.paths_a), len(dataset.paths_b)) == (3, 3, 3)

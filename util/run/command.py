@@ -1,4 +1,4 @@
-"""The command that resumes a run, for users to copy."""
+"""Commands for users to copy, quoted for this system's shell."""
 
 from __future__ import annotations
 
@@ -12,12 +12,26 @@ from util import distributed
 
 
 def resume_command(opt: argparse.Namespace) -> str:
-    """`python train.py --name NAME --continue_train`, quoted for this system's shell."""
+    """`python train.py --name NAME --continue_train`, which resumes a run."""
     start = ["python"]
     if distributed.size() > 1:  # for one machine; for several, users must complete it
         start = ["torchrun", f"--nproc_per_node={os.environ['LOCAL_WORLD_SIZE']}"]
-    words = [*start, sys.argv[0], "--name", opt.name]
+    return quoted([*start, *program_for_run(opt), "--continue_train"])
+
+
+def test_command(opt: argparse.Namespace, dataroot: str, model_suffix: str) -> str:
+    """`python test.py --name NAME --model test ...`, which runs one generator on a folder."""
+    words = ["python", *program_for_run(opt), "--model", "test", "--dataroot", dataroot]
+    return quoted(words + (["--model_suffix", model_suffix] if model_suffix else []))
+
+
+def program_for_run(opt: argparse.Namespace) -> list[str]:
+    """This program, and the flags that name the run."""
+    words = [sys.argv[0], "--name", opt.name]
     if opt.checkpoints_dir != "./checkpoints":
         words += ["--checkpoints_dir", opt.checkpoints_dir]
-    words.append("--continue_train")
+    return words
+
+
+def quoted(words: list[str]) -> str:
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
