@@ -18,7 +18,8 @@ from options.checks import (
     check_replaced,
     check_sizes,
 )
-from options.flags import Section
+from options.flags import Section, program_of
+from options.other_names import current_names, refusing
 from options.parser import OptionParser
 from options.restore import (
     refuse_another_model,
@@ -77,11 +78,12 @@ class BaseOptions:
         Writes no files (see `save`). Raises UserError for flags, values and combinations that
         cannot work.
         """
-        argv = sys.argv[1:] if argv is None else argv
+        argv, notes = current_names(sys.argv[1:] if argv is None else argv, self.owners)
         self.saved_name = ""
-        saved, source = self.earlier_options(argv) or ({}, None)
-        self.parser, model, dataset, replaced = self._build_parser(argv, saved)
-        opt, self.given = self.parser.parse(argv)
+        with refusing(notes):
+            saved, source = self.earlier_options(argv) or ({}, None)
+            self.parser, model, dataset, replaced = self._build_parser(argv, saved)
+            opt, self.given = self.parser.parse(argv)
         for action, plugin in replaced:
             check_replaced(opt, self.parser, action, plugin)
         typed = {flag: getattr(opt, flag) for flag in self.given}
@@ -165,7 +167,9 @@ class BaseOptions:
         write_whole(file, self.text + "\n")
 
     def owners(self, flag: str) -> str:
-        """Say which models and datasets add a flag; '' if none does."""
+        """Say which models and datasets add a flag, or which program has it; '' if none does."""
+        if program := program_of(flag):
+            return f": it belongs to {program}"
         for is_train in dict.fromkeys((self.is_train, True)):
             found = []
             for registry in (self.models, self.datasets):

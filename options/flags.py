@@ -255,3 +255,14 @@ TESTING = Section("Testing", (
 OF_BOTH = (EXPERIMENT, DATA, NETWORKS, SPEED, WANDB)
 OF_TRAINING = (*OF_BOTH, TRAINING, CHECKPOINTS, LOGGING)
 OF_TESTING = (*OF_BOTH, TESTING)
+
+
+def program_of(flag: str) -> str:
+    """The program that alone has this flag, "train.py" or "test.py"; '' if both or none have it."""
+    programs = {"train.py": OF_TRAINING, "test.py": OF_TESTING}
+    found = [
+        program
+        for program, sections in programs.items()
+        if any(f.name.split()[0] == flag for section in sections for f in section.flags)
+    ]
+    return found[0] if len(found) == 1 else ""

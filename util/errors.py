@@ -38,9 +38,28 @@ class Stopped(Exception):
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """' (did you mean X?)' for the candidate closest in spelling, or '' if none is close."""
-    near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
-    return f" (did you mean {near[0]}?)" if near else ""
+    """' (did you mean X?)' for the candidate nearest in spelling, or '' if none is near.
+
+    Near are up to two wrong, missing or additional letters, one in words of up to three letters,
+    and a beginning that only one candidate has. Letter case does not count, nor do leading dashes.
+    """
+    folded = {candidate: fold(candidate) for candidate in candidates}
+    edits = {candidate: num_edits(fold(word), to) for candidate, to in folded.items()}
+    nearest = min(edits, key=edits.__getitem__, default="")
+    longer = [candidate for candidate, to in folded.items() if to.startswith(fold(word))]
+    if nearest and edits[nearest] <= (1 if len(fold(word)) <= 3 else 2):
+        return f" (did you mean {nearest}?)"
+    return f" (did you mean {longer[0]}?)" if len(longer) == 1 and len(fold(word)) > 2 else ""
+
+
+def fold(word: str) -> str:
+    return word.lstrip("-").replace("-", "_").casefold()
+
+
+def num_edits(word: str, other: str) -> int:
+    """How many letters must be replaced, added or removed to make one word the other."""
+    changes = difflib.SequenceMatcher(None, word, other, autojunk=False).get_opcodes()
+    return sum(max(i2 - i1, j2 - j1) for kind, i1, i2, j1, j2 in changes if kind != "equal")
 
 
 def unknown_choice(flag: str, received: str, allowed: Iterable[str]) -> UserError:

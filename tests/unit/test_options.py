@@ -14,6 +14,8 @@ import pytest
 import data
 import models
 from models.base_model import BaseModel
+from options.flags import OF_TESTING, OF_TRAINING
+from options.other_names import OTHER_NAMES
 from options.parser import OptionParser, Options
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
@@ -463,6 +465,79 @@ def test_unknown_flag_that_is_near_nothing():
     assert "did you mean" not in message
 
 
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--lambda_feat",
+        "--save_dir",
+        "--nce",
+        "--ntest",
+        "--which",
+        "--load",
+        "--no",
+        "--output_dir",
+    ],
+)
+def test_no_flag_is_offered_that_is_not_near(flag):
+    assert "did you mean" not in refused(parse_train, flag, "3")
+
+
+@pytest.mark.parametrize(
+    "flags, told",
+    [
+        (["--niter", "50"], "--niter 50 is --n_epochs 50"),
+        (["--niter=50", "--ngf", "8"], "--niter 50 is --n_epochs 50"),
+        (["--niter_decay", "5"], "--niter_decay 5 is --n_epochs_decay 5"),
+        (["--which_model_netG", "unet_128"], "--which_model_netG unet_128 is --netG unet_128"),
+        (["--no_lsgan", "--ngf", "8"], "--no_lsgan is --gan_mode vanilla"),
+        (["--no_lsgan"], "--no_lsgan is --gan_mode vanilla"),
+        (["--align_data"], "--align_data is --dataset_mode aligned"),
+        (["--lr_policy", "lambda"], "--lr_policy lambda is --lr_policy linear"),
+        (["--lr_policy=lambda"], "--lr_policy lambda is --lr_policy linear"),
+        (["--display_single_pane_ncols", "-1"], "is --display_ncols -1"),
+        (["--num-workers", "2"], "--num-workers 2 is --num_threads 2"),
+        (["--image_size", "64"], "--image_size 64 is --load_size 64 --crop_size 64"),
+        (["--data", "my photos"], '--data "my photos" is --dataroot "my photos"'),
+        (["--niter"], "--niter is --n_epochs"),
+    ],
+)
+def test_a_name_used_elsewhere_is_refused_with_the_name_here(flags, told):
+    message = refused(parse_train, *flags)
+    assert told in message.partition("names here: ")[2]
+    assert "did you mean" not in message
+
+
+def test_all_that_is_wrong_with_the_names_of_a_line_is_told_at_once():
+    line = ["--niter", "9", "--qqqqq", "1", "--loadSize", "286", "--identity=0.5", "--ndff", "4"]
+    assert refused(parse_train, "--model", "pix2pix", *line) == (
+        "these flags have other names here: --niter 9 is --n_epochs 9, --loadSize 286 is "
+        "--load_size 286, --identity 0.5 is --lambda_identity 0.5; unknown flag --qqqqq; unknown "
+        "flag --lambda_identity: it belongs to --model cycle_gan; unknown flag --ndff "
+        "(did you mean --ndf?); see --help"
+    )
+
+
+def test_a_value_is_checked_under_the_name_here():
+    message = refused(parse_train, "--batchSize", "0", "--lr_policy", "lambda")
+    assert "--batchSize 0 is --batch_size 0, --lr_policy lambda is --lr_policy linear; " in message
+    assert message.endswith(
+        "--batch_size: '0' is not a whole number of at least 1 and at most 65536"
+    )
+
+
+def test_a_flag_of_the_other_program_is_told_as_such():
+    message = refused(parse_test, "--niter", "5")
+    assert "--niter 5 is --n_epochs 5; unknown flag --n_epochs: it belongs to train.py" in message
+    assert "--num_test: it belongs to test.py" in refused(parse_train, "--num_test", "5")
+
+
+def test_names_used_elsewhere_are_not_flags_here_and_what_replaces_them_is():
+    known = {flag.name.split()[0] for s in OF_TRAINING + OF_TESTING for flag in s.flags}
+    for name, new in OTHER_NAMES.items():
+        assert " " in name or f"--{name}" not in known
+        assert {w for w in new.split() if w.startswith("--")} <= {*known, "--lambda_identity"}, name
+
+
 @pytest.mark.parametrize("abbreviation", ["--batch", "--n_epo", "--dataro", "--no_h", "--mod"])
 def test_abbreviations_are_off(abbreviation):
     assert abbreviation in refused(parse_train, abbreviation, "2")
@@ -876,6 +951,7 @@ def plugin(tmp_path, monkeypatch):
         ("'--seed', type=int, default=7", "", 7),
         ("'--cache', default='ram'", "", "ram"),
         ("'--version', type=int, default=1", "--version 2", 2),
+        ("'--niter', type=int, default=1", "--niter 2", 2),  # not a flag of the program any more
     ],
 )
 def test_a_plugin_may_define_a_flag_anew(definition, flags, value, plugin):
