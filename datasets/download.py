@@ -36,6 +36,7 @@ from pathlib import Path, PureWindowsPath
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options.parser import OptionParser
 from util.errors import UserError, did_you_mean, exit_status
+from util.files import to_path
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "https://efrosgans.eecs.berkeley.edu"
@@ -118,12 +119,15 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--from",
         dest="file",
-        type=Path,
+        type=to_path,
         metavar="FILE",
         help="use this file, downloaded earlier",
     )
     parser.add_argument(
-        "--output_dir", type=Path, metavar="DIR", help="folder to create instead of the usual one"
+        "--output_dir",
+        type=to_path,
+        metavar="DIR",
+        help="folder to create instead of the usual one",
     )
     opt, _ = parser.parse(rest)
     if not opt.name:

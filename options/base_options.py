@@ -22,6 +22,7 @@ from options.flags import Section, program_of
 from options.other_names import current_names, refusing
 from options.parser import OptionParser
 from options.restore import (
+    existing_name,
     refuse_another_model,
     restore_architecture,
     run_folder,
@@ -120,6 +121,7 @@ class BaseOptions:
             print(f"--netD pixel has no layers to choose: ignoring --n_layers_D {opt.n_layers_D}")
         if opt.suffix:
             opt.name = self.saved_name or suffixed_name(opt)
+        opt.name = existing_name(opt)
         self.choose_device(opt)
 
     def choose_device(self, opt: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from options import flags
 from options.base_options import BaseOptions, counts_layers, suffixed_name
-from options.restore import run_folder, runs_in, saved_options
+from options.restore import existing_name, run_folder, runs_in, saved_options
 from util import distributed
 from util.errors import UserError
 from util.files import write_whole
@@ -31,6 +31,7 @@ class TrainOptions(BaseOptions):
             opt.netD = "n_layers"
         if opt.suffix:
             opt.name = suffixed_name(opt)
+        opt.name = existing_name(opt)
         found = saved_options(run_folder(opt)) if opt.continue_train else None
         self.saved_name = opt.name if found else ""
         return found

@@ -440,6 +440,28 @@ def test_a_flag_without_its_value():
     assert refused(parse_train, "--batch_size") == "--batch_size expects one argument"
 
 
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_tilde_is_the_home_folder(joined, tmp_path, monkeypatch):
+    """Also where no shell replaces it: in quotes, after =, and in cmd."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+
+    def line(**paths: str) -> list[str]:
+        words = [
+            [f"--{flag}={path}"] if joined else [f"--{flag}", path] for flag, path in paths.items()
+        ]
+        return [word for group in words for word in group]
+
+    paths = dict.fromkeys(["load_pretrain", "vgg_weights", "checkpoints_dir"], "~/checkpoints")
+    model = ["--model", "pix2pix_with_perceptual", "--use_perceptual", "off", "--name", "new"]
+    opt = parse_train(*model, *line(**paths, name="~"), dataroot="~/photos")
+    home = str(tmp_path)
+    assert opt.dataroot == os.path.join(home, "photos")
+    assert {getattr(opt, flag) for flag in paths} == {os.path.join(home, "checkpoints")}
+    assert opt.name == "~"
+    assert parse_test(*line(results_dir="~")).results_dir == home
+
+
 # --- Wrong flags ----------------------------------------------------------------------------------
 
 
@@ -876,6 +898,14 @@ def test_missing_dataroot_names_the_folders_that_exist(tmp_path):
         parse_train, dataroot=str(tmp_path / "a" / "b" / "c")
     )  # no parent exists either
     assert "photos" in message
+
+
+@pytest.mark.parametrize("typed, there", [("\u00e9", "e\u0301"), ("e\u0301", "\u00e9")])
+def test_a_run_is_found_by_its_name_in_the_other_unicode_form(typed, there, tmp_path, capsys):
+    (tmp_path / "checkpoints" / "trained").rename(tmp_path / "checkpoints" / there)
+    assert parse_test("--name", typed).name == there
+    assert "has checkpoints" in refused(parse_train, "--name", typed)
+    assert parse_train("--name", f"{typed}2").name == f"{typed}2"
 
 
 def test_testing_a_run_that_is_not_there():
