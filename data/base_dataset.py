@@ -58,6 +58,11 @@ class BaseDataset(data.Dataset, ABC):
         """Whether --dataroot has pictures for a phase; test.py looks for a phase that does."""
         return True
 
+    @staticmethod
+    def looks_paired(opt: argparse.Namespace) -> bool:
+        """Whether a dataset that is not for pairs has found pictures that look like pairs."""
+        return False
+
     @abstractmethod
     def __len__(self) -> int: ...
 

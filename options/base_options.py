@@ -17,6 +17,7 @@ from options.checks import (
     check_names,
     check_replaced,
     check_sizes,
+    require_dataroot,
 )
 from options.flags import Section, program_of
 from options.other_names import current_names, refusing
@@ -97,6 +98,7 @@ class BaseOptions:
             values = usable(saved, source, opt, self.given, self.parser)
             _, contradicted = settle(opt, self.given, values)
             changes = [f"{name} {v} -> {getattr(opt, name)}" for name, v in contradicted.items()]
+        require_dataroot(opt)
         self.resolve(opt, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
         check_fit(opt, self.given, model, dataset)

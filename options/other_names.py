@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from util.errors import UserError
+from util.errors import UserError, command_line
 
 # A name, or a name and a value -> what to type here; {} stands for the value. From other trainers
 # only names that can mean one thing: --save_dir and --output_dir may mean runs or results.
@@ -84,13 +84,8 @@ def current_names(
             rest.pop(0)
         new = [v for w in OTHER_NAMES[key].split() for v in (values if w == "{}" else [w])]
         current += new
-        notes.append(f"{shown([flag, *values])} is {shown(new)}")
+        notes.append(f"{command_line([flag, *values])} is {command_line(new)}")
     return current, notes
-
-
-def shown(words: Sequence[str]) -> str:
-    """Words of a command line as they can be typed in any shell."""
-    return " ".join(f'"{word}"' if " " in word else word for word in words)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from typing import Any
 
 from options import flags
 from options.base_options import BaseOptions
-from options.checks import require_dataroot
 from options.parser import OptionParser
 from options.restore import run_folder, runs_in, saved_options
 from util.errors import UserError
@@ -34,7 +33,6 @@ class TestOptions(BaseOptions):
             action.help = f"{action.help} (no effect in testing)"
 
     def resolve(self, opt: argparse.Namespace, model: Any, dataset: Any) -> None:
-        require_dataroot(opt)
         if "load_size" not in self.given:
             opt.load_size = opt.crop_size
         if "phase" not in self.given and not dataset.has_phase(opt, opt.phase):

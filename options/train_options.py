@@ -64,6 +64,11 @@ class TrainOptions(BaseOptions):
                 opt.load_pretrain = ""
         elif not opt.overwrite:
             refuse_used(opt)
+        if not (opt.continue_train or "model" in self.given) and dataset.looks_paired(opt):
+            print(
+                f"{opt.dataroot}: {opt.phase}A and {opt.phase}B have pictures of the same names; "
+                f"are they pairs? --model pix2pix learns from pairs, --model {opt.model} does not"
+            )
 
     def check(self, opt: argparse.Namespace) -> None:
         super().check(opt)

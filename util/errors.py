@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,11 +18,13 @@ class UserError(Exception):
 
     Attributes:
         path: the file that the message is about, or an empty string.
+        examples: command lines to copy, shown below the message.
     """
 
-    def __init__(self, message: str = "", path: str | Path = ""):
+    def __init__(self, message: str = "", path: str | Path = "", examples: Sequence[str] = ()):
         super().__init__(message)
         self.path = str(path)
+        self.examples = examples
 
 
 class ReportedElsewhere(UserError):
@@ -73,6 +78,11 @@ def unknown_choice(flag: str, received: str, allowed: Iterable[str]) -> UserErro
 def first_few(names: Sequence[str], most: int = 8) -> str:
     """'a, b, ...': the first names of a list that may hold thousands, for a message."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A command for users to copy, quoted for this system's shell."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def described(error: BaseException) -> str:

@@ -7,7 +7,9 @@ import json
 import math
 import os
 import pickle
+import shlex
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +21,8 @@ from options.other_names import OTHER_NAMES
 from options.parser import OptionParser, Options
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
-from util.errors import UserError
+from util import runtime
+from util.errors import UserError, command_line
 from util.registry import Registry
 
 INF = math.inf
@@ -63,6 +66,8 @@ BASE_DEFAULTS = {
     "ema": 0.0,
     "max_megapixels": 179.0,
 }
+
+ROOT = Path(__file__).resolve().parents[2]
 TRAIN_DEFAULTS = BASE_DEFAULTS | {
     "model": "cycle_gan",
     "no_dropout": True,  # which CycleGAN, the default model, changes
@@ -272,9 +277,67 @@ def test_models_and_datasets_flags_need_their_model_or_dataset():
     assert parse_train("--dataset_mode", "aligned", "--skip_unmatched").skip_unmatched is True
 
 
-def test_dataroot_is_required():
-    with pytest.raises(UserError, match="--dataroot"):
-        TrainOptions(models.registry, data.registry).parse([])
+@pytest.mark.parametrize("script, options", [("train.py", TrainOptions), ("test.py", TestOptions)])
+def test_dataroot_is_required_and_examples_are_shown(script, options, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [script])
+    assert runtime.run(lambda: options(models.registry, data.registry).parse()) == 2
+    error, *examples = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"{script}: error: --dataroot is required")
+    assert len(examples) == 2 and "portrait_retouch" in examples[0]
+    for example in examples:
+        python, program, *flags = shlex.split(example)
+        assert python == "python" and program.endswith(script)
+        assert flags[0] == "--dataroot"
+
+
+@pytest.mark.parametrize(
+    "dataroot, model, command",
+    [
+        ("./datasets/horse2zebra", "cycle_gan", "cyclegan_dataset horse2zebra"),
+        ("datasets/facades/", "pix2pix", "pix2pix_dataset facades"),
+        ("datasets/facades", "cycle_gan", "cyclegan_dataset facades"),
+        ("datasets/edges2shoes", "cycle_gan", "pix2pix_dataset edges2shoes"),
+        ("./maps/testB", "pix2pix", "pix2pix_dataset maps"),
+    ],
+)
+def test_a_missing_data_set_of_the_papers_can_be_downloaded(dataroot, model, command, tmp_path):
+    message = refused(parse_train, "--model", model, dataroot=dataroot)
+    start, _, download = message.partition("; to download it: ")
+    assert "there is no such folder" in start
+    python, script, *words = shlex.split(download)
+    assert python == "python" and script.endswith("download.py")
+    *words, folder = words
+    assert words == [*command.split(), "--output_dir"]  # the working folder is not the program's
+    assert tmp_path / folder == (
+        tmp_path / dataroot if "test" not in dataroot else tmp_path / "maps"
+    )
+
+
+def test_the_command_for_a_data_set_that_is_missing_in_its_usual_place(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    message = refused(parse_train, dataroot="./datasets/horse2zebra")
+    script = os.path.join("datasets", "download.py")
+    assert message.endswith(f"; to download it: python {script} cyclegan_dataset horse2zebra")
+
+
+def test_no_download_is_offered_for_a_folder_of_ones_own():
+    assert "to download it" not in refused(parse_train, dataroot="holiday/testA")
+
+
+def test_pictures_that_look_like_pairs_are_told_where_no_model_is_chosen(pictures, capsys):
+    def told(dataroot: str, *flags: str) -> bool:
+        parse_train(*flags, dataroot=dataroot)
+        return "--model pix2pix learns from pairs" in capsys.readouterr().out
+
+    pairs = pictures.two_folders(3)
+    assert told(pairs)
+    assert not told(pairs, "--model", "cycle_gan")
+    assert not told(pictures.unaligned())
+    pictures.save(pictures.draw(9), "pairs/trainA/x.png")
+    assert told(pairs)  # most, not all
+    for index in range(6):
+        pictures.save(pictures.draw(9), f"pairs/trainB/x{index}.png")
+    assert not told(pairs)
 
 
 def test_command_line_of_the_process_is_the_default(monkeypatch):
@@ -519,7 +582,10 @@ def test_no_flag_is_offered_that_is_not_near(flag):
         (["--display_single_pane_ncols", "-1"], "is --display_ncols -1"),
         (["--num-workers", "2"], "--num-workers 2 is --num_threads 2"),
         (["--image_size", "64"], "--image_size 64 is --load_size 64 --crop_size 64"),
-        (["--data", "my photos"], '--data "my photos" is --dataroot "my photos"'),
+        (
+            ["--data", "my photos"],
+            command_line(["--data", "my photos", "is", "--dataroot", "my photos"]),
+        ),
         (["--niter"], "--niter is --n_epochs"),
     ],
 )

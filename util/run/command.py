@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
-import subprocess
 import sys
 
 from util import distributed
+from util.errors import command_line
 
 
 def resume_command(opt: argparse.Namespace) -> str:
@@ -20,4 +19,4 @@ def resume_command(opt: argparse.Namespace) -> str:
     if opt.checkpoints_dir != "./checkpoints":
         words += ["--checkpoints_dir", opt.checkpoints_dir]
     words.append("--continue_train")
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return command_line(words)
