@@ -16,6 +16,7 @@ from data.reading import notes
 from data.reading.picture import Picture
 from data.transforms import to_tensor
 from util.errors import UserError
+from util.files import composed
 
 
 class AlignedDataset(BaseDataset):
@@ -212,10 +213,10 @@ def match_by_stem(
 
 
 def by_stem(folder: Path) -> dict[str, str]:
-    """The pictures of a folder, by their path in it without the extension."""
+    """The pictures of a folder, by their path in it without the extension, in composed form."""
     found: dict[str, str] = {}
     for path in make_dataset(folder):
-        stem = Path(path).relative_to(folder).with_suffix("").as_posix()
+        stem = composed(Path(path).relative_to(folder).with_suffix("").as_posix())
         if stem in found:
             raise UserError(f"{path} and {found[stem]} have the same name; remove or rename one")
         found[stem] = path

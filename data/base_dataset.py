@@ -77,6 +77,11 @@ class BaseDataset(data.Dataset, ABC):
         """What the folders tell that a run saves with its options; see `options.settle.FACTS`."""
         return {}
 
+    @staticmethod
+    def looks_paired(opt: argparse.Namespace) -> bool:
+        """Whether a dataset that is not for pairs has found pictures that look like pairs."""
+        return False
+
     @abstractmethod
     def __len__(self) -> int: ...
 

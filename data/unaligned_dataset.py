@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import argparse
 import random
+from pathlib import Path
 from typing import Any, ClassVar
 
 from data.aligned_dataset import phase_folders
 from data.base_dataset import BaseDataset, missing_phase, sides
 from data.cache import Form, Key
-from data.image_folder import has_pictures, kind_in, make_dataset
+from data.image_folder import (
+    has_pictures,
+    is_image_file,
+    kind_in,
+    make_dataset,
+    visible_files,
+)
+from util.files import composed
 
 
 class UnalignedDataset(BaseDataset):
@@ -31,6 +39,15 @@ class UnalignedDataset(BaseDataset):
     def facts(opt: argparse.Namespace) -> dict[str, Any]:
         _, side_a, side_b = phase_folders(opt.dataroot, opt.phase)
         return {"two_folders": True, "files_A": kind_in(side_a), "files_B": kind_in(side_b)}
+
+    @staticmethod
+    def looks_paired(opt: argparse.Namespace) -> bool:
+        """Whether most pictures have the same name as one of the other side."""
+        _, *sides = phase_folders(opt.dataroot, opt.phase)
+        a, b = (
+            {composed(Path(f).stem) for f in visible_files(s) if is_image_file(f)} for s in sides
+        )
+        return 2 * len(a & b) > max(len(a), len(b))
 
     def __init__(self, opt: argparse.Namespace):
         super().__init__(opt)

@@ -39,15 +39,16 @@ from options.flags import MAX_MEGAPIXELS
 from options.parser import OptionParser, count_or_inf
 from util import runtime
 from util.errors import UserError
+from util.files import composed, to_path
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = OptionParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--fold_A", type=Path, required=True, metavar="DIR", help="pictures A")
-    parser.add_argument("--fold_B", type=Path, required=True, metavar="DIR", help="pictures B")
+    parser.add_argument("--fold_A", type=to_path, required=True, metavar="DIR", help="pictures A")
+    parser.add_argument("--fold_B", type=to_path, required=True, metavar="DIR", help="pictures B")
     parser.add_argument(
-        "--fold_AB", type=Path, required=True, metavar="DIR", help="folder for the pairs"
+        "--fold_AB", type=to_path, required=True, metavar="DIR", help="folder for the pairs"
     )
     parser.add_argument(
         "--num_imgs",
@@ -135,7 +136,7 @@ def find_pairs(
 def pictures_by_name(folder: Path, ending: str) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in map(Path, make_dataset(folder)):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
+        stem = composed(path.relative_to(folder).with_suffix("").as_posix())
         if stem.endswith(ending):
             found.setdefault(stem.removesuffix(ending), []).append(path)
     return found

@@ -30,75 +30,17 @@ import time
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options.parser import OptionParser
+from util.run.downloads import COLLECTIONS
 from util.errors import UserError, did_you_mean, exit_status
+from util.files import to_path
 
 ROOT = Path(__file__).resolve().parent.parent
-HOST = "https://efrosgans.eecs.berkeley.edu"
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 60
-
-
-@dataclass(frozen=True)
-class Collection:
-    """A set of downloads: their address, their folder, and the entries that show one is there.
-
-    {} in url and folder stands for the name. Sizes are approximate download sizes in MB.
-    """
-
-    url: str
-    folder: str
-    entries: tuple[str, ...]
-    sizes: dict[str, int]
-
-
-CYCLEGAN_MODELS = (
-    *("apple2orange", "orange2apple", "horse2zebra", "zebra2horse", "monet2photo"),
-    *("style_monet", "style_cezanne", "style_ukiyoe", "style_vangogh"),
-    *("summer2winter_yosemite", "winter2summer_yosemite", "sat2map", "map2sat"),
-    *("cityscapes_photo2label", "cityscapes_label2photo"),
-    *("facades_photo2label", "facades_label2photo", "iphone2dslr_flower"),
-)
-COLLECTIONS = {
-    "pix2pix_dataset": Collection(
-        f"{HOST}/pix2pix/datasets/{{}}.tar.gz",
-        "datasets/{}",
-        ("train", "val", "test"),
-        {
-            **{"cityscapes": 0, "edges2handbags": 8600, "edges2shoes": 2200},
-            **{"facades": 30, "maps": 250, "night2day": 2000},
-        },
-    ),
-    "cyclegan_dataset": Collection(
-        f"{HOST}/cyclegan/datasets/{{}}.zip",
-        "datasets/{}",
-        ("trainA", "trainB", "testA", "testB"),
-        {
-            **{"ae_photos": 10, "apple2orange": 78, "cezanne2photo": 280, "cityscapes": 0},
-            **{"facades": 35, "grumpifycat": 20, "horse2zebra": 117, "iphone2dslr_flower": 340},
-            **{"maps": 1480, "monet2photo": 305, "summer2winter_yosemite": 133},
-            **{"ukiyoe2photo": 293, "vangogh2photo": 307},
-        },
-    ),
-    "pix2pix_model": Collection(
-        f"{HOST}/pix2pix/models-pytorch/{{}}.pth",
-        "checkpoints/{}_pretrained",
-        ("latest_net_G.pth",),
-        dict.fromkeys(
-            ("day2night", "edges2shoes", "facades_label2photo", "map2sat", "sat2map"), 218
-        ),
-    ),
-    "cyclegan_model": Collection(
-        f"{HOST}/cyclegan/pretrained_models/{{}}.pth",
-        "checkpoints/{}_pretrained",
-        ("latest_net_G.pth",),
-        dict.fromkeys(CYCLEGAN_MODELS, 46),
-    ),
-}
 PICTURES = tuple(".jpg .jpeg .jfif .png .gif .bmp .ppm .tif .tiff .webp".split())
 
 
@@ -118,12 +60,15 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--from",
         dest="file",
-        type=Path,
+        type=to_path,
         metavar="FILE",
         help="use this file, downloaded earlier",
     )
     parser.add_argument(
-        "--output_dir", type=Path, metavar="DIR", help="folder to create instead of the usual one"
+        "--output_dir",
+        type=to_path,
+        metavar="DIR",
+        help="folder to create instead of the usual one",
     )
     opt, _ = parser.parse(rest)
     if not opt.name:

@@ -31,6 +31,7 @@ liquify-style warp slims the jaw, shortens the chin and enlarges the eyes a litt
 import argparse
 import json
 import shutil
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -40,6 +41,9 @@ from PIL import Image, ImageOps
 from skimage.color import rgb2lab
 from skimage.filters import gaussian
 from skimage.transform import warp
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from util.files import composed, to_path
 
 Array = NDArray[np.float64]
 
@@ -184,18 +188,19 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--originals", type=Path, required=True, help="folder of photographs with faces.json"
+        "--originals", type=to_path, required=True, help="folder of photographs with faces.json"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the pairs")
+    parser.add_argument("--out", type=to_path, required=True, help="folder for the pairs")
     parser.add_argument("--phase", default="train", help="pairs go to OUT/PHASEA and OUT/PHASEB")
     parser.add_argument("--size", type=int, default=512, help="side length of the pairs, in pixels")
     options = parser.parse_args(arguments)
     table = options.originals / "faces.json"
     if not table.is_file():
         parser.error(f"--originals: {table} does not exist; it must say where each face is")
-    faces = json.loads(table.read_text(encoding="utf-8"))
+    faces = {composed(k): v for k, v in json.loads(table.read_text(encoding="utf-8")).items()}
     known = Image.registered_extensions()
-    originals = {p.stem: p for p in sorted(table.parent.iterdir()) if p.suffix.lower() in known}
+    pictures = (p for p in sorted(table.parent.iterdir()) if p.suffix.lower() in known)
+    originals = {composed(p.stem): p for p in pictures}
     if unmatched := sorted(originals.keys() ^ faces.keys()):
         parser.error(f"--originals: no picture, or no entry in {table}, for {', '.join(unmatched)}")
     for name, landmarks in faces.items():

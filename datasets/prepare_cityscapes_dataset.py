@@ -29,7 +29,7 @@ from data.image_io import open_picture
 from options.parser import OptionParser
 from util import runtime
 from util.errors import UserError, first_few
-from util.files import folders_in
+from util.files import folders_in, to_path
 
 SIZE = (256, 256)
 PHOTO, LABEL = "_leftImg8bit.png", "_gtFine_color.png"
@@ -39,18 +39,22 @@ def main(argv: list[str] | None = None) -> None:
     parser = OptionParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--gtFine_dir", type=Path, required=True, metavar="DIR", help="gtFine, with train and val"
+        "--gtFine_dir",
+        type=to_path,
+        required=True,
+        metavar="DIR",
+        help="gtFine, with train and val",
     )
     parser.add_argument(
         "--leftImg8bit_dir",
-        type=Path,
+        type=to_path,
         required=True,
         metavar="DIR",
         help="leftImg8bit, with train and val",
     )
     parser.add_argument(
         "--output_dir",
-        type=Path,
+        type=to_path,
         default=Path("./datasets/cityscapes"),
         metavar="DIR",
         help="folder for the data set; by default ./datasets/cityscapes",

@@ -14,6 +14,7 @@ import torch
 
 from models.losses.perceptual import VGGS, PerceptualLoss
 from models.pix2pix_model import Pix2PixModel
+from util.files import path_text
 
 
 class Pix2PixWithPerceptualModel(Pix2PixModel):
@@ -44,6 +45,7 @@ class Pix2PixWithPerceptualModel(Pix2PixModel):
             )
             parser.add_argument(
                 "--vgg_weights",
+                type=path_text,
                 metavar="FILE",
                 help="ImageNet weights of the VGG, a state_dict with torchvision's keys, for "
                 "machines without a network connection; by default they are downloaded once",

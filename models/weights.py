@@ -17,6 +17,10 @@ from util.files import writing
 from util.registry import registry_of
 from util.run.checkpoint import available, load_weights, save_weights, weights_path
 
+# Which network of another model can be a generator here: its only one can be either of two, and
+# either of two can be the only one.
+STAND_INS = {"G_A": ("G",), "G_B": ("G",), "G": ("G_A", "G_B")}
+
 
 def label_to_load(opt: argparse.Namespace) -> str:
     """The label of the checkpoint that the options ask for."""
@@ -43,20 +47,25 @@ def load_networks(
     """Read each network, by name, from LABEL_net_NAME.pth in a folder.
 
     Raises UserError if a file is missing or does not fit; with `partial`, loads what exists and
-    fits, and lists the rest, which stays as it is. With `averages`, reads the EMA weights of the
-    generators (--ema).
+    fits, and lists the rest, which stays as it is; if there is only G where the model has G_A and
+    G_B, or the reverse, G_A and G stand for each other. With `averages`, reads the EMA weights of
+    the generators (--ema).
 
     Args:
         pretrained: the weights are of another run (--load_pretrain); errors then suggest `partial`.
     """
-    misfits, missing = [], []
+    misfits: list[str] = []
+    missing: dict[str, Path] = {}
     offered = pretrained and not partial
     more = "; or pass --load_pretrain_partial to load only what fits" if offered else ""
     for name, net in networks.items():
-        file_name = f"{name}_ema" if averages and name.startswith("G") else name
-        path = weights_path(folder, label, file_name)
+        ending = "_ema" if averages and name.startswith("G") else ""
+        path = weights_path(folder, label, name + ending)
+        if partial and name != "G_B" and (others := stand_ins(path, name)):
+            print(f"{path} does not exist: taking {others[0]} as {name}")
+            path = others[0]
         if not path.is_file():
-            missing.append(path)
+            missing[name] = path
             continue
         state = update_norm_buffers(net, load_weights(path))
         misfit = describe_misfit(net, state)
@@ -71,9 +80,11 @@ def load_networks(
             print(f"network {name}: loaded {path}")
         net.load_state_dict(state, strict=not misfit)
     if missing and (not partial or len(missing) == len(networks)):
-        known = f"there is no such checkpoint{available(missing[0])}"
-        raise UserError(f"{missing[0]}: {known}{advise_model(missing[0], networks)}{more}")
-    for path in missing:
+        name, path = next(iter(missing.items()))
+        advice = advise_stand_in(path, name, networks)
+        advice = advice or f"{advise_model(path, networks)}{more}"
+        raise UserError(f"{path}: there is no such checkpoint{available(path)}{advice}")
+    for path in missing.values():
         print(f"{path} does not exist: that network keeps its initial weights")
     if misfits:
         raise UserError(f"{'; '.join(misfits)}; {fit_advice(folder)}{more}")
@@ -100,6 +111,35 @@ def infer_architecture(
     if is_train and discriminator.is_file():
         found.update(infer_discriminator(load_weights(discriminator)))
     return found, path
+
+
+def stand_ins(missing: Path, name: str) -> list[Path]:
+    """Weights beside a missing file, of other models, that can be the generator of this name."""
+    if missing.is_file():
+        return []
+    label, _, ending = missing.name.partition(f"_net_{name}")
+    paths = [missing.with_name(f"{label}_net_{other}{ending}") for other in STAND_INS.get(name, ())]
+    return [path for path in paths if path.is_file()]
+
+
+def advise_stand_in(missing: Path, name: str, networks: Mapping[str, nn.Module]) -> str:
+    """How to use a generator of another model as the missing one, for the end of its error.
+
+    Says nothing if there are discriminators too: they suit only the model they were trained with.
+    """
+    label = missing.name.partition("_net_")[0]
+    found = [path.name for path in stand_ins(missing, name)]
+    if not found or any(missing.parent.glob(f"{label}_net_D*.pth")):
+        return ""
+    roles = [role for role in networks if STAND_INS.get(role) == STAND_INS[name]]
+    start = f"; {' or '.join(found)} can be {' or '.join(roles)}: "
+    if any(network.startswith("D") for network in networks):
+        return (
+            f"{start}to train from {found[0]} as {name}, pass --load_pretrain {missing.parent} "
+            "--load_pretrain_partial under a new --name; otherwise rename it first"
+        )
+    rename = "rename it and add the other" if len(roles) > 1 else "rename it"
+    return f"{start}{rename}, or pass --model test without --model_suffix to use it one way"
 
 
 def advise_model(missing: Path, networks: Mapping[str, nn.Module]) -> str:

@@ -17,10 +17,12 @@ from options.checks import (
     check_names,
     check_replaced,
     check_sizes,
+    require_dataroot,
 )
-from options.flags import Section
+from options.flags import Section, program_of
+from options.other_names import current_names, refusing
 from options.parser import OptionParser
-from options.restore import refuse_another_model, run_folder, saved_options
+from options.restore import existing_name, refuse_another_model, run_folder, saved_options
 from options.settle import FACTS, settle, usable
 from util import __version__, distributed
 from util.errors import UserError
@@ -72,11 +74,12 @@ class BaseOptions:
         Writes no files (see `save`). Raises UserError for flags, values and combinations that
         cannot work.
         """
-        argv = sys.argv[1:] if argv is None else argv
+        argv, notes = current_names(sys.argv[1:] if argv is None else argv, self.owners)
         self.saved_name = ""
-        saved, source = self.earlier_options(argv) or ({}, None)
-        self.parser, model, dataset, replaced = self._build_parser(argv, saved)
-        opt, self.given = self.parser.parse(argv)
+        with refusing(notes):
+            saved, source = self.earlier_options(argv) or ({}, None)
+            self.parser, model, dataset, replaced = self._build_parser(argv, saved)
+            opt, self.given = self.parser.parse(argv)
         for action, plugin in replaced:
             check_replaced(opt, self.parser, action, plugin)
         typed = {flag: getattr(opt, flag) for flag in self.given}
@@ -89,6 +92,7 @@ class BaseOptions:
             values = usable(saved, source, opt, self.given, self.parser)
             _, contradicted = settle(opt, self.given, values)
             changes = [f"{name} {v} -> {getattr(opt, name)}" for name, v in contradicted.items()]
+        require_dataroot(opt)
         self.resolve(opt, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
         check_fit(opt, self.given, model, dataset)
@@ -114,6 +118,7 @@ class BaseOptions:
             print(f"--netD pixel has no layers to choose: ignoring --n_layers_D {opt.n_layers_D}")
         if opt.suffix:
             opt.name = self.saved_name or suffixed_name(opt)
+        opt.name = existing_name(opt)
         self.choose_device(opt)
 
     def facts(self, opt: argparse.Namespace, dataset: Any) -> dict[str, Any]:
@@ -164,7 +169,9 @@ class BaseOptions:
         write_whole(file, self.text + "\n")
 
     def owners(self, flag: str) -> str:
-        """Say which models and datasets add a flag; '' if none does."""
+        """Say which models and datasets add a flag, or which program has it; '' if none does."""
+        if program := program_of(flag):
+            return f": it belongs to {program}"
         for is_train in dict.fromkeys((self.is_train, True)):
             found = []
             for registry in (self.models, self.datasets):

@@ -13,7 +13,8 @@ from typing import Any
 
 from options.parser import OptionParser
 from options.restore import run_folder
-from util.errors import UserError
+from util.run.downloads import ROOT, download_command, short
+from util.errors import UserError, command_line
 from util.files import folders_in
 
 
@@ -75,21 +76,32 @@ def check_names(opt: argparse.Namespace) -> None:
 def require_dataroot(opt: argparse.Namespace) -> None:
     """Refuse a missing --dataroot, which argparse cannot: saved options may supply it."""
     if opt.dataroot is None:
-        raise UserError("--dataroot is required: the folder with the pictures; see --help")
+        program = "train.py" if opt.isTrain else "test.py"
+        portraits = ROOT / "datasets" / "portrait_retouch"
+        lines = (
+            (short(portraits), "--name", "retouch", "--model", "pix2pix"),
+            ("./my_data", "--name", "my_run", "--model", "cycle_gan"),
+        )
+        script = short(ROOT / program)
+        raise UserError(
+            "--dataroot is required: the folder with the pictures; see --help, or begin with",
+            examples=[command_line(["python", script, "--dataroot", *line]) for line in lines],
+        )
 
 
 def check_dataroot(opt: argparse.Namespace, given: set[str]) -> None:
-    """Refuse a --dataroot that is not given or does not exist."""
-    require_dataroot(opt)
+    """Refuse a --dataroot that does not exist; for a data set of the papers, say how to get it."""
     if not Path(opt.dataroot).exists():
         origin = ""
         if "dataroot" not in given:
             origin = ", from the saved options of the run"
             if not Path(opt.dataroot).is_absolute():
                 origin += " (relative to the folder it was started in)"
+        download = download_command(Path(opt.dataroot), paired=opt.dataset_mode == "aligned")
         raise UserError(
             f"--dataroot {opt.dataroot}{origin}: there is no such folder"
             f"{folders_in(Path(opt.dataroot).absolute().parent)}"
+            f"{'; to download it: ' if download else ''}{download}"
         )
 
 

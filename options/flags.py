@@ -21,6 +21,7 @@ from options.parser import (
     value_range,
     whole,
 )
+from util.files import path_text
 
 
 class Flag(NamedTuple):
@@ -67,11 +68,11 @@ MAX_MEGAPIXELS = Flag("--max_megapixels MP", 179.0, number(above=0),
     "refuse larger pictures: malicious files could otherwise exhaust the memory")
 
 EXPERIMENT = Section("Experiment", (
-    Flag("--dataroot DIR", None, str,
+    Flag("--dataroot DIR", None, path_text,
          "required: folder with the pictures; its layout depends on --dataset_mode"),
     Flag("--name", "experiment_name", str,
          "name of the run; its files go to this folder under --checkpoints_dir"),
-    Flag("--checkpoints_dir DIR", "./checkpoints", str, "folder that holds all runs"),
+    Flag("--checkpoints_dir DIR", "./checkpoints", path_text, "folder that holds all runs"),
     Flag("--suffix", "", str,
          "text to append to --name after an underscore; {flag} is replaced by the flag's value, as "
          "in {model}_{netG}_size{load_size}"),
@@ -217,7 +218,7 @@ CHECKPOINTS = Section("Checkpoints", (
          "resume from checkpoint --epoch of this --name; auto: resume if there is one, else start"),
     Flag("--overwrite", False, on_off,
          "start over under a --name that has checkpoints, deleting them"),
-    Flag("--load_pretrain DIR", "", str,
+    Flag("--load_pretrain DIR", "", path_text,
          "start from the weights in another run's folder; --epoch picks the checkpoint; with "
          "--continue_train, only if this run has no checkpoint yet"),
     Flag("--load_pretrain_partial", False, on_off,
@@ -249,7 +250,7 @@ LOGGING = Section("Logging", (
 
 TESTING = Section("Testing", (
     Flag("--phase", "test", str, "part of --dataroot to use: train, val, test, ..."),
-    Flag("--results_dir DIR", "./results/", str, "folder for the results"),
+    Flag("--results_dir DIR", "./results/", path_text, "folder for the results"),
     Flag("--num_test N", 50, count_or_inf, "how many pictures to process; inf: all"),
     Flag("--aspect_ratio X", 1.0, number(0.01, below=100),
          "ratio of width to height by which to stretch the results"),
@@ -262,3 +263,14 @@ TESTING = Section("Testing", (
 OF_BOTH = (EXPERIMENT, DATA, NETWORKS, SPEED, WANDB)
 OF_TRAINING = (*OF_BOTH, TRAINING, CHECKPOINTS, LOGGING)
 OF_TESTING = (*OF_BOTH, TESTING)
+
+
+def program_of(flag: str) -> str:
+    """The program that alone has this flag, "train.py" or "test.py"; '' if both or none have it."""
+    programs = {"train.py": OF_TRAINING, "test.py": OF_TESTING}
+    found = [
+        program
+        for program, sections in programs.items()
+        if any(f.name.split()[0] == flag for section in sections for f in section.flags)
+    ]
+    return found[0] if len(found) == 1 else ""

@@ -79,17 +79,23 @@ class OptionParser(argparse.ArgumentParser):
     def parse(self, argv: list[str]) -> tuple[argparse.Namespace, set[str]]:
         """The options, and the names of those given on the command line."""
         opt, unknown = self.parse_known_args(argv, Options())
+        flags = [word.partition("=")[0] for word in unknown if re.match(r"-(?!\d)", word)]
+        if flags:
+            known = [s for a in self._actions for s in a.option_strings]
+            hints = (self.owners(flag) or did_you_mean(flag, known) for flag in flags)
+            told = (f"unknown flag {flag}{hint}" for flag, hint in zip(flags, hints, strict=True))
+            self.error(f"{'; '.join(told)}; see --help")
         if unknown:
-            word = unknown[0].split("=")[0]
-            flags = [s for a in self._actions for s in a.option_strings]
-            if word.startswith("-"):
-                hint = self.owners(word) or did_you_mean(word, flags)
-                self.error(f"unknown flag {word}{hint}; see --help")
+            word = unknown[0]
             self.error(f"{word!r} belongs to no flag; values follow flags, as in --name {word}")
+        return opt, self.given(argv)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        opt, unknown = super().parse_known_args(args, namespace)
         for action in self._actions:  # before Python 3.13, --flag=-- gives a list
             if action.nargs in (None, "?") and isinstance(getattr(opt, action.dest, None), list):
                 self.error(f"--{action.dest} expects one value, not --")
-        return opt, self.given(argv)
+        return opt, unknown
 
     def given(self, argv: list[str]) -> set[str]:
         """The names of the options given on a command line."""
@@ -150,7 +156,7 @@ class Options(argparse.Namespace):
 
         file = sys._getframe(1).f_code.co_filename
         line = f"{file} reads opt.{name}, which is not a flag of {os.path.basename(sys.argv[0])}"
-        if any(f.name.split()[0] == f"--{name}" for s in flags.OF_TRAINING for f in s.flags):
+        if flags.program_of(f"--{name}") == "train.py":
             raise MissingOption(f"{line} but of train.py; read it only where opt.isTrain is true")
         raise MissingOption(
             f"{line} but of the program that the file was written for; in the file of the --model "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -18,12 +19,22 @@ from typing import Any
 from options.parser import OptionParser
 from options.settle import DISCRIMINATOR, GENERATOR, settle, usable
 from util.errors import UserError
+from util.files import composed
 from util.registry import Registry
 
 
 def run_folder(opt: argparse.Namespace) -> Path:
     """checkpoints_dir/name, which holds everything of a run."""
     return Path(opt.checkpoints_dir) / opt.name
+
+
+def existing_name(opt: argparse.Namespace) -> str:
+    """--name as the run's folder has it, which may be in another Unicode form."""
+    run = run_folder(opt)
+    if opt.name.isascii() or os.path.exists(run) or not run.parent.is_dir():
+        return opt.name
+    same = [p.name for p in run.parent.iterdir() if composed(p.name) == composed(run.name)]
+    return str(Path(opt.name).with_name(same[0])) if same else opt.name
 
 
 def runs_in(folder: Path) -> list[str]:

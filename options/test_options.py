@@ -8,7 +8,6 @@ from typing import Any
 
 from options import flags
 from options.base_options import BaseOptions
-from options.checks import require_dataroot
 from options.parser import OptionParser
 from options.restore import restore, run_folder, runs_in, saved_options
 from options.settle import FACTS, GENERATOR, PICTURES
@@ -37,7 +36,6 @@ class TestOptions(BaseOptions):
             action.help = f"{action.help}; unless given, that of the run"
 
     def resolve(self, opt: argparse.Namespace, model: Any, dataset: Any) -> None:
-        require_dataroot(opt)
         if "phase" not in self.given and not dataset.has_phase(opt, opt.phase):
             for phase in ("val", "train"):
                 if dataset.has_phase(opt, phase):

@@ -10,7 +10,7 @@ from typing import Any
 
 from options import flags
 from options.base_options import BaseOptions, counts_layers, suffixed_name
-from options.restore import restore, run_folder, runs_in, saved_options
+from options.restore import existing_name, restore, run_folder, runs_in, saved_options
 from options.settle import DISCRIMINATOR, GENERATOR
 from util import distributed
 from util.errors import UserError
@@ -32,6 +32,7 @@ class TrainOptions(BaseOptions):
             opt.netD = "n_layers"
         if opt.suffix:
             opt.name = suffixed_name(opt)
+        opt.name = existing_name(opt)
         found = saved_options(run_folder(opt)) if opt.continue_train else None
         self.saved_name = opt.name if found else ""
         return found
@@ -65,6 +66,11 @@ class TrainOptions(BaseOptions):
                 opt.load_pretrain = ""
         elif not opt.overwrite:
             refuse_used(opt)
+        if not (opt.continue_train or "model" in self.given) and dataset.looks_paired(opt):
+            print(
+                f"{opt.dataroot}: {opt.phase}A and {opt.phase}B have pictures of the same names; "
+                f"are they pairs? --model pix2pix learns from pairs, --model {opt.model} does not"
+            )
 
     def check(self, opt: argparse.Namespace) -> None:
         super().check(opt)

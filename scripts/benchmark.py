@@ -43,6 +43,7 @@ from scripts.benchmarking.table import Row, heading, table
 from scripts.benchmarking.variants import ROOT, Setting
 from util import runtime
 from util.errors import UserError
+from util.files import to_path
 from util.speed.performance import require_compiler
 
 
@@ -113,12 +114,12 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--dataroot",
-        type=Path,
+        type=to_path,
         metavar="DIR",
         help="your own pictures: pairs with the same names in DIR/trainA and DIR/trainB; by "
         "default copies of the bundled portraits",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table to FILE")
+    parser.add_argument("--out", type=to_path, metavar="FILE", help="also write the table to FILE")
     parser.add_argument(
         "--quick",
         action="store_true",

@@ -31,6 +31,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options.parser import OptionParser, whole
 from util.errors import UserError, did_you_mean, exit_status, unknown_choice
+from util.files import to_path
 
 LOGS = ("metrics.jsonl", "loss_log.txt")  # the first one that contains losses is used
 # (epoch: 1, iters: 100, time: 0.123, data: 0.002) , G_GAN: 0.956, G_L1: 12.345
@@ -65,10 +66,12 @@ class Curves(NamedTuple):
 def main(argv: list[str] | None = None) -> None:
     parser = OptionParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder or log of a run")
+    parser.add_argument(
+        "runs", type=to_path, nargs="+", metavar="RUN", help="folder or log of a run"
+    )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=to_path,
         default="losses.png",
         metavar="FILE",
         help="output file, .png or .svg (default: losses.png)",

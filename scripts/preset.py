@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import environment
-from util.errors import UserError, did_you_mean, exit_status
+from util.errors import UserError, command_line, did_you_mean, exit_status
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -107,8 +107,7 @@ def main(arguments: list[str]) -> int:
             f"{', '.join(PRESETS)}"
         )
     words = [*shlex.split(PRESETS[name]), *more]
-    print("python", subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words))
-    sys.stdout.flush()
+    print(command_line(["python", *words]), flush=True)
     python = (
         sys.executable if find_spec("torch") else environment.ensure(ROOT, ["requirements.txt"])
     )

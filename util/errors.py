@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,11 +18,13 @@ class UserError(Exception):
 
     Attributes:
         path: the file that the message is about, or an empty string.
+        examples: command lines to copy, shown below the message.
     """
 
-    def __init__(self, message: str = "", path: str | Path = ""):
+    def __init__(self, message: str = "", path: str | Path = "", examples: Sequence[str] = ()):
         super().__init__(message)
         self.path = str(path)
+        self.examples = examples
 
 
 class ReportedElsewhere(UserError):
@@ -38,9 +43,28 @@ class Stopped(Exception):
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """' (did you mean X?)' for the candidate closest in spelling, or '' if none is close."""
-    near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
-    return f" (did you mean {near[0]}?)" if near else ""
+    """' (did you mean X?)' for the candidate nearest in spelling, or '' if none is near.
+
+    Near are up to two wrong, missing or additional letters, one in words of up to three letters,
+    and a beginning that only one candidate has. Letter case does not count, nor do leading dashes.
+    """
+    folded = {candidate: fold(candidate) for candidate in candidates}
+    edits = {candidate: num_edits(fold(word), to) for candidate, to in folded.items()}
+    nearest = min(edits, key=edits.__getitem__, default="")
+    longer = [candidate for candidate, to in folded.items() if to.startswith(fold(word))]
+    if nearest and edits[nearest] <= (1 if len(fold(word)) <= 3 else 2):
+        return f" (did you mean {nearest}?)"
+    return f" (did you mean {longer[0]}?)" if len(longer) == 1 and len(fold(word)) > 2 else ""
+
+
+def fold(word: str) -> str:
+    return word.lstrip("-").replace("-", "_").casefold()
+
+
+def num_edits(word: str, other: str) -> int:
+    """How many letters must be replaced, added or removed to make one word the other."""
+    changes = difflib.SequenceMatcher(None, word, other, autojunk=False).get_opcodes()
+    return sum(max(i2 - i1, j2 - j1) for kind, i1, i2, j1, j2 in changes if kind != "equal")
 
 
 def unknown_choice(flag: str, received: str, allowed: Iterable[str]) -> UserError:
@@ -54,6 +78,11 @@ def unknown_choice(flag: str, received: str, allowed: Iterable[str]) -> UserErro
 def first_few(names: Sequence[str], most: int = 8) -> str:
     """'a, b, ...': the first names of a list that may hold thousands, for a message."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A command for users to copy, quoted for this system's shell."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def described(error: BaseException) -> str:

@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from util.errors import UserError, first_few
+
+
+def path_text(text: str) -> str:
+    """The type of a flag that takes a path: ~ at its beginning is the home folder.
+
+    A shell replaces only a ~ that is neither quoted nor after =, and cmd none.
+    """
+    return os.path.expanduser(text)
+
+
+def to_path(text: str) -> Path:
+    """`path_text`, as a Path."""
+    return Path(path_text(text))
+
+
+def composed(name: str) -> str:
+    """A name in composed Unicode form (NFC); macOS splits é and 한 into several letters."""
+    return unicodedata.normalize("NFC", name)
 
 
 @contextlib.contextmanager

@@ -176,7 +176,8 @@ def outcome(main: Callable[[], None]) -> int:
         if show_tracebacks:
             traceback.print_exc()
         line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
-        print(f"{program}: error: {line}", file=sys.stderr)
+        examples = getattr(error, "examples", ())
+        print(f"{program}: error: {line}", *examples, sep="\n    ", file=sys.stderr)
         return 2
     except Stopped as stopped:
         return stopped.status

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from util.files import composed
+
 # Errors for a reader such as `head` that has closed the pipe: deliberate, so without a warning.
 READER_GONE = (errno.EPIPE, errno.EINVAL) if os.name == "nt" else (errno.EPIPE,)
 
@@ -25,7 +27,7 @@ class LastingStream:
         self.error: OSError | None = None
 
     def write(self, text: str) -> int:
-        self._attempt(self._stream.write, text)
+        self._attempt(self._stream.write, composed(text))  # terminals draw parts of letters apart
         return len(text)
 
     def flush(self) -> None:

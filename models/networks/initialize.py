@@ -9,12 +9,28 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as dist_functional
 from torch import nn
 
 from util.errors import unknown_choice
 
 NormLayer = Callable[[int], nn.Module]
+
+
+class SumOverProcesses(torch.autograd.Function):
+    """The sum of the processes' tensors in each of them; gradients are summed in the same way.
+
+    PyTorch's own, in torch.distributed.nn, is deprecated in favour of a private one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return SumOverProcesses.apply(gradient)  # differentiable again, as a gradient penalty needs
 
 
 class SyncBatchNorm(nn.SyncBatchNorm):
@@ -29,7 +45,7 @@ class SyncBatchNorm(nn.SyncBatchNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (N, C, H, W)
         if not (self.training and x.device.type == "cpu" and dist.is_initialized()):
             return super().forward(x)
-        in_all = dist_functional.all_reduce  # a sum over processes that gradients pass through
+        in_all = SumOverProcesses.apply
         count = in_all(torch.tensor(x.numel() / x.shape[1]))
         mean = in_all(x.sum((0, 2, 3))) / count
         centred = x - mean[:, None, None]

@@ -80,7 +80,7 @@ FLAGS = [
     ("unknown flag", "--nepochs 3", ["--nepochs", "did you mean --n_epochs"]),
     ("value without a flag", "photos", ["'photos' belongs to no flag"]),
     ("flag without a value", "--lr", ["--lr", "expects one argument"]),
-    ("abbreviated flag", "--batch 2", ["unknown flag --batch"]),
+    ("abbreviated flag", "--batch 2", ["--batch 2 is --batch_size 2"]),
     ("unknown model", "--model pix2pixel", ["--model pix2pixel", "pix2pix", "available"]),
     ("unknown dataset", "--dataset_mode alined", ["--dataset_mode alined", "aligned"]),
     ("unknown generator", "--netG unet_512", ["--netG", "unet_512", "unet_256"]),

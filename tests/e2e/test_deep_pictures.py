@@ -135,9 +135,8 @@ def test_metrics_are_in_units_of_the_range(tmp_path, run_here, generators_copy):
     flags = f"--dataroot {root} --input_nc 1 --output_nc 1 --model pix2pix --preprocess none"
     done = run_here("train.py", *f"{SHORT} {flags} {ranges}".split())
     assert done.status == 0, done
-    done = run_here(
-        "test.py", *f"{TEST} --dataroot {root} --model pix2pix --preprocess none".split()
-    )
+    flags = f"{TEST} --dataroot {root} --model pix2pix"
+    done = run_here("test.py", *flags.split())
     assert "mean L1: 100" in done.stdout, done  # and no range was typed
     assert "mean PSNR: 29.54" in done.stdout  # 20 log10(3000 / 100)
     (made,) = results(tmp_path, "p0_fake_B.npy")

@@ -205,6 +205,8 @@ def test_syncbatch_leaves_out_pictures_that_do_not_go_round(trainer, pictures, t
     trainer.run(one, f"{flags} --batch_size 2 --n_epochs 1")
     printed = run(trainer, many, flags, 2)
     assert "dataset [aligned]: 5 images, 4 of them in each epoch: --norm syncbatch" in printed
+    for errors in tmp_path.glob("**/err.txt"):
+        assert "deprecated" not in errors.read_text(encoding="utf-8")
     assert_equal_on_all_ranks(many, 2)
     steps = losses(many)
     counts = [(line["epoch"], line["epoch_images"], line["total_images"]) for line in steps]

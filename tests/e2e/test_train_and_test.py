@@ -1179,7 +1179,10 @@ def test_verbose_adds_the_traceback_to_the_line(photos, run_here):
 
 def test_no_arguments_at_all(run_here):
     for script in ("train.py", "test.py"):
-        assert "--dataroot" in assert_one_line(run_here(script), script)
+        done = run_here(script)
+        line, *examples = done.stderr.splitlines()
+        assert done.status == 2 and line.startswith(f"{script}: error: --dataroot is required")
+        assert [script in example for example in examples] == [True, True]
 
 
 @pytest.mark.parametrize("script", ["train.py", "test.py"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,15 @@ def test_matching_goes_by_stem_and_subfolder(tmp_path):
         ("trainA/sub/x.PNG", "trainB/sub/x.tif"),
         ("trainA/x.jpg", "trainB/x.png"),
     ]
+
+
+@pytest.mark.parametrize("name", ["caf\u00e9", "\ud55c\uae00"])
+def test_the_forms_of_a_name_in_unicode_are_one_name(name, tmp_path):
+    parts = unicodedata.normalize("NFD", name)  # as macOS writes it
+    assert parts != name
+    names = f"trainA/{parts}.png", f"trainB/{name}.png"
+    [(path_a, path_b)] = match_by_stem(*files(tmp_path, *names))
+    assert Path(path_a).stem == parts and Path(path_b).stem == name  # as they are on the disk
 
 
 def test_unmatched_files_are_named(tmp_path):

@@ -46,6 +46,20 @@ def test_a_is_left_and_b_right_pixel_by_pixel_in_the_same_sub_folders(pairs) -> 
         np.testing.assert_array_equal(pixels(half), pixels(original))
 
 
+def test_the_forms_of_a_name_in_unicode_are_one_name(pictures) -> None:
+    for side, name, picture in zip("AB", ["e\u0301", "\u00e9"], pictures.pair(0), strict=True):
+        pictures.save(picture, f"{side}/{name}.png")
+    combine(pictures.root)
+    assert made(pictures.root / "AB") == ["\u00e9.png"]
+
+
+def test_a_tilde_is_the_home_folder(pairs, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(pairs.root))
+    monkeypatch.setenv("USERPROFILE", str(pairs.root))
+    combine(Path("~"))
+    assert len(made(pairs.root / "AB")) == 3
+
+
 def test_pictures_of_plain_folders_are_paired_whatever_their_types(pictures) -> None:
     a, b = pictures.pair(0)
     pictures.save(a, "A/x.JPG")

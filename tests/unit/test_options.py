@@ -7,17 +7,22 @@ import json
 import math
 import os
 import pickle
+import shlex
 import sys
+from pathlib import Path
 
 import pytest
 
 import data
 import models
 from models.base_model import BaseModel
+from options.flags import OF_TESTING, OF_TRAINING
+from options.other_names import OTHER_NAMES
 from options.parser import OptionParser, Options
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
-from util.errors import UserError
+from util import runtime
+from util.errors import UserError, command_line
 from util.registry import Registry
 
 INF = math.inf
@@ -64,6 +69,8 @@ BASE_DEFAULTS = {
     "range_A": None,
     "range_B": None,
 }
+
+ROOT = Path(__file__).resolve().parents[2]
 TRAIN_DEFAULTS = BASE_DEFAULTS | {
     "model": "cycle_gan",
     "no_dropout": True,  # which CycleGAN, the default model, changes
@@ -272,9 +279,65 @@ def test_models_and_datasets_flags_need_their_model_or_dataset():
     assert parse_train("--dataset_mode", "aligned", "--skip_unmatched").skip_unmatched is True
 
 
-def test_dataroot_is_required():
-    with pytest.raises(UserError, match="--dataroot"):
-        TrainOptions(models.registry, data.registry).parse([])
+@pytest.mark.parametrize("script, options", [("train.py", TrainOptions), ("test.py", TestOptions)])
+def test_dataroot_is_required_and_examples_are_shown(script, options, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [script])
+    assert runtime.run(lambda: options(models.registry, data.registry).parse()) == 2
+    error, *examples = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"{script}: error: --dataroot is required")
+    assert len(examples) == 2 and "portrait_retouch" in examples[0]
+    for example in examples:
+        python, program, *flags = shlex.split(example)
+        assert python == "python" and program.endswith(script)
+        assert flags[0] == "--dataroot"
+
+
+@pytest.mark.parametrize(
+    "dataroot, model, command",
+    [
+        ("./datasets/horse2zebra", "cycle_gan", "cyclegan_dataset horse2zebra"),
+        ("datasets/facades/", "pix2pix", "pix2pix_dataset facades"),
+        ("datasets/facades", "cycle_gan", "cyclegan_dataset facades"),
+        ("datasets/edges2shoes", "cycle_gan", "pix2pix_dataset edges2shoes"),
+        ("./maps/testB", "pix2pix", "pix2pix_dataset maps"),
+    ],
+)
+def test_a_missing_data_set_of_the_papers_can_be_downloaded(dataroot, model, command, tmp_path):
+    message = refused(parse_train, "--model", model, dataroot=dataroot)
+    start, _, download = message.partition("; to download it: ")
+    assert "there is no such folder" in start
+    python, script, *words = shlex.split(download)
+    assert python == "python" and script.endswith("download.py")
+    *words, folder = words
+    assert words == [*command.split(), "--output_dir"]  # the working folder is not the program's
+    assert Path(folder) == Path(dataroot.removesuffix("/testB"))
+
+
+def test_the_command_for_a_data_set_that_is_missing_in_its_usual_place(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    message = refused(parse_train, dataroot="./datasets/horse2zebra")
+    script = os.path.join("datasets", "download.py")
+    assert message.endswith(f"; to download it: python {script} cyclegan_dataset horse2zebra")
+
+
+def test_no_download_is_offered_for_a_folder_of_ones_own():
+    assert "to download it" not in refused(parse_train, dataroot="holiday/testA")
+
+
+def test_pictures_that_look_like_pairs_are_told_where_no_model_is_chosen(pictures, capsys):
+    def told(dataroot: str, *flags: str) -> bool:
+        parse_train(*flags, dataroot=dataroot)
+        return "--model pix2pix learns from pairs" in capsys.readouterr().out
+
+    pairs = pictures.two_folders(3)
+    assert told(pairs)
+    assert not told(pairs, "--model", "cycle_gan")
+    assert not told(pictures.unaligned())
+    pictures.save(pictures.draw(9), "pairs/trainA/x.png")
+    assert told(pairs)  # most, not all
+    for index in range(6):
+        pictures.save(pictures.draw(9), f"pairs/trainB/x{index}.png")
+    assert not told(pairs)
 
 
 def test_command_line_of_the_process_is_the_default(monkeypatch):
@@ -443,6 +506,28 @@ def test_a_flag_without_its_value():
     assert refused(parse_train, "--batch_size") == "--batch_size expects one argument"
 
 
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_tilde_is_the_home_folder(joined, tmp_path, monkeypatch):
+    """Also where no shell replaces it: in quotes, after =, and in cmd."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+
+    def line(**paths: str) -> list[str]:
+        words = [
+            [f"--{flag}={path}"] if joined else [f"--{flag}", path] for flag, path in paths.items()
+        ]
+        return [word for group in words for word in group]
+
+    paths = dict.fromkeys(["load_pretrain", "vgg_weights", "checkpoints_dir"], "~/checkpoints")
+    model = ["--model", "pix2pix_with_perceptual", "--use_perceptual", "off", "--name", "new"]
+    opt = parse_train(*model, *line(**paths, name="~"), dataroot="~/photos")
+    home = str(tmp_path)
+    assert opt.dataroot == os.path.join(home, "photos")
+    assert {getattr(opt, flag) for flag in paths} == {os.path.join(home, "checkpoints")}
+    assert opt.name == "~"
+    assert parse_test(*line(results_dir="~")).results_dir == home
+
+
 # --- Wrong flags ----------------------------------------------------------------------------------
 
 
@@ -466,6 +551,82 @@ def test_unknown_flag_that_is_near_nothing():
     message = refused(parse_train, "--qqqqqqqqq")
     assert "--qqqqqqqqq" in message
     assert "did you mean" not in message
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--lambda_feat",
+        "--save_dir",
+        "--nce",
+        "--ntest",
+        "--which",
+        "--load",
+        "--no",
+        "--output_dir",
+    ],
+)
+def test_no_flag_is_offered_that_is_not_near(flag):
+    assert "did you mean" not in refused(parse_train, flag, "3")
+
+
+@pytest.mark.parametrize(
+    "flags, told",
+    [
+        (["--niter", "50"], "--niter 50 is --n_epochs 50"),
+        (["--niter=50", "--ngf", "8"], "--niter 50 is --n_epochs 50"),
+        (["--niter_decay", "5"], "--niter_decay 5 is --n_epochs_decay 5"),
+        (["--which_model_netG", "unet_128"], "--which_model_netG unet_128 is --netG unet_128"),
+        (["--no_lsgan", "--ngf", "8"], "--no_lsgan is --gan_mode vanilla"),
+        (["--no_lsgan"], "--no_lsgan is --gan_mode vanilla"),
+        (["--align_data"], "--align_data is --dataset_mode aligned"),
+        (["--lr_policy", "lambda"], "--lr_policy lambda is --lr_policy linear"),
+        (["--lr_policy=lambda"], "--lr_policy lambda is --lr_policy linear"),
+        (["--display_single_pane_ncols", "-1"], "is --display_ncols -1"),
+        (["--num-workers", "2"], "--num-workers 2 is --num_threads 2"),
+        (["--image_size", "64"], "--image_size 64 is --load_size 64 --crop_size 64"),
+        (
+            ["--data", "my photos"],
+            command_line(["--data", "my photos", "is", "--dataroot", "my photos"]),
+        ),
+        (["--niter"], "--niter is --n_epochs"),
+    ],
+)
+def test_a_name_used_elsewhere_is_refused_with_the_name_here(flags, told):
+    message = refused(parse_train, *flags)
+    assert told in message.partition("names here: ")[2]
+    assert "did you mean" not in message
+
+
+def test_all_that_is_wrong_with_the_names_of_a_line_is_told_at_once():
+    line = ["--niter", "9", "--qqqqq", "1", "--loadSize", "286", "--identity=0.5", "--ndff", "4"]
+    assert refused(parse_train, "--model", "pix2pix", *line) == (
+        "these flags have other names here: --niter 9 is --n_epochs 9, --loadSize 286 is "
+        "--load_size 286, --identity 0.5 is --lambda_identity 0.5; unknown flag --qqqqq; unknown "
+        "flag --lambda_identity: it belongs to --model cycle_gan; unknown flag --ndff "
+        "(did you mean --ndf?); see --help"
+    )
+
+
+def test_a_value_is_checked_under_the_name_here():
+    message = refused(parse_train, "--batchSize", "0", "--lr_policy", "lambda")
+    assert "--batchSize 0 is --batch_size 0, --lr_policy lambda is --lr_policy linear; " in message
+    assert message.endswith(
+        "--batch_size: '0' is not a whole number of at least 1 and at most 65536"
+    )
+
+
+def test_a_flag_of_the_other_program_is_told_as_such():
+    message = refused(parse_test, "--niter", "5")
+    assert "--niter 5 is --n_epochs 5; unknown flag --n_epochs: it belongs to train.py" in message
+    assert "--num_test: it belongs to test.py" in refused(parse_train, "--num_test", "5")
+
+
+def test_names_used_elsewhere_are_not_flags_here_and_what_replaces_them_is():
+    known = {flag.name.split()[0] for s in OF_TRAINING + OF_TESTING for flag in s.flags}
+    for name, new in OTHER_NAMES.items():
+        assert " " in name or f"--{name}" not in known
+        assert {w for w in new.split() if w.startswith("--")} <= {*known, "--lambda_identity"}, name
 
 
 @pytest.mark.parametrize("abbreviation", ["--batch", "--n_epo", "--dataro", "--no_h", "--mod"])
@@ -808,6 +969,14 @@ def test_missing_dataroot_names_the_folders_that_exist(tmp_path):
     assert "photos" in message
 
 
+@pytest.mark.parametrize("typed, there", [("\u00e9", "e\u0301"), ("e\u0301", "\u00e9")])
+def test_a_run_is_found_by_its_name_in_the_other_unicode_form(typed, there, tmp_path, capsys):
+    (tmp_path / "checkpoints" / "trained").rename(tmp_path / "checkpoints" / there)
+    assert parse_test("--name", typed).name == there
+    assert "has checkpoints" in refused(parse_train, "--name", typed)
+    assert parse_train("--name", f"{typed}2").name == f"{typed}2"
+
+
 def test_testing_a_run_that_is_not_there():
     message = refused(parse_test, "--name", "untrained")
     assert "untrained" in message
@@ -881,6 +1050,7 @@ def plugin(tmp_path, monkeypatch):
         ("'--seed', type=int, default=7", "", 7),
         ("'--cache', default='ram'", "", "ram"),
         ("'--version', type=int, default=1", "--version 2", 2),
+        ("'--niter', type=int, default=1", "--niter 2", 2),  # not a flag of the program any more
     ],
 )
 def test_a_plugin_may_define_a_flag_anew(definition, flags, value, plugin):

@@ -601,6 +601,51 @@ def test_weights_without_options_and_another_model(trained, other, work):
     assert f"pass --model {trained}" in refused(model.load_networks, "latest")
 
 
+def only_generator(folder: Path, source: Path, name: str) -> None:
+    """Puts a generator into an empty folder under a name, as a download does."""
+    folder.mkdir(parents=True)
+    shutil.copy(source, folder / f"latest_net_{name}.pth")
+
+
+@pytest.mark.parametrize(
+    "trained, network, other, taken, roles",
+    [
+        ("cycle_gan", "G_B", "cycle_gan", "G", "G_A or G_B"),
+        ("pix2pix", "G", "pix2pix", "G_A", "G"),
+    ],
+    ids=["one for two", "one of two for one"],
+)
+def test_a_generator_of_another_model(trained, network, other, taken, roles, work, capsys):
+    """A download is one generator, of a model with one or with two."""
+    source = work.run(f"--model {trained}", name="first")
+    folder = work.checkpoints / "downloaded"
+    only_generator(folder, work.checkpoints / f"first/latest_net_{network}.pth", taken)
+
+    opt = work.again("continue", f"--name downloaded --model {other}")
+    message = refused(models.create_model(opt).load_networks, "latest")
+    assert f"latest_net_{taken}.pth can be {roles}: to train from" in message
+    assert (
+        "--load_pretrain checkpoints/downloaded --load_pretrain_partial under a new --name"
+        in message
+    )
+    assert "pass --model" not in message
+
+    opt = work.test(f"--name downloaded --model {other}")
+    message = refused(models.create_model(opt).setup, opt)
+    assert f"{roles}: rename it" in message and "or pass --model test without" in message
+
+    line = f"--name new --model {other} --load_pretrain checkpoints/downloaded"
+    assert "--load_pretrain_partial" in refused(start, work, line)
+    capsys.readouterr()
+    model = start(work, f"{line} --load_pretrain_partial")
+    first = roles.split()[0]
+    told = f"taking checkpoints/downloaded/latest_net_{taken}.pth as {first}"
+    assert told in capsys.readouterr().out
+    loaded = model.networks()[first].state_dict()
+    trained_weights = source.networks()[network].state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in trained_weights.items())
+
+
 FACES = """
 from models.cycle_gan_model import CycleGANModel
 

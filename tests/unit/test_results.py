@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,13 @@ def test_same_stems_in_subfolders_keep_apart():
 )
 def test_names_differ_even_where_letter_case_does_not_count(paths):
     assert len({name.lower() for name in names(*paths)}) == len(paths)
+
+
+@pytest.mark.parametrize("name", ["caf\u00e9", "\ud55c"])
+def test_a_name_is_composed_and_its_forms_do_not_meet(name):
+    parts = unicodedata.normalize("NFD", name)
+    assert parts != name
+    assert names(f"{parts}.png", f"x/{name}.png") == [name, f"x_{name}"]
 
 
 def test_a_name_is_the_same_each_time():

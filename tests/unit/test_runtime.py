@@ -117,6 +117,12 @@ def raising(error: BaseException):
     return main
 
 
+def test_messages_are_in_composed_unicode(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    assert runtime.run(raising(UserError("e\u0301 \u1112\u1161\u11ab"))) == 2
+    assert capsys.readouterr().err == "train.py: error: \u00e9 \ud55c\n"
+
+
 @pytest.mark.parametrize(
     "error, status, line",
     [

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
-import subprocess
 import sys
 
 from util import distributed
+from util.errors import command_line
 
 
 def resume_command(opt: argparse.Namespace) -> str:
@@ -16,13 +15,13 @@ def resume_command(opt: argparse.Namespace) -> str:
     start = ["python"]
     if distributed.size() > 1:  # for one machine; for several, users must complete it
         start = ["torchrun", f"--nproc_per_node={os.environ['LOCAL_WORLD_SIZE']}"]
-    return quoted([*start, *program_for_run(opt), "--continue_train"])
+    return command_line([*start, *program_for_run(opt), "--continue_train"])
 
 
 def test_command(opt: argparse.Namespace, dataroot: str, model_suffix: str) -> str:
     """`python test.py --name NAME --model test ...`, which runs one generator on a folder."""
     words = ["python", *program_for_run(opt), "--model", "test", "--dataroot", dataroot]
-    return quoted(words + (["--model_suffix", model_suffix] if model_suffix else []))
+    return command_line(words + (["--model_suffix", model_suffix] if model_suffix else []))
 
 
 def program_for_run(opt: argparse.Namespace) -> list[str]:
@@ -31,7 +30,3 @@ def program_for_run(opt: argparse.Namespace) -> list[str]:
     if opt.checkpoints_dir != "./checkpoints":
         words += ["--checkpoints_dir", opt.checkpoints_dir]
     return words
-
-
-def quoted(words: list[str]) -> str:
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

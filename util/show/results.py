@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from util.errors import UserError, first_line
+from util.files import composed
 from util.show.full_depth import Depth
 from util.show.html import ResultsPage
 from util.show.loggers.wandb import WandbResults
@@ -247,7 +248,8 @@ class Unfinished(NamedTuple):
 class UniqueNames:
     """Names of results: the stem of the source file, with more of its path if that name is taken.
 
-    Names differ by more than letter case, which file names on Windows and macOS ignore.
+    Names are in composed Unicode form, and differ by more than letter case: file names on Windows
+    and macOS ignore case, and those on macOS the form.
     """
 
     def __init__(self) -> None:
@@ -258,7 +260,8 @@ class UniqueNames:
         """The name for the result of a file under a label; the same each time it is asked for."""
         if (path, label) not in self._names:
             file = Path(path)
-            names = [file.stem, f"{file.parent.name}_{file.stem}"]
+            stem = composed(file.stem)
+            names = [stem, composed(f"{file.parent.name}_{stem}")]
             names.append(f"{names[1]}_{file.suffix[1:]}")
             names += (f"{names[1]}_{number}" for number in range(2, len(self._taken) + 3))
             name = next(n for n in names if (n.casefold(), label) not in self._taken)
