@@ -34,9 +34,9 @@ from pathlib import Path, PureWindowsPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options.parser import OptionParser
-from util.run.downloads import COLLECTIONS
 from util.errors import UserError, did_you_mean, exit_status
 from util.files import to_path
+from util.run.downloads import COLLECTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 CHUNK_BYTES = 1 << 20

@@ -13,9 +13,9 @@ from typing import Any
 
 from options.parser import OptionParser
 from options.restore import run_folder
-from util.run.downloads import ROOT, download_command, short
 from util.errors import UserError, command_line
 from util.files import folders_in
+from util.run.downloads import ROOT, download_command, short
 
 
 def check_replaced(

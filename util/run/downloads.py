@@ -11,7 +11,7 @@ from pathlib import Path
 
 from util.errors import command_line
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HOST = "https://efrosgans.eecs.berkeley.edu"
 
 
