@@ -19,6 +19,11 @@ from util.errors import UserError
 from util.files import composed
 
 
+# Two squares side by side are twice as wide as high, and two pictures of 4:3 more. A single picture
+# of 3:2 is below this, and so are two portraits of 3:4.
+WIDE = 1.55
+
+
 class AlignedDataset(BaseDataset):
     """Pairs {A, B}, each (C, H, W) in [-1, 1] with the same crop and flip, and A_paths, B_paths.
 
@@ -154,7 +159,7 @@ def split_halves(picture: Picture) -> tuple[Picture, Picture]:
 
 
 def check_shapes(folder: Path, paths: list[str], opt: argparse.Namespace) -> None:
-    """Tell where no file looks like two pictures side by side: near twice as wide as high.
+    """Tell where no file looks like two pictures side by side.
 
     Raises UserError in testing if the run was trained on two folders, whose pictures were not cut.
     """
@@ -163,9 +168,9 @@ def check_shapes(folder: Path, paths: list[str], opt: argparse.Namespace) -> Non
             width, height = picture_size(path)
         except UserError:  # reported when the picture is loaded
             continue
-        if 1.6 <= width / height <= 2.5:
+        if WIDE <= width / height:
             return
-    told = f"no picture in {folder} is about twice as wide as high"
+    told = f"no picture in {folder} is anywhere near twice as wide as high"
     if opt.isTrain:
         print(
             f"{told}, but each is cut into A, its left half, and B, its right half; if they are "
