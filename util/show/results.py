@@ -13,6 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ import torch
 from tqdm import tqdm
 
 from util.errors import UserError, first_line
-from util.show.html import ResultsPage
+from util.show.html import ResultsPage, listed_pictures
 from util.show.loggers.wandb import WandbResults
 from util.show.metrics import image_metrics
 from util.util import (
@@ -44,6 +45,7 @@ WAITING = 4 * THREADS  # unfinished results at most; each holds the pictures of 
 class Results:
     """Writes folder/images/STEM_LABEL.png and folder/index.html.
 
+    They replace the last results in that folder as soon as there is a first one; other files stay.
     Raises UserError if files cannot be written. Call `close` at the end; as a context manager, it
     also closes the page after an error.
 
@@ -81,7 +83,8 @@ class Results:
         self._unfinished: deque[Unfinished] = deque()
         with self._errors_told():
             mkdirs(folder / "images")
-            self.page = ResultsPage(folder, **page)
+        self.page: ResultsPage | None = None
+        self._new_page = partial(ResultsPage, folder, **page)
 
     def add(self, visuals: Mapping[str, Any], paths: Mapping[str, Sequence[str]]) -> None:
         """Add a batch: label to N pictures, for `to_batch`, and label to their N source files.
@@ -112,12 +115,30 @@ class Results:
                     f"{paths[bad[0]][i]}: values of its {listed(bad)} are not finite, so no "
                     f"picture can show them; {self.why_not_finite()}"
                 )
+            self.page = self.page or self._begin_page()
             files = {la: f"{self._names.of(paths[la][i], la)}_{la}.png" for la in pixels}
             result = {"name": self._names.of(source, label), "source": source, "files": files}
             pictures = {la: to_array(of_batch[i]) for la, of_batch in pixels.items()}
             self._unfinished.append(Unfinished(result, pictures, *self._begin(pictures, files)))
         while len(self._unfinished) > self.most_unfinished:
             self._finish_first()
+
+    def _begin_page(self) -> ResultsPage:
+        """Replace the page of the last test, and remove the pictures that it shows."""
+        with self._errors_told():
+            try:
+                old = [file for file in listed_pictures(self.folder) if file.is_file()]
+            except ValueError as error:
+                tqdm.write(
+                    f"the pictures of the last test stay, since their list is damaged: {error}"
+                )
+                old = []
+            if old:
+                number = counted(len(old), "picture")
+                tqdm.write(f"removes {number} of the last test in {self.folder / 'images'}")
+            for file in old:
+                file.unlink()
+            return self._new_page()
 
     def _batch(self, label: str, pictures: Any) -> torch.Tensor:
         try:
@@ -148,6 +169,7 @@ class Results:
             for file in written:
                 file.result()
             metrics = measured.result() if measured else {}
+            assert self.page is not None  # `add` has begun it
             self.page.add_result(**result, metrics=metrics)
         if metrics:
             self.metrics.append(metrics)
@@ -170,8 +192,9 @@ class Results:
         while self._unfinished:
             self._finish_first()
         self._threads.shutdown()
-        with self._errors_told():
-            self.page.end(outcome)
+        if self.page is not None:
+            with self._errors_told():
+                self.page.end(outcome)
         names = self.metrics[0] if self.metrics else {}
         means = {n: sum(m[n] for m in self.metrics) / len(self.metrics) for n in names}
         if self.also is not None:
