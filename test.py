@@ -32,6 +32,11 @@ from util.speed.process import begin
 from util.step.finite import why_not_finite
 from util.util import counted
 
+MEMORY_FLAGS = (
+    "--batch_size 1, --precision auto, a smaller --crop_size and --load_size, fewer --num_threads, "
+    "--device cpu"
+)
+
 
 def main(*, fast: bool = True) -> None:
     """Test. Without `fast`, also turn off the speed-ups that have no flag, for comparison."""
@@ -94,4 +99,4 @@ def main(*, fast: bool = True) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main))
+    sys.exit(runtime.run(main, MEMORY_FLAGS))

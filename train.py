@@ -37,6 +37,11 @@ from util.step import Steps
 from util.step.ema import EMA
 from util.util import counted
 
+MEMORY_FLAGS = (
+    "--batch_size 1, --precision auto, --grad_checkpoint, a smaller --crop_size, "
+    "a smaller --ngf and --ndf, fewer --num_threads"
+)
+
 
 def main(*, fast: bool = True) -> None:
     """Train. Without `fast`, also turn off the speed-ups that have no flag, for comparison."""
@@ -226,4 +231,4 @@ def labels_due(run: Run) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main))
+    sys.exit(runtime.run(main, MEMORY_FLAGS))

@@ -18,7 +18,6 @@ from data.transforms import to_tensor
 from util.errors import UserError
 from util.files import composed
 
-
 # Two squares side by side are twice as wide as high, and two pictures of 4:3 more. A single picture
 # of 3:2 is below this, and so are two portraits of 3:4.
 WIDE = 1.55
@@ -168,7 +167,7 @@ def check_shapes(folder: Path, paths: list[str], opt: argparse.Namespace) -> Non
             width, height = picture_size(path)
         except UserError:  # reported when the picture is loaded
             continue
-        if WIDE <= width / height:
+        if width / height >= WIDE:
             return
     told = f"no picture in {folder} is anywhere near twice as wide as high"
     if opt.isTrain:

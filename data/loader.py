@@ -42,6 +42,7 @@ SHM_ERROR = re.compile("unable to (allocate shared memory|write to file </torch_
 BUS_ERROR = -getattr(signal, "SIGBUS", math.nan)  # the exit code; Windows has none
 PREFETCH = 2  # batches that each worker prepares in advance
 HELD = 2  # batches that the main process holds: the current one, and the next once it has arrived
+MEMORY_FLAGS = "fewer --num_threads, --batch_size 1, a smaller --load_size and --crop_size"
 LARGEST_USUAL_SAMPLE = 64 << 20  # bytes; with room for samples this large, none is measured
 
 
@@ -297,7 +298,7 @@ class SampleError:
             if SHM_ERROR.search(str(error)):
                 message = SHM_FULL
             elif is_out_of_memory(error):
-                message = out_of_memory(message)
+                message = out_of_memory(message, MEMORY_FLAGS)
         return SampleError(message, is_bad, details)
 
 

@@ -142,27 +142,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def out_of_memory(reason: str) -> str:
-    """The error message, with what to try."""
-    return (
-        f"out of memory ({reason}); try, in this order: --batch_size 1, --precision auto, "
-        "--grad_checkpoint, a smaller --crop_size, a smaller --ngf and --ndf, fewer --num_threads"
-    )
+def out_of_memory(reason: str, flags: str = "") -> str:
+    """The error message; `flags` are those that may help, the best first."""
+    return f"out of memory ({reason})" + (f"; try, in this order: {flags}" if flags else "")
 
 
-def run(main: Callable[[], None]) -> int:
+def run(main: Callable[[], None], memory_flags: str = "") -> int:
     """Run a command, and return and store its exit status in `status`; see `outcome`."""
     global status
-    status = outcome(main)
+    status = outcome(main, memory_flags)
     return status
 
 
-def outcome(main: Callable[[], None]) -> int:
+def outcome(main: Callable[[], None], memory_flags: str = "") -> int:
     """Run a command and return its exit status.
 
     A UserError, or an OSError such as a full disk, ends in status 2 and one line on stderr, after a
-    traceback if `show_tracebacks` is set. Ctrl-C ends in status 130. The command keeps running even
-    if its output can no longer be written.
+    traceback if `show_tracebacks` is set. If memory runs out, the line suggests `memory_flags`.
+    Ctrl-C ends in status 130. The command keeps running even if its output can no longer be
+    written.
     """
     program = os.path.basename(sys.argv[0])
     make_streams_last()
@@ -184,7 +182,9 @@ def outcome(main: Callable[[], None]) -> int:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        print(f"{program}: error: {out_of_memory(first_line(error))}", file=sys.stderr)
+        print(
+            f"{program}: error: {out_of_memory(first_line(error), memory_flags)}", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print(f"\n{program}: stopped by Ctrl-C", file=sys.stderr)

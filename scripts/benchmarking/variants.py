@@ -117,4 +117,4 @@ def run_plain() -> None:
     """Run the program named by sys.argv[1] as `plain`; call it in a separate process."""
     sys.argv = sys.argv[1:]
     program = importlib.import_module(Path(sys.argv[0]).stem)
-    sys.exit(runtime.run(lambda: program.main(fast=False)))
+    sys.exit(runtime.run(lambda: program.main(fast=False), program.MEMORY_FLAGS))

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import zlib
@@ -21,7 +22,9 @@ import pytest
 import torch
 from PIL import Image
 
-from util import runtime
+from options.flags import OF_TESTING
+from options.settle import GENERATOR
+from options.test_options import USED_IN_TRAINING_ONLY
 
 TINY = "--model pix2pix --netG resnet_6blocks --ngf 2 --ndf 2 --load_size 24 --crop_size 24"
 TINY += " --num_threads 0 --device cpu --seed 1"
@@ -623,13 +626,26 @@ def test_options_of_other_programs_with_nonsense(refused, world):
 
 
 @pytest.mark.parametrize("take", [lambda: torch.empty(10**15), lambda: bytearray(2**62)])
-def test_memory_that_runs_out_names_the_flags_that_help_in_order(take, capsys):
-    assert runtime.run(take) == 2
-    message = capsys.readouterr().err
-    assert message.count("\n") == 1
+@pytest.mark.parametrize(
+    "script, line, flags",
+    [
+        ("train.py", TRAIN, ["batch_size", "precision", "grad_checkpoint", "crop_size", "ngf"]),
+        ("test.py", BARE, ["batch_size", "precision", "crop_size", "load_size", "num_threads"]),
+    ],
+)
+def test_memory_that_runs_out_names_the_flags_that_help_in_order(
+    script, line, flags, take, refused, monkeypatch
+):
+    monkeypatch.setattr(
+        "models.networks.generators.ResnetGenerator.forward", lambda self, x: take()
+    )
+    message = refused(script, line)
     assert "out of memory" in message
-    places = [message.index(flag) for flag in ("--batch_size", "--crop_size", "--ngf")]
-    assert places == sorted(places)
+    named = re.findall(r"--(\w+)", message.partition("try, in this order: ")[2])
+    assert named[: len(flags)] == flags
+    if script == "test.py":
+        assert set(named) <= {flag.name.split()[0][2:] for s in OF_TESTING for flag in s.flags}
+        assert not {*named} & {*USED_IN_TRAINING_ONLY, *GENERATOR}
 
 
 # --- Names ----------------------------------------------------------------------------------------

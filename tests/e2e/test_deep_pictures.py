@@ -115,6 +115,10 @@ def test_results_have_the_bits_of_the_targets(ending, tmp_path, run_here, genera
             assert np.abs(np.asarray(picture) - source / 257).max() <= 0.51
     assert not results(tmp_path, f"*real*{ending}")
 
+    (tmp_path / "photos" / "testA" / f"p1{ending}").unlink()
+    run_here("test.py", *f"{flags} --model test --dataroot {root}/testA".split())
+    assert [file.name for file in results(tmp_path, f"*{ending}")] == [f"p0_fake{ending}"]
+
 
 def test_results_of_eight_bits_have_no_other_file(tmp_path, run_here, pictures):
     root = pictures.two_folders(2, (32, 32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,3 +140,87 @@ def test_nothing_but_bad_pictures_is_an_error(test, some_bad):
     assert done.status == 2
     line = f"test.py: error: no picture can be loaded: {some_bad / 's1.png'}: "
     assert done.stderr.splitlines()[-1].startswith(line)
+
+
+# --- The results of the last test -----------------------------------------------------------------
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+@pytest.fixture
+def earlier(test, pictures, tmp_path) -> Path:
+    """The folder of results of a test of s0.png to s2.png, with other files too."""
+    done = test(pictures.single(3))
+    assert done.status == 0, done.stderr
+    folder = tmp_path / "results" / "pairs" / "test_latest"
+    for name in ("images/s0_mask.png", "images/mine.png", "images/s0_fake.txt", "notes.txt"):
+        (folder / name).write_bytes(b"mine")
+    return folder
+
+
+def test_a_new_test_removes_what_the_last_one_made_and_nothing_else(test, earlier, pictures):
+    dataroot = pictures.save(pictures.draw(5), "other/가.png").parent
+    (earlier / "images" / "s1_real.png").unlink()  # the user has removed one already
+    done = test(dataroot)
+    assert (done.status, done.stderr) == (0, "")
+    told = [line for line in done.stdout.splitlines() if "of the last test" in line]
+    assert told == [
+        f"removes 5 pictures of the last test in {Path(*earlier.parts[-3:]) / 'images'}"
+    ]
+    assert sorted(contents(earlier / "images")) == [
+        *("mine.png", "s0_fake.txt", "s0_mask.png", "가_fake.png", "가_real.png"),
+    ]
+    assert (earlier / "notes.txt").read_bytes() == b"mine"
+    assert "removes 2 pictures" in test(dataroot).stdout
+
+
+@pytest.mark.parametrize("failure", ["no weights", "a bad picture", "no results", "no pictures"])
+def test_a_start_that_fails_loses_no_result(failure, test, earlier, pictures, monkeypatch):
+    before, dataroot, flags = contents(earlier), Path(pictures.single(3)), "--model test"
+    if failure == "no weights":
+        flags += " --epoch 7"
+    if failure == "a bad picture":
+        (dataroot / "s0.png").write_bytes(b"")
+    if failure == "no pictures":
+        dataroot = dataroot.parent / "nowhere"
+    if failure == "no results":
+        network = "models.networks.generators.ResnetGenerator.forward"
+        monkeypatch.setattr(network, lambda self, x: x * float("nan"))
+    assert test(dataroot, flags).status == 2
+    assert contents(earlier) == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-30],
+        lambda text: text + "page.result(1,2);\n",
+        lambda text: text.replace("s1_fake.png", "../../s1.png"),
+        lambda text: text.replace("s1_fake.png", ".."),
+        lambda text: text.replace("s1_fake.png", "s1%00.png"),
+        lambda text: text.replace('{"real":"s1_real.png","fake":"s1_fake.png"}', "7"),
+        lambda text: "\udcff",
+    ],
+)
+def test_a_damaged_list_removes_nothing(damage, test, earlier, pictures):
+    data = earlier / "data" / "0001.js"
+    text = data.read_text()
+    damaged = damage(text)
+    assert damaged != text
+    data.write_bytes(damaged.encode("utf-8", "surrogateescape"))
+    dataroot = pictures.save(pictures.draw(5), "other/t.png").parent
+    before = contents(earlier / "images")
+    done = test(dataroot)
+    assert (done.status, done.stderr) == (0, "")
+    assert "the pictures of the last test stay, since their list is damaged" in done.stdout
+    assert before.items() <= contents(earlier / "images").items()
+
+
+def test_without_a_list_nothing_is_removed(test, earlier, pictures):
+    shutil.rmtree(earlier / "data")
+    before = contents(earlier / "images")
+    dataroot = pictures.save(pictures.draw(5), "other/t.png").parent
+    assert "last test" not in test(dataroot).stdout
+    assert before.items() <= contents(earlier / "images").items()

@@ -672,6 +672,7 @@ TESTING_ELSEWHERE = {
     "--channels_last": HERE + "test_channels_last",
     "--model_suffix": "unit/test_restore.py::test_a_chosen_generator_of_a_cycle_gan",
     "--max_megapixels": "e2e/test_bad_input.py::test_limit_of_pixels_can_be_raised_and_lowered",
+    "--skip_bad_images": "e2e/test_tested_pictures.py::test_bad_pictures_are_left_out_and_counted",
     "--skip_unmatched": "unit/test_aligned_dataset.py"
     "::test_skip_unmatched_uses_the_rest_and_names_what_is_left_out",
     "--blur_factor": HERE + "test_flags_of_the_templates",

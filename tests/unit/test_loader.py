@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import re
 import signal
 import sys
 from collections import Counter
@@ -304,6 +305,13 @@ def test_a_bug_in_a_dataset_keeps_its_text(message, skips, num_workers):
     assert told.startswith(message)
     assert "skip it" not in told
     assert "Traceback (most recent call last)" in cause
+
+
+def test_memory_that_runs_out_in_loading_names_flags_of_both_programs():
+    with pytest.raises(DataError) as caught:
+        list(loader(Buggy(partial(throw, MemoryError()))))
+    flags = re.findall(r"--\w+", str(caught.value))
+    assert flags == ["--num_threads", "--batch_size", "--load_size", "--crop_size"]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import unicodedata
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -60,6 +62,56 @@ def test_files_of_two_labels_do_not_meet():
     """A CycleGAN folder has 1.png in A and in B: 1_real_A.png and 1_real_B.png."""
     unique = UniqueNames()
     assert unique.of("testA/1.png", "real_A") == unique.of("testB/1.png", "real_B") == "1"
+
+
+def num_bytes(name: str, label: str = "fake_B") -> int:
+    return len(os.fsencode(f"{name}_{label}.png"))
+
+
+@pytest.mark.parametrize("letter", ["a", "가", "😀", "\udce9"])  # 1, 3, 4 bytes; not Unicode
+def test_a_name_too_long_for_the_disk_is_cut(letter):
+    width = len(os.fsencode(letter))
+    for label in ("fake_B", "a" * 100):
+        longest = (255 - len(f"_{label}.png")) // width * letter
+        assert names(f"photos/{longest}.png", label=label) == [longest]
+        (cut,) = names(f"photos/{longest}{letter}.png", label=label)
+        assert longest.startswith(cut.partition("~")[0])
+        assert num_bytes(cut, label) <= 255
+
+
+def test_cut_names_stay_apart_and_do_not_depend_on_each_other():
+    long = "가" * 83
+    paths = [f"x/{long}1.png", f"x/{long}2.png", f"y/{long}1.png", f"x/{long}1.jpg"]
+    paths += [
+        f"x/{'a' * 249}.png",
+        f"x/{'A' * 249}.png",
+        f"{'b' * 249}/1.png",
+        f"{'b' * 249}/2/1.png",
+    ]
+    paths += [f"{'c' * 250}/2/1.png", f"c/{'c' * 250}/1.png"]
+    unique = names(*paths)
+    assert len({name.lower() for name in unique}) == len(paths)
+    assert names(*paths) == unique
+    assert all(num_bytes(name) <= 255 for name in unique)
+    assert names(paths[1]) == unique[1:2]
+    assert len({name.partition("~")[0] for name in unique[:2]}) == 1  # both begin alike
+
+
+def test_the_page_shows_a_result_whose_name_was_cut(tmp_path):
+    source = f"photos/{'가' * 83}.png"
+    results = Results(tmp_path, measure=None, **PAGE)
+    visuals = {"real": torch.zeros(1, 3, 4, 4), "fake": torch.zeros(1, 3, 4, 4)}
+    results.add(visuals, {"real": [source]})
+    results.close()
+    written = sorted(file.name for file in (tmp_path / "images").iterdir())
+    assert len(written) == 2
+    data = (tmp_path / "data" / "0001.js").read_text()
+    (name, told_source, files) = re.search(
+        r'page.result\(\d+,(".*?"),(".*?"),({.*?}),', data
+    ).groups()
+    assert sorted(unquote(f) for f in json.loads(files).values()) == written
+    assert json.loads(told_source) == source
+    assert all(file.startswith(json.loads(name)) for file in written)
 
 
 # --- Pixels ---------------------------------------------------------------------------------------

@@ -140,6 +140,13 @@ def test_a_command_ends_in_a_line_and_a_status(error, status, line, capsys):
     assert line in printed and printed.strip().count("\n") == 0
 
 
+@pytest.mark.parametrize("flags", ["", "--batch_size 1, --device cpu"])
+def test_memory_that_runs_out_names_the_flags_of_the_program(flags, capsys):
+    assert runtime.run(raising(MemoryError("all 8 GiB")), flags) == 2
+    advice = f"; try, in this order: {flags}" if flags else ""
+    assert capsys.readouterr().err.endswith(f"error: out of memory (all 8 GiB){advice}\n")
+
+
 def test_a_mistake_of_ours_keeps_its_traceback_and_success_is_0():
     with pytest.raises(RuntimeError, match="a bug"):
         runtime.run(raising(RuntimeError("a bug")))

@@ -36,19 +36,19 @@ class Depth(NamedTuple):
         return (values if self.dtype.kind == "f" else np.rint(values)).astype(self.dtype)
 
     def write(self, image: torch.Tensor, path: Path) -> None:
-        """Write a picture (C, H, W) in [-1, 1] to a path without ending."""
+        """Write a picture (C, H, W) in [-1, 1] to a path with this ending."""
         values = self.values(image)
         colour = values.shape[2] in (3, 4)
         values = values[..., 0] if values.shape[2] == 1 else values
         if self.ending == ".npy":
-            np.save(path.with_name(f"{path.name}.npy"), values)
+            np.save(path, values)
             return
         import tifffile  # slow to import and rarely needed
         from PIL import ImageCms
 
         srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
         tifffile.imwrite(
-            path.with_name(f"{path.name}.tif"),
+            path,
             values,
             photometric="rgb" if colour else "minisblack",
             iccprofile=srgb if colour else None,

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +25,7 @@ from tqdm import tqdm
 from util.errors import UserError, first_line
 from util.files import composed
 from util.show.full_depth import Depth
-from util.show.html import ResultsPage
+from util.show.html import ResultsPage, listed_pictures
 from util.show.loggers.wandb import WandbResults
 from util.show.metrics import image_metrics
 from util.util import (
@@ -44,6 +47,7 @@ WAITING = 4 * THREADS  # unfinished results at most; each holds the pictures of 
 class Results:
     """Writes folder/images/STEM_LABEL.png and folder/index.html.
 
+    They replace the last results in that folder as soon as there is a first one; other files stay.
     Raises UserError if files cannot be written. Call `close` at the end; as a context manager, it
     also closes the page after an error.
 
@@ -84,7 +88,8 @@ class Results:
         self._unfinished: deque[Unfinished] = deque()
         with self._errors_told():
             mkdirs(folder / "images")
-            self.page = ResultsPage(folder, **page)
+        self.page: ResultsPage | None = None
+        self._new_page = partial(ResultsPage, folder, **page)
 
     def add(
         self,
@@ -122,8 +127,8 @@ class Results:
                     f"{paths[bad[0]][i]}: values of its {listed(bad)} are not finite, so no "
                     f"picture can show them; {self.why_not_finite()}"
                 )
+            self.page = self.page or self._begin_page()
             files = {la: f"{self._names.of(paths[la][i], la)}_{la}.png" for la in pixels}
-            result = {"name": self._names.of(source, label), "source": source, "files": files}
             kept = {la: (shares or {}).get(paths[la][i], (1, 1)) for la in pixels}
             pictures = {la: to_array(cut(of[i], kept[la])) for la, of in pixels.items()}
             deep = {
@@ -131,10 +136,38 @@ class Results:
                 for la, depth in self.depths.items()
                 if la in batches and depth.is_needed(batches[la])
             }
-            started = self._begin(pictures, deep, files)
+            in_full = {
+                la: files[la].removesuffix(".png") + self.depths[la].ending
+                for la in deep
+                if not la.startswith("real")
+            }
+            result = {
+                "name": self._names.of(source, label),
+                "source": source,
+                "files": files,
+                "others": [*in_full.values()],
+            }
+            started = self._begin(pictures, deep, files, in_full)
             self._unfinished.append(Unfinished(result, pictures, *started))
         while len(self._unfinished) > self.most_unfinished:
             self._finish_first()
+
+    def _begin_page(self) -> ResultsPage:
+        """Replace the page of the last test, and remove the pictures that it shows."""
+        with self._errors_told():
+            try:
+                old = [file for file in listed_pictures(self.folder) if file.is_file()]
+            except ValueError as error:
+                tqdm.write(
+                    f"the pictures of the last test stay, since their list is damaged: {error}"
+                )
+                old = []
+            if old:
+                number = counted(len(old), "picture")
+                tqdm.write(f"removes {number} of the last test in {self.folder / 'images'}")
+            for file in old:
+                file.unlink()
+            return self._new_page()
 
     def _batch(self, label: str, pictures: Any) -> torch.Tensor:
         try:
@@ -149,10 +182,12 @@ class Results:
         pictures: Mapping[str, np.ndarray],
         deep: Mapping[str, torch.Tensor],
         files: Mapping[str, str],
+        in_full: Mapping[str, str],
     ) -> tuple[Future | None, list[Future]]:
         """Start to measure and write the pictures of one input, (H, W, 3) uint8.
 
-        `deep` has those of more bits or channels, (C, H, W) in [-1, 1].
+        `deep` has those of more bits or channels, (C, H, W) in [-1, 1]; `in_full` names the files
+        of those to write.
         """
         measured = None
         if self.measure and all(label in pictures for label in self.measure):
@@ -163,10 +198,9 @@ class Results:
             self._threads.submit(save_image, picture, folder / files[label], ratio)
             for label, picture in pictures.items()
         ]
-        for label, image in deep.items():
-            if not label.startswith("real"):
-                path = folder / files[label].removesuffix(".png")
-                written.append(self._threads.submit(self.depths[label].write, image, path))
+        for label, file in in_full.items():
+            write = self.depths[label].write
+            written.append(self._threads.submit(write, deep[label], folder / file))
         return measured, written
 
     def _measure(
@@ -186,6 +220,7 @@ class Results:
             for file in written:
                 file.result()
             metrics = measured.result() if measured else {}
+            assert self.page is not None  # `add` has begun it
             self.page.add_result(**result, metrics=metrics)
         if metrics:
             self.metrics.append(metrics)
@@ -208,8 +243,9 @@ class Results:
         while self._unfinished:
             self._finish_first()
         self._threads.shutdown()
-        with self._errors_told():
-            self.page.end(outcome)
+        if self.page is not None:
+            with self._errors_told():
+                self.page.end(outcome)
         names = self.metrics[0] if self.metrics else {}
         means = {n: sum(m[n] for m in self.metrics) / len(self.metrics) for n in names}
         if self.also is not None:
@@ -250,7 +286,12 @@ class UniqueNames:
 
     Names are in composed Unicode form, and differ by more than letter case: file names on Windows
     and macOS ignore case, and those on macOS the form.
+
+    If NAME_LABEL.png would be too long for a file name, the name is cut and ends in a hash.
     """
+
+    LONGEST_BYTES = 255  # of a file name on most disks, in UTF-8
+    CUT_BYTES = 200  # the same for most labels, so that the files of an input begin alike
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, str], str] = {}
@@ -264,7 +305,22 @@ class UniqueNames:
             names = [stem, composed(f"{file.parent.name}_{stem}")]
             names.append(f"{names[1]}_{file.suffix[1:]}")
             names += (f"{names[1]}_{number}" for number in range(2, len(self._taken) + 3))
-            name = next(n for n in names if (n.casefold(), label) not in self._taken)
+            fitting = (self._fitting(name, f"_{label}.png") for name in names)
+            name = next(n for n in fitting if (n.casefold(), label) not in self._taken)
             self._taken.add((name.casefold(), label))
             self._names[path, label] = name
         return self._names[path, label]
+
+    def _fitting(self, name: str, ending: str) -> str:
+        """The name, cut if it is too long for a file name with this ending."""
+
+        def encoded(text: str) -> bytes:  # file names may not be valid Unicode
+            return text.encode("utf-8", sys.getfilesystemencodeerrors())
+
+        if len(encoded(name + ending)) <= self.LONGEST_BYTES:
+            return name
+        digest = sha256(encoded(name)).hexdigest()[:8]
+        most = min(self.CUT_BYTES, self.LONGEST_BYTES - len(encoded(ending)))
+        while len(encoded(f"{name}~{digest}")) > most:
+            name = name[:-1]
+        return f"{name}~{digest}"

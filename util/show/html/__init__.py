@@ -1,5 +1,5 @@
 """Pages that show a run in the browser: pictures, curves and options. No server, no network."""
 
-from util.show.html.pages import ResultsPage, TrainingPage
+from util.show.html.pages import ResultsPage, TrainingPage, listed_pictures
 
-__all__ = ["ResultsPage", "TrainingPage"]
+__all__ = ["ResultsPage", "TrainingPage", "listed_pictures"]

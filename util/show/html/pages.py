@@ -13,9 +13,10 @@ Pass texts and file names as plain text; this module escapes them.
 import json
 import math
 import os
+import re
 import time
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from dominate import document, tags
 from dominate.util import raw
@@ -149,6 +150,7 @@ class ResultsPage:
         source: str,
         files: dict[str, str],
         metrics: dict[str, float] | None,
+        others: Sequence[str] = (),
     ) -> None:
         """Adds the pictures of one input.
 
@@ -157,13 +159,38 @@ class ResultsPage:
             source: the input file.
             files: file names inside images/ by label, with "/" between folders.
             metrics: values by name; a value that is not finite counts as missing.
+            others: names of further files inside images/, which the page does not show.
         """
         figures = {metric: _number(value) for metric, value in (metrics or {}).items()}
-        self._data.call("result", _now(), name, source, _urls(files), figures)
+        urls = _urls(dict(enumerate(others)))
+        self._data.call("result", _now(), name, source, _urls(files), figures, *urls.values())
 
     def end(self, message: str = "") -> None:
         """Says that the results are complete, or how else the run ended."""
         self._data.call("end", _now(), message)
+
+
+def listed_pictures(folder: Path) -> list[Path]:
+    """The files of the results page in a folder; none if there is no page.
+
+    Raises ValueError if the page's data is damaged, or names anything but files in images/.
+    """
+    urls: list[str] = []
+    for data in sorted((folder / "data").glob("*.js")):
+        for line in data.read_text(encoding="ascii").splitlines():
+            call = re.fullmatch(r"page\.(\w+)\((.*)\);", line)
+            if call is None:
+                raise ValueError(f"{data} has a line that is no call")
+            match call[1], json.loads(f"[{call[2]}]"):
+                case "result", [_, str(), str(), dict(of_result), _, *others]:
+                    urls += map(str, [*of_result.values(), *others])
+                case "result", _:
+                    raise ValueError(f"{data} has a result of another form")
+    files = [unquote(url, errors="surrogateescape") for url in dict.fromkeys(urls)]
+    for file in files:
+        if file != os.path.basename(file) or file in ("", ".", "..") or "\0" in file:
+            raise ValueError(f"{folder / 'data'} names {file!r}, which is no file of a result")
+    return [folder / "images" / file for file in files]
 
 
 class _Data:
