@@ -15,6 +15,7 @@ import math
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -162,7 +163,7 @@ class ResultsPage:
             others: names of further files inside images/, which the page does not show.
         """
         figures = {metric: _number(value) for metric, value in (metrics or {}).items()}
-        urls = _urls(dict(enumerate(others)))
+        urls = _urls({name: name for name in others})
         self._data.call("result", _now(), name, source, _urls(files), figures, *urls.values())
 
     def end(self, message: str = "") -> None:
