@@ -64,6 +64,7 @@ def main(*, fast: bool = True) -> None:
     results = Results(
         folder,
         measure=model.measure,
+        inputs=Path(opt.dataroot),
         why_not_finite=lambda: why_not_finite(model.networks(), opt.precision),
         beside=fast and model.device.type != "cpu",
         num_threads=THREADS if fast else 1,

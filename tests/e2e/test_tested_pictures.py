@@ -160,6 +160,19 @@ def earlier(test, pictures, tmp_path) -> Path:
     return folder
 
 
+def test_results_that_are_processed_again_are_not_removed(test, earlier):
+    """A folder of inputs loses nothing, even if it is that of the results."""
+    before = contents(earlier / "images")
+    del before["mine.png"], before["s0_mask.png"]  # which are no pictures
+    for name in ("mine.png", "s0_mask.png"):
+        (earlier / "images" / name).unlink()
+    done = test(earlier / "images")
+    assert (done.status, done.stderr) == (0, "")
+    assert "of the last test" not in done.stdout
+    after = contents(earlier / "images")
+    assert {name: after[name] for name in before} == before
+
+
 def test_a_new_test_removes_what_the_last_one_made_and_nothing_else(test, earlier, pictures):
     dataroot = pictures.save(pictures.draw(5), "other/가.png").parent
     (earlier / "images" / "s1_real.png").unlink()  # the user has removed one already

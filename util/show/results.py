@@ -55,6 +55,7 @@ class Results:
         folder: results/NAME/PHASE_EPOCH.
         measure: the labels of a result and its target, to compute L1, PSNR and SSIM of the shown
             pictures; None, or an input without these labels, has no metrics.
+        inputs: the folder or file that the pictures come from; nothing in it is removed.
         why_not_finite: returns what may be wrong if values are not finite, and what to do.
         beside: whether `add` returns before its results are written.
         num_threads: the number of threads that write and measure.
@@ -70,6 +71,7 @@ class Results:
         folder: Path,
         *,
         measure: tuple[str, str] | None,
+        inputs: Path | None = None,
         why_not_finite: Callable[[], str] = lambda: "look at the picture",
         beside: bool = True,
         num_threads: int = THREADS,
@@ -79,6 +81,7 @@ class Results:
         **page: Any,
     ):
         self.folder, self.measure, self.aspect_ratio = folder, measure, aspect_ratio
+        self.inputs = inputs
         self.why_not_finite, self.depths = why_not_finite, dict(depths or {})
         self.also, self.most_unfinished = also, WAITING if beside else 0
         self.metrics: list[dict[str, float]] = []
@@ -157,6 +160,9 @@ class Results:
         with self._errors_told():
             try:
                 old = [file for file in listed_pictures(self.folder) if file.is_file()]
+                if self.inputs is not None:  # results of the last test, to be processed again
+                    inputs = self.inputs.resolve()
+                    old = [file for file in old if not file.resolve().is_relative_to(inputs)]
             except ValueError as error:
                 tqdm.write(
                     f"the pictures of the last test stay, since their list is damaged: {error}"
