@@ -20,6 +20,7 @@ from options.checks import (
     require_dataroot,
 )
 from options.flags import Section, program_of
+from options.namespace import Options
 from options.other_names import current_names, refusing
 from options.parser import OptionParser
 from options.restore import existing_name, refuse_another_model, run_folder, saved_options
@@ -79,7 +80,7 @@ class BaseOptions:
         with refusing(notes):
             saved, source = self.earlier_options(argv) or ({}, None)
             self.parser, model, dataset, replaced = self._build_parser(argv, saved)
-            opt, self.given = self.parser.parse(argv)
+            opt, self.given = self.parser.parse(argv, Options())
         for action, plugin in replaced:
             check_replaced(opt, self.parser, action, plugin)
         typed = {flag: getattr(opt, flag) for flag in self.given}

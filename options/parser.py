@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import re
-import sys
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
 from util import __version__
-from util.errors import MissingOption, UserError, did_you_mean
+from util.errors import UserError, did_you_mean
 
 ON, OFF = ("true", "on", "yes", "1"), ("false", "off", "no", "0")
 
@@ -76,9 +74,11 @@ class OptionParser(argparse.ArgumentParser):
     def defaults(self) -> dict[str, Any]:
         return {dest: self.get_default(dest) for dest in self.dests()}
 
-    def parse(self, argv: list[str]) -> tuple[argparse.Namespace, set[str]]:
-        """The options, and the names of those given on the command line."""
-        opt, unknown = self.parse_known_args(argv, Options())
+    def parse(
+        self, argv: list[str], into: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, set[str]]:
+        """The options, set on `into` if given, and the names of those on the command line."""
+        opt, unknown = self.parse_known_args(argv, into)
         flags = [word.partition("=")[0] for word in unknown if re.match(r"-(?!\d)", word)]
         if flags:
             known = [s for a in self._actions for s in a.option_strings]
@@ -132,37 +132,6 @@ class OptionParser(argparse.ArgumentParser):
                 action,
                 f"{value!r} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}",
             )
-
-
-class Options(argparse.Namespace):
-    """Options by name.
-
-    Reading one that no flag sets raises MissingOption, an AttributeError. It says how to add the
-    flag, because model files from other repositories read flags of their own.
-
-    Attributes:
-        resume_at: the epoch at whose beginning a run resumes; 0: where its checkpoint was saved. It
-            is not an option, so it is neither printed nor saved.
-    """
-
-    __slots__ = ("resume_at",)
-
-    def __init__(self, **options: Any):
-        super().__init__(**options)
-        self.resume_at = 0
-
-    def __getattr__(self, name: str) -> NoReturn:  # called for missing attributes only
-        from options import flags  # which imports this file
-
-        file = sys._getframe(1).f_code.co_filename
-        line = f"{file} reads opt.{name}, which is not a flag of {os.path.basename(sys.argv[0])}"
-        if flags.program_of(f"--{name}") == "train.py":
-            raise MissingOption(f"{line} but of train.py; read it only where opt.isTrain is true")
-        raise MissingOption(
-            f"{line} but of the program that the file was written for; in the file of the --model "
-            "or --dataset_mode, add to modify_commandline_options: "
-            f"parser.add_argument('--{name}', ...)"
-        )
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

@@ -25,7 +25,7 @@ from torch.utils import data as torch_data
 import data
 import models
 from data.loader import SHM_FULL, DataError, Loader, SeededDataset, workers_with_room
-from options.parser import Options
+from options.namespace import Options
 from options.train_options import TrainOptions
 from util.errors import UserError
 

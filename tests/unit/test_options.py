@@ -17,8 +17,9 @@ import data
 import models
 from models.base_model import BaseModel
 from options.flags import OF_TESTING, OF_TRAINING
+from options.namespace import Options
 from options.other_names import OTHER_NAMES
-from options.parser import OptionParser, Options
+from options.parser import OptionParser
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
 from util import runtime
