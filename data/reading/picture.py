@@ -119,18 +119,20 @@ class ArrayPicture:
 
     def ready(self, side: Side) -> np.ndarray:
         """(H, W, num_channels) float32 in 0..1."""
+        if self.values.dtype.kind == "f" and not np.isfinite(self.values).all():
+            raise UserError(
+                f"{self.path}: some of its values are not finite (NaN or infinity)", self.path
+            )
+        lays = self.has_alpha and self.values.shape[2] != side.num_channels
         colours = self.values.shape[2] - self.has_alpha
-        takes_alpha = self.values.shape[2] == side.num_channels
-        values = to_unit(self.values[..., :colours], self.path, self.own_range, side)
+        shown = self.values[..., :colours] if lays else self.values
+        values = to_unit(shown, self.path, self.own_range, side)
         if self.profile:
-            values = deep_to_srgb(values, self.profile, self.path)
-        if self.has_alpha:
-            most = np.iinfo(self.values.dtype).max if self.values.dtype.kind in "iu" else 1
-            alpha = self.values[..., colours:].astype(np.float64) / most
-            if takes_alpha:
-                values = np.concatenate([values, alpha], 2)
-            else:
-                values = (values if self.premultiplied else values * alpha) + (1 - alpha)
+            srgb = deep_to_srgb(values[..., :colours], self.profile, self.path)
+            values = np.concatenate([srgb, values[..., colours:]], 2)
+        if lays:
+            alpha = self.alpha(side)
+            values = (values if self.premultiplied else values * alpha) + (1 - alpha)
         if values.shape[2] == 1 and side.num_channels == 3:
             values = values.repeat(3, 2)
         elif values.shape[2] == 3 and side.num_channels == 1:
@@ -138,6 +140,22 @@ class ArrayPicture:
         elif values.shape[2] != side.num_channels:
             raise wrong_channels(self.path, self.values.shape[2], side)
         return values.astype(np.float32)
+
+    def alpha(self, side: Side) -> np.ndarray:
+        """(H, W, 1) in 0..1: the last channel as transparency, whose white is always the type's.
+
+        Raises UserError where it is outside, and so must be something else.
+        """
+        kind, last = self.values.dtype.kind, self.values[..., -1:].astype(np.float64)
+        most = np.iinfo(self.values.dtype).max if kind in "iu" else 1
+        alpha = last / (self.own_range[1] if self.own_range else most)
+        if alpha.min() < 0 or alpha.max() > 1:
+            raise UserError(
+                f"{self.path}: its last channel is from {last.min():g} to {last.max():g}, so it is "
+                f"no transparency; pass {side.flag} {self.values.shape[2]} to keep it",
+                self.path,
+            )
+        return alpha
 
 
 def from_pillow(picture: Image.Image, path: str | Path) -> BytePicture:
@@ -160,8 +178,9 @@ def from_pillow(picture: Image.Image, path: str | Path) -> BytePicture:
 
 def from_array(file: ArrayFile) -> ArrayPicture:
     """The picture in a file that is read as an array."""
+    values = file.values()  # only now is it known whether a PNG has transparency
     rest = file.has_alpha, file.premultiplied, file.profile
-    return ArrayPicture(file.values(), file.path, file.range, *rest)
+    return ArrayPicture(values, file.path, file.range, *rest)
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -177,11 +196,9 @@ def to_unit(
 ) -> np.ndarray:
     """Values as float64 in 0..1, where 0 is black and 1 is white.
 
-    Values outside a stated range are clipped and counted. Raises UserError for values that are not
-    finite, and where neither the file nor a flag says which values are black and white.
+    Values outside a stated range are clipped and counted. Raises UserError where neither the file
+    nor a flag says which values are black and white.
     """
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise UserError(f"{path}: some of its values are not finite (NaN or infinity)", path)
     low, high = side.range or own_range or (0.0, 0.0)
     least, most = float(values.min()), float(values.max())
     if side.range is None and (own_range is None or not low <= least <= most <= high):

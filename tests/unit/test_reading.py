@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -223,3 +226,39 @@ def test_what_a_set_leaves_of_its_range_is_told():
     noticed.use("A", notes.Use((0, 255), 0.0, 1.0))
     (line,) = noticed.summary()
     assert "side B use only 0 to 4095 of 0 to 65535" in line and "--range_B 0,4095" in line
+
+
+@pytest.mark.parametrize("dtype, low, high", [(np.uint16, 0, 4095), (np.float32, 0, 255)])
+@pytest.mark.parametrize("ending", [".npy", ".tif"])
+def test_a_stated_range_holds_for_all_four_channels(dtype, low, high, ending, tmp_path):
+    values = RANDOM.integers(low, high + 1, (5, 6, 4)).astype(dtype)
+    write(tmp_path / f"x{ending}", values)
+    got = unit(tmp_path / f"x{ending}", 4, range=(low, high))
+    assert np.allclose(got, (values - low) / (high - low), atol=1e-6)
+
+
+def test_transparency_is_as_finite_and_bounded_as_colours(tmp_path):
+    values = np.full((3, 3, 4), 0.5)
+    values[0, 0, 3] = np.nan
+    write(tmp_path / "x.npy", values)
+    for number in (3, 4):
+        with pytest.raises(UserError, match="not finite"):
+            unit(tmp_path / "x.npy", number)
+    write(tmp_path / "x.npy", np.full((3, 3, 4), 100.0))
+    with pytest.raises(UserError, match="from 100 to 100.*pass --input_nc.* 4"):
+        unit(tmp_path / "x.npy", 3, range=(0.0, 255.0))
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_colour_that_stands_for_transparency(colour, tmp_path):
+    values = sixteen(4, 5, 3) if colour else sixteen(4, 5)
+    png = imagecodecs.png_encode(values)
+    at = png.index(b"IDAT") - 4
+    clear = values[1, 2:3].astype(">u2").tobytes()
+    chunk = b"tRNS" + clear
+    whole = struct.pack(">I", len(clear)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "x.png").write_bytes(png[:at] + whole + png[at:])
+    got = np.rint(unit(tmp_path / "x.png", values.ndim if colour else 1) * 65535)
+    assert (got[1, 2] == 65535).all()
+    got[1, 2] = values[1, 2]
+    assert np.array_equal(got, values.reshape(got.shape))
