@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from data.reading.arrays import array_file
+from data.reading.arrays import EIGHT_BITS, array_file
 from data.reading.picture import BYTES, Picture, Side, from_array, from_pillow, to_image
 from data.reading.pillow import limit_pillow as limit_pillow
 from data.reading.pillow import opened
@@ -83,9 +83,12 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 
 
 def is_array(path: str | Path) -> bool:
-    """Whether a file is read as an array, with values other than 8 bits; see `array_file`."""
+    """Whether a file is read as an array, with values other than 8 bits; see `array_file`.
+
+    A file whose ending tells that it has 8 bits is believed, and not opened.
+    """
     try:
-        return array_file(path) is not None
+        return Path(path).suffix.lower() not in EIGHT_BITS and array_file(path) is not None
     except Exception as error:
         raise unreadable(path, error) from error
 

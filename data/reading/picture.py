@@ -92,7 +92,7 @@ class ArrayPicture:
 
     Args:
         own_range: the values of black and white that the file tells, or None.
-        has_alpha, premultiplied, profile: see ArrayFile.
+        has_alpha, premultiplied, profile, num_spare: see ArrayFile.
     """
 
     def __init__(
@@ -103,9 +103,11 @@ class ArrayPicture:
         has_alpha: bool = False,
         premultiplied: bool = False,
         profile: bytes = b"",
+        num_spare: int = 0,
     ):
         self.values, self.path, self.own_range = values, path, own_range
         self.has_alpha, self.premultiplied, self.profile = has_alpha, premultiplied, profile
+        self.num_spare = num_spare
 
     @property
     def size(self) -> tuple[int, int]:
@@ -114,11 +116,20 @@ class ArrayPicture:
     def crop(self, box: Box) -> ArrayPicture:
         left, top, right, bottom = box
         part = self.values[top:bottom, left:right]
-        rest = self.has_alpha, self.premultiplied, self.profile
+        rest = self.has_alpha, self.premultiplied, self.profile, self.num_spare
         return ArrayPicture(part, self.path, self.own_range, *rest)
 
     def ready(self, side: Side) -> np.ndarray:
         """(H, W, num_channels) float32 in 0..1."""
+        if self.num_spare and side.num_channels in (1, 3):
+            total, used = self.values.shape[2], self.values.shape[2] - self.num_spare
+            notes.noticed.say(
+                "spare",
+                f"{self.path}: only the first {used} of its {total} channels are used, as RGB; "
+                f"pass {side.flag} {total} to use all",
+            )
+            spared = self.values[..., :used]
+            return ArrayPicture(spared, self.path, self.own_range, profile=self.profile).ready(side)
         if self.values.dtype.kind == "f" and not np.isfinite(self.values).all():
             raise UserError(
                 f"{self.path}: some of its values are not finite (NaN or infinity)", self.path
@@ -179,7 +190,7 @@ def from_pillow(picture: Image.Image, path: str | Path) -> BytePicture:
 def from_array(file: ArrayFile) -> ArrayPicture:
     """The picture in a file that is read as an array."""
     values = file.values()  # only now is it known whether a PNG has transparency
-    rest = file.has_alpha, file.premultiplied, file.profile
+    rest = file.has_alpha, file.premultiplied, file.profile, file.num_spare
     return ArrayPicture(values, file.path, file.range, *rest)
 
 

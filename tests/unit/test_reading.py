@@ -9,7 +9,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from data.image_io import kind_of, open_picture, picture_size, read_picture
 from data.reading import notes
@@ -45,6 +45,12 @@ def write(path, values: np.ndarray) -> None:
     else:
         colour = values.ndim == 3 and values.shape[2] in (3, 4)
         tifffile.imwrite(path, values, photometric="rgb" if colour else "minisblack")
+
+
+def with_chunk(png: bytes, before: bytes, name: bytes, content: bytes) -> bytes:
+    at, body = png.index(before) - 4, name + content
+    chunk = struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:at] + chunk + png[at:]
 
 
 @pytest.mark.parametrize("ending", [".png", ".tif", ".npy", ".npz", ".ppm", ".jp2"])
@@ -245,7 +251,7 @@ def test_transparency_is_as_finite_and_bounded_as_colours(tmp_path):
         with pytest.raises(UserError, match="not finite"):
             unit(tmp_path / "x.npy", number)
     write(tmp_path / "x.npy", np.full((3, 3, 4), 100.0))
-    with pytest.raises(UserError, match="from 100 to 100.*pass --input_nc.* 4"):
+    with pytest.raises(UserError, match=r"from 100 to 100.*pass --input_nc.* 4"):
         unit(tmp_path / "x.npy", 3, range=(0.0, 255.0))
 
 
@@ -253,12 +259,83 @@ def test_transparency_is_as_finite_and_bounded_as_colours(tmp_path):
 def test_a_colour_that_stands_for_transparency(colour, tmp_path):
     values = sixteen(4, 5, 3) if colour else sixteen(4, 5)
     png = imagecodecs.png_encode(values)
-    at = png.index(b"IDAT") - 4
     clear = values[1, 2:3].astype(">u2").tobytes()
-    chunk = b"tRNS" + clear
-    whole = struct.pack(">I", len(clear)) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    (tmp_path / "x.png").write_bytes(png[:at] + whole + png[at:])
+    (tmp_path / "x.png").write_bytes(with_chunk(png, b"IDAT", b"tRNS", clear))
     got = np.rint(unit(tmp_path / "x.png", values.ndim if colour else 1) * 65535)
     assert (got[1, 2] == 65535).all()
     got[1, 2] = values[1, 2]
     assert np.array_equal(got, values.reshape(got.shape))
+
+
+@pytest.mark.parametrize("num_extra", [1, 2])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_unnamed_channels_of_a_tiff_are_used_where_asked_for(num_extra, dtype, tmp_path):
+    values = RANDOM.integers(0, 255, (6, 7, 3 + num_extra)).astype(dtype)
+    options = {"photometric": "rgb", "extrasamples": [0] * num_extra}
+    tifffile.imwrite(tmp_path / "x.tif", values, **options)
+    white = np.iinfo(dtype).max
+    notes.take()
+    assert np.allclose(unit(tmp_path / "x.tif", 3 + num_extra), values / white)
+    assert not notes.take().lines
+    assert np.allclose(unit(tmp_path / "x.tif", 3), values[..., :3] / white)
+    (line,) = notes.take().lines.values()
+    assert f"first 3 of its {3 + num_extra} channels" in line
+
+
+def test_two_channels_of_eight_bits_stay_two(tmp_path):
+    values = RANDOM.integers(0, 255, (6, 7, 2)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "x.tif", values, photometric="minisblack", planarconfig="contig")
+    assert np.allclose(unit(tmp_path / "x.tif", 2), values / 255)
+
+
+def test_a_file_is_what_it_holds_whatever_its_name(tmp_path):
+    values = sixteen(5, 6, 3)
+    write(tmp_path / "x.png", values)
+    (tmp_path / "x.png").rename(tmp_path / "x.jpg")
+    assert np.array_equal(np.rint(unit(tmp_path / "x.jpg", 3) * 65535), values)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_the_byte_order_of_an_array_does_not_matter(order, tmp_path):
+    values = sixteen(5, 6, 3)
+    np.save(tmp_path / "x.npy", values.astype(f"{order}u2"))
+    assert kind_of(tmp_path / "x.npy") == "uint16 0,65535 .npy"
+    assert np.array_equal(np.rint(unit(tmp_path / "x.npy", 3) * 65535), values)
+
+
+def test_complex_numbers_in_a_tiff_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "x.tif", np.zeros((4, 4), np.complex64))
+    with pytest.raises(UserError, match=r"x\.tif.*complex64.*real numbers"):
+        unit(tmp_path / "x.tif", 1, range=(0.0, 1.0))
+
+
+@pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
+def test_a_png_is_turned_upright_wherever_its_exif_is(before, tmp_path):
+    values, exif = sixteen(3, 5), Image.Exif()
+    exif[0x0112] = 6
+    png = imagecodecs.png_encode(values)
+    (tmp_path / "x.png").write_bytes(with_chunk(png, before, b"eXIf", exif.tobytes()[6:]))
+    assert picture_size(tmp_path / "x.png") == (3, 5)
+    got = unit(tmp_path / "x.png", 1)[..., 0]
+    assert np.array_equal(np.rint(got * 65535), np.rot90(values, -1))
+
+
+def test_libpng_does_not_write_between_the_progress_bars(tmp_path, caplog):
+    png = imagecodecs.png_encode(sixteen(3, 5))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    body = b"x\0\0" + zlib.compress(profile)  # of RGB colours, which libpng refuses in grey
+    (tmp_path / "x.png").write_bytes(with_chunk(png, b"IDAT", b"iCCP", body))
+    unit(tmp_path / "x.png", 1)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("gap", [b"\n", b" ", b"\t", b"\n# a comment\n"])
+def test_any_white_space_ends_the_header_of_a_ppm(gap, tmp_path):
+    values = sixteen(4, 6, 3)
+    values[0, 0] = ord("\n")
+    header = gap.join([b"P6", b"6", b"4", b"65535"]) + gap[:1]
+    (tmp_path / "x.ppm").write_bytes(header + values.astype(">u2").tobytes())
+    assert np.array_equal(np.rint(unit(tmp_path / "x.ppm", 3) * 65535), values)
+    (tmp_path / "x.ppm").write_bytes(b"P6\n6\n")
+    with pytest.raises(UserError, match="header is damaged"):
+        open_picture(tmp_path / "x.ppm")
