@@ -100,6 +100,9 @@ def kind_of(path: str | Path) -> str:
     """
     try:
         file = array_file(path)
+        if file is None:
+            with opened(path):
+                pass
     except Exception:  # reported when the picture is loaded
         return ""
     dtype, limits = (file.dtype.name, file.range) if file else ("uint8", BYTES)

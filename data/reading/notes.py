@@ -78,6 +78,9 @@ class Notes:
             low, high = use.range
             if use.greatest - use.least < FEW:
                 least, greatest = (low + x * (high - low) for x in (use.least, use.greatest))
+                if least == greatest:
+                    lines.append(f"all values of the pictures of side {side} are {least:g}")
+                    continue
                 lines.append(
                     f"the pictures of side {side} use only {least:g} to {greatest:g} of {low:g} to "
                     f"{high:g}, so the network sees them nearly flat; if these are black and "

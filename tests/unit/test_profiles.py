@@ -157,7 +157,9 @@ def test_sixteen_bits_are_converted_without_loss(curve, tmp_path):
     expected = imagecodecs.cms_transform(
         fine, profile, SRGB, colorspace="rgb", intent=1, flags=exact
     )
-    assert np.abs(of_tiff * 65535 - expected).max() <= {"table": 12, "lighter black": 2}.get(curve, 1)
+    assert np.abs(of_tiff * 65535 - expected).max() <= {"table": 12, "lighter black": 2}.get(
+        curve, 1
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
+from data.image_folder import kind_in
 from data.image_io import kind_of, open_picture, picture_size, read_picture
 from data.reading import notes
 from data.reading.picture import Side
@@ -339,3 +340,16 @@ def test_any_white_space_ends_the_header_of_a_ppm(gap, tmp_path):
     (tmp_path / "x.ppm").write_bytes(b"P6\n6\n")
     with pytest.raises(UserError, match="header is damaged"):
         open_picture(tmp_path / "x.ppm")
+
+
+def test_a_set_of_one_value_gets_no_advice_that_no_flag_takes():
+    noticed = notes.Notes()
+    noticed.use("A", notes.Use((0, 255), 1.0, 1.0))
+    assert noticed.summary() == ["all values of the pictures of side A are 255"]
+
+
+def test_the_type_of_a_folder_is_that_of_its_first_good_picture(tmp_path):
+    for name in ("c.png", "b.tif"):
+        write(tmp_path / name, sixteen(3, 3))
+    (tmp_path / "a.png").write_bytes(b"broken")
+    assert kind_in(tmp_path) == "uint16 0,65535 .tif"
