@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from data.reading.notes import Range
-from data.reading.pillow import opened
+from data.reading.pillow import jp2_profile, opened
 from util.util import range_of
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -278,6 +278,7 @@ class Jpeg2000File(ArrayFile):
         self.shape, self.dtype = (height, width, channels), np.dtype(np.uint16)
         self.range = None if self.signed else (0.0, 2.0**self.bits - 1)
         self.has_alpha = channels in (2, 4)
+        self.profile = jp2_profile(path)
 
     def serves(self) -> bool:
         return self.bits > 8
@@ -285,7 +286,10 @@ class Jpeg2000File(ArrayFile):
     def decode(self) -> np.ndarray:
         import imagecodecs
 
-        return imagecodecs.jpeg2k_decode(self.path.read_bytes())
+        content = self.path.read_bytes()
+        if self.profile:  # imagecodecs would apply it, and less exactly: decode the pixels alone
+            content = content[content.index(b"\xff\x4f\xff\x51", content.index(b"jp2c")) :]
+        return imagecodecs.jpeg2k_decode(content)
 
 
 FORMATS: dict[bytes, type[ArrayFile]] = {  # by the first bytes of a file

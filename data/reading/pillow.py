@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from PIL import Image, features
 
@@ -32,9 +35,28 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with Image.open(path) as picture:
+            if picture.format == "JPEG2000" and (profile := jp2_profile(path)):
+                picture.info["icc_profile"] = profile  # which Pillow leaves out
             yield picture
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def jp2_profile(path: str | Path) -> bytes:
+    """The colour profile in a JPEG 2000 (ISO/IEC 15444-1, I.5.3.3), or nothing."""
+    with open(path, "rb") as file:
+        header = next((body for name, body in boxes(file) if name == b"jp2h"), b"")
+    colours = (body for name, body in boxes(io.BytesIO(header)) if name == b"colr")
+    return next((body[3:] for body in colours if body[:1] in (b"\2", b"\3")), b"")
+
+
+def boxes(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the names and contents of a JPEG 2000's boxes, up to one whose length is unusual."""
+    while len(start := file.read(8)) == 8:
+        length, name = struct.unpack(">I4s", start)
+        if length < 8:
+            return
+        yield name, file.read(length - 8)
 
 
 @cache

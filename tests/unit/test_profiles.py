@@ -183,6 +183,24 @@ def test_curves_that_cannot_be_used_are_told_in_plain_words(curve, why, tmp_path
     )
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_jpeg_2000_has_a_profile_too(bits, tmp_path):
+    plain = imagecodecs.jpeg2k_encode(colours(bits), level=0, reversible=True)
+    header, colr = plain.index(b"jp2h") - 4, plain.index(b"colr") - 4
+    (length,) = struct.unpack_from(">I", plain, header)
+    (old,) = struct.unpack_from(">I", plain, colr)
+    box = struct.pack(">I", 11 + len(ADOBE_RGB)) + b"colr\2\0\0" + ADOBE_RGB
+    whole = bytearray(plain[:colr] + box + plain[colr + old :])
+    struct.pack_into(">I", whole, header, length - old + len(box))
+    (tmp_path / "x.jp2").write_bytes(whole)
+    got = np.asarray(read_picture(tmp_path / "x.jp2").ready(RGB))
+    if bits == 8:
+        assert np.array_equal(got, by_lcms(Image.fromarray(colours()), ADOBE_RGB))
+    else:
+        tifffile.imwrite(tmp_path / "x.tif", colours(16), photometric="rgb", iccprofile=ADOBE_RGB)
+        assert np.array_equal(got, read_picture(tmp_path / "x.tif").ready(RGB))
+
+
 def test_adobe_rgb_by_its_formula(tmp_path):
     """Adobe RGB (1998), section 4.3: gamma 2.19921875; sRGB by IEC 61966-2-1."""
     value = 0.4
