@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from data.reading import notes
 from data.reading.arrays import ArrayFile
-from data.reading.notes import Range
+from data.reading.notes import Range, range_flag
 from data.reading.profiles import deep_to_srgb, to_srgb
 from util.errors import UserError
 
@@ -213,11 +213,11 @@ def to_unit(
     low, high = side.range or own_range or (0.0, 0.0)
     least, most = float(values.min()), float(values.max())
     if side.range is None and (own_range is None or not low <= least <= most <= high):
-        flag = f"--range_{side.name}" if side.name else "--range_A or --range_B"
         example = f", such as {least:g},{most:g}" if least < most else ""
         raise UserError(
             f"{path}: its values are {values.dtype} from {least:g} to {most:g}, and nothing tells "
-            f"which of them are black and white; say so with {flag} LOW,HIGH{example}",
+            f"which of them are black and white; say so with {range_flag(side.name)} "
+            f"LOW,HIGH{example}",
             path,
         )
     if side.range is not None:
