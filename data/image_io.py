@@ -10,7 +10,7 @@ from PIL import Image
 from data.reading.arrays import EIGHT_BITS, array_file
 from data.reading.picture import BYTES, Picture, Side, from_array, from_pillow, to_image
 from data.reading.pillow import limit_pillow as limit_pillow
-from data.reading.pillow import opened
+from data.reading.pillow import opened, orientation
 from util.errors import UserError, first_line
 
 __all__ = [
@@ -74,7 +74,7 @@ def picture_size(path: str | Path) -> tuple[int, int]:
             return file.size
         with opened(path) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 swap the sides
+            turned = orientation(picture, path) >= 5  # orientations 5 to 8 swap the sides
     except UserError:
         raise
     except Exception as error:

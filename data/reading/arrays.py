@@ -7,21 +7,18 @@ NumPy's .npy and .npz.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from data.reading.notes import Range
-from data.reading.pillow import jp2_profile, opened
+from data.reading.pillow import PNG, jp2_profile, opened, orientation, png_chunks
 from util.util import range_of
 
-PNG = b"\x89PNG\r\n\x1a\n"
 NUMBERS = "biuf"  # kinds of types in NumPy
 EIGHT_BITS = ".jpg .jpeg .jfif .gif .bmp .webp .avif .heic .heif".split()
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by EXIF orientation
@@ -96,10 +93,7 @@ class PngFile(ArrayFile):
         if self.serves():
             with opened(path) as picture:
                 self.profile = picture.info.get("icc_profile") or b""
-                for chunk in self._chunks(b"eXIf"):  # it may also follow the pixels
-                    picture.info["exif"] = chunk[8:-4]
-                # Not Pillow's own method for PNG, which decodes the pixels first.
-                self.orientation = Image.Image.getexif(picture).get(0x0112, 1)
+                self.orientation = orientation(picture, path)
 
     def serves(self) -> bool:
         return self.bits == 16
@@ -108,22 +102,11 @@ class PngFile(ArrayFile):
         import imagecodecs  # slow to import and rarely needed
 
         # Of other chunks, such as a profile that it dislikes, libpng complains for each file.
-        chunks = self._chunks(b"IHDR", b"tRNS", b"IDAT", b"IEND")
+        chunks = png_chunks(self.path, b"IHDR", b"tRNS", b"IDAT", b"IEND")
         values = imagecodecs.png_decode(PNG + b"".join(chunks))
         # A colour that stands for transparency may come as a further channel.
         self.has_alpha = self.has_alpha or (values.ndim == 3 and values.shape[2] in (2, 4))
         return values
-
-    def _chunks(self, *names: bytes) -> Iterator[bytes]:
-        """Yield the chunks of these names, each with its length (4 bytes), name (4) and CRC (4)."""
-        with open(self.path, "rb") as file:
-            file.seek(len(PNG))
-            while len(start := file.read(8)) == 8:
-                length, name = struct.unpack(">I4s", start)
-                if name in names:
-                    yield start + file.read(length + 4)
-                else:
-                    file.seek(length + 4, os.SEEK_CUR)
 
 
 class TiffFile(ArrayFile):

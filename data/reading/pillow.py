@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ from typing import IO
 from PIL import Image, features
 
 from util.errors import UserError
+
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def limit_pillow(max_megapixels: float) -> None:
@@ -40,6 +44,27 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
             yield picture
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def orientation(picture: Image.Image, path: str | Path) -> int:
+    """By EXIF or XMP. Does not decode the pixels of a PNG, as Pillow does, unless it has either."""
+    if picture.format == "PNG":
+        texts = png_chunks(path, b"eXIf", b"iTXt", b"zTXt", b"tEXt")
+        if not any(re.search(rb"exif|xmp", chunk[4:48], re.IGNORECASE) for chunk in texts):
+            return 1
+    return picture.getexif().get(0x0112, 1)
+
+
+def png_chunks(path: str | Path, *names: bytes) -> Iterator[bytes]:
+    """Yield a PNG's chunks of these names, each with its length (4 bytes), name (4) and CRC (4)."""
+    with open(path, "rb") as file:
+        file.seek(len(PNG))
+        while len(start := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", start)
+            if name in names:
+                yield start + file.read(length + 4)
+            else:
+                file.seek(length + 4, os.SEEK_CUR)
 
 
 def jp2_profile(path: str | Path) -> bytes:

@@ -9,7 +9,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from data.image_folder import kind_in
 from data.image_io import kind_of, open_picture, picture_size, read_picture
@@ -311,14 +311,29 @@ def test_complex_numbers_in_a_tiff_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
-def test_a_png_is_turned_upright_wherever_its_exif_is(before, tmp_path):
-    values, exif = sixteen(3, 5), Image.Exif()
+@pytest.mark.parametrize("kind", ["EXIF", "XMP"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_png_is_turned_upright_wherever_it_says_so(before, kind, dtype, tmp_path):
+    values, exif = sixteen(3, 5).astype(dtype), Image.Exif()
     exif[0x0112] = 6
     png = imagecodecs.png_encode(values)
-    (tmp_path / "x.png").write_bytes(with_chunk(png, before, b"eXIf", exif.tobytes()[6:]))
+    if kind == "EXIF":
+        png = with_chunk(png, before, b"eXIf", exif.tobytes()[6:])
+    else:
+        text = b"XML:com.adobe.xmp" + bytes(5) + b'<x tiff:Orientation="6"/>'
+        png = with_chunk(png, before, b"iTXt", text)
+    (tmp_path / "x.png").write_bytes(png)
     assert picture_size(tmp_path / "x.png") == (3, 5)
-    got = unit(tmp_path / "x.png", 1)[..., 0]
-    assert np.array_equal(np.rint(got * 65535), np.rot90(values, -1))
+    got = unit(tmp_path / "x.png", 1).reshape(5, 3)
+    scale = 1 if dtype == np.uint8 else 65535
+    assert np.array_equal(np.rint(got * scale), np.rot90(values, -1))
+
+
+def test_the_size_of_a_png_is_read_from_its_header(tmp_path, monkeypatch):
+    Image.new("RGB", (5, 3)).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image.Image, "load", lambda picture: pytest.fail("decodes the pixels"))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", Image.Image.load)
+    assert picture_size(tmp_path / "x.png") == (5, 3)
 
 
 def test_libpng_does_not_write_between_the_progress_bars(tmp_path, caplog):
