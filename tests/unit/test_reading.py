@@ -15,6 +15,7 @@ from data.image_folder import kind_in
 from data.image_io import kind_of, open_picture, picture_size, read_picture
 from data.reading import notes
 from data.reading.picture import Side
+from data.transforms import Resize
 from util.errors import UserError
 
 RANDOM = np.random.default_rng(3)
@@ -369,3 +370,13 @@ def test_the_type_of_a_folder_is_that_of_its_first_good_picture(tmp_path):
     for name in "abcdefghijklmnopqrstuvw":
         (tmp_path / f"{name}.png").write_bytes(b"broken")
     assert kind_in(tmp_path) == "uint16 0,65535 .tif"
+
+
+def test_a_fourth_channel_does_not_darken_colours_in_resizing(tmp_path):
+    values = RANDOM.integers(64, 192, (16, 16, 4)).astype(np.uint8)
+    values[..., 3] = np.where(RANDOM.random((16, 16)) > 0.5, 255, 0)
+    write(tmp_path / "x.png", values)
+    halved = Resize("resize_and_crop", 8, 8)
+    whole = np.asarray(halved(read_picture(tmp_path / "x.png").ready(Side("A", 4))))
+    colours = Image.fromarray(values[..., :3]).resize((8, 8), Image.Resampling.BICUBIC)
+    assert np.array_equal(whole[..., :3], np.asarray(colours))
