@@ -213,11 +213,12 @@ def to_unit(
     low, high = side.range or own_range or (0.0, 0.0)
     least, most = float(values.min()), float(values.max())
     if side.range is None and (own_range is None or not low <= least <= most <= high):
-        example = f", such as {least:g},{most:g}" if least < most else ""
+        form = ".0f" if values.dtype.kind in "iu" else "g"  # whole numbers with all their digits
+        example = f", such as {least:{form}},{most:{form}}" if least < most else ""
         raise UserError(
-            f"{path}: its values are {values.dtype} from {least:g} to {most:g}, and nothing tells "
-            f"which of them are black and white; say so with {range_flag(side.name)} "
-            f"LOW,HIGH{example}",
+            f"{path}: its values are {values.dtype} from {least:{form}} to {most:{form}}, and "
+            "nothing tells which of them are black and white; say so with "
+            f"{range_flag(side.name)} LOW,HIGH{example}",
             path,
         )
     if side.range is not None:

@@ -103,6 +103,7 @@ def test_twelve_bits_packed_in_a_tiff_tell_their_range(tmp_path):
         (np.array([[-5, 7]], np.int16), "int16 from -5 to 7"),
         (np.array([[0, 70000]], np.int32), "int32 from 0 to 70000"),
         (np.array([[0, 70000]], np.uint32), "uint32 from 0 to 70000"),
+        (np.array([[0, 16777215]], np.int32), "int32 from 0 to 16777215"),
         (np.array([[-0.5, 1]], np.float32), "float32 from -0.5 to 1"),
         (np.array([[0, 2.5]], np.float64), "float64 from 0 to 2.5"),
         (np.array([[0, np.nan]], np.float32), "not finite"),
@@ -119,7 +120,8 @@ def test_values_whose_range_nobody_knows_are_refused(values, told, ending, tmp_p
         unit(path, 1)
     assert str(path) in str(caught.value) and told in str(caught.value)
     if "finite" not in told:
-        assert f"--range_A LOW,HIGH, such as {values.min():g},{values.max():g}" in str(caught.value)
+        least, greatest = values.min().item(), values.max().item()
+        assert f"--range_A LOW,HIGH, such as {least:.10g},{greatest:.10g}" in str(caught.value)
         got = unit(path, 1, range=(float(values.min()), float(values.max())))
         assert got.ravel().tolist() == [0, 1]
 
