@@ -15,7 +15,7 @@ from torch.utils import data
 
 from data.cache import Form, Key, PictureCache
 from data.image_folder import has_pictures, no_pictures
-from data.image_io import is_array, limit_pillow, open_picture, picture_size, read_picture
+from data.image_io import is_array, limit_pillow, picture_size, read_picture
 from data.reading import notes
 from data.reading.notes import Use
 from data.reading.picture import BYTES, Picture, Side, to_image
@@ -96,11 +96,16 @@ class BaseDataset(data.Dataset, ABC):
 
     def open(self, path: str) -> Image.Image:
         """A picture as RGB with 8 bits, upright; UserError if it is bad or too large."""
-        return open_picture(path, self.opt.max_megapixels)
+        return to_image(self.read(path).ready(self.nameless(3)))
 
     def read(self, path: str) -> Picture:
         """A picture with all its bits and channels, upright; UserError if bad or too large."""
         return read_picture(path, self.opt.max_megapixels)
+
+    def nameless(self, num_channels: int) -> Side:
+        """For callers that do not say which side: has the stated range if A and B have the same."""
+        same = self.opt.range_A == self.opt.range_B
+        return Side("", num_channels, self.opt.range_A if same else None)
 
     def load(self, path: str, side: Side | int) -> torch.Tensor:
         """A picture, resized, cropped and flipped: (C, H, W) in [-1, 1].
@@ -118,7 +123,7 @@ class BaseDataset(data.Dataset, ABC):
 
         uint8, or float32 in 0..1 for pictures of more than 8 bits.
         """
-        side = Side("", side) if isinstance(side, int) else side
+        side = self.nameless(side) if isinstance(side, int) else side
         try:
             pixels = self.cached(key_of(path, side), lambda: [self.fit(self.read(path), side)])[0]
             return self.draw_augment(size_of(pixels))(pixels)

@@ -83,9 +83,12 @@ def has_pictures(folder: Path) -> bool:
 
 
 def kind_in(folder: str | Path) -> str:
-    """The type of values in a picture of a folder, or in this one (see `kind_of`); '' if none."""
-    files = [str(folder)] if Path(folder).is_file() else visible_files(Path(folder))
-    return next((kind_of(file) for file in files if is_image_file(file)), "")
+    """The type of values in the first good picture of a folder, or in this one; '' if none.
+
+    See `kind_of`.
+    """
+    files = [str(folder)] if Path(folder).is_file() else sorted(visible_files(Path(folder)))
+    return next(filter(None, map(kind_of, filter(is_image_file, files))), "")
 
 
 def visible_files(folder: Path) -> Iterator[str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from data.reading.arrays import array_file
+from data.reading.arrays import EIGHT_BITS, array_file
 from data.reading.picture import BYTES, Picture, Side, from_array, from_pillow, to_image
 from data.reading.pillow import limit_pillow as limit_pillow
-from data.reading.pillow import opened
+from data.reading.pillow import opened, orientation
 from util.errors import UserError, first_line
 
 __all__ = [
@@ -74,7 +74,7 @@ def picture_size(path: str | Path) -> tuple[int, int]:
             return file.size
         with opened(path) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 swap the sides
+            turned = orientation(picture, path) >= 5  # orientations 5 to 8 swap the sides
     except UserError:
         raise
     except Exception as error:
@@ -83,9 +83,12 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 
 
 def is_array(path: str | Path) -> bool:
-    """Whether a file is read as an array, with values other than 8 bits; see `array_file`."""
+    """Whether a file is read as an array, with values other than 8 bits; see `array_file`.
+
+    A file whose ending tells that it has 8 bits is believed, and not opened.
+    """
     try:
-        return array_file(path) is not None
+        return Path(path).suffix.lower() not in EIGHT_BITS and array_file(path) is not None
     except Exception as error:
         raise unreadable(path, error) from error
 
@@ -97,6 +100,9 @@ def kind_of(path: str | Path) -> str:
     """
     try:
         file = array_file(path)
+        if file is None:
+            with opened(path):
+                pass
     except Exception:  # reported when the picture is loaded
         return ""
     dtype, limits = (file.dtype.name, file.range) if file else ("uint8", BYTES)

@@ -81,7 +81,12 @@ class Resize:
     ) -> Ready:
         if isinstance(picture, Image.Image):
             target = target or self.target(picture.size)
-            return picture if picture.size == target else picture.resize(target, method)
+            if picture.size == target:
+                return picture
+            if "A" in picture.mode:  # here a channel like others; Pillow would weigh colours by it
+                bands = [band.resize(target, method) for band in picture.split()]
+                return Image.merge(picture.mode, bands)
+            return picture.resize(target, method)
         size = picture.shape[1], picture.shape[0]
         target = target or self.target(size)
         if size == target:

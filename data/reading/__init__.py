@@ -6,4 +6,4 @@ arrays      files with more than 8 bits or other numbers of channels, as arrays
 picture     a decoded picture of either kind, and how it becomes the channels of a network
 """
 
-VERSION = 1  # raised whenever the same file is read differently, since caches outlive a program
+VERSION = 2  # raised whenever the same file is read differently, since caches outlive a program

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from data.reading.notes import Range
-from data.reading.pillow import opened
+from data.reading.pillow import PNG, jp2_profile, opened, orientation, png_chunks
 from util.util import range_of
 
+NUMBERS = "biuf"  # kinds of types in NumPy
 EIGHT_BITS = ".jpg .jpeg .jfif .gif .bmp .webp .avif .heic .heif".split()
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by EXIF orientation
     2: lambda a: a[:, ::-1],
@@ -40,6 +40,7 @@ class ArrayFile:
         dtype: the type of its values.
         range: the values of black and white as far as the file tells, or None.
         has_alpha: whether the last channel is transparency.
+        num_spare: how many of the last channels are no colours, and nobody knows what else.
         premultiplied: whether the colours are multiplied by it.
         orientation: by EXIF.
         profile: a colour profile, or nothing.
@@ -49,6 +50,7 @@ class ArrayFile:
     dtype: np.dtype
     range: Range | None
     has_alpha = False
+    num_spare = 0
     premultiplied = False
     orientation = 1
     profile = b""
@@ -91,10 +93,7 @@ class PngFile(ArrayFile):
         if self.serves():
             with opened(path) as picture:
                 self.profile = picture.info.get("icc_profile") or b""
-                if "exif" in picture.info:
-                    exif = Image.Exif()
-                    exif.load(picture.info["exif"])
-                    self.orientation = exif.get(0x0112, 1)
+                self.orientation = orientation(picture, path)
 
     def serves(self) -> bool:
         return self.bits == 16
@@ -102,7 +101,9 @@ class PngFile(ArrayFile):
     def decode(self) -> np.ndarray:
         import imagecodecs  # slow to import and rarely needed
 
-        values = imagecodecs.png_decode(self.path.read_bytes())
+        # Of other chunks, such as a profile that it dislikes, libpng complains for each file.
+        chunks = png_chunks(self.path, b"IHDR", b"tRNS", b"IDAT", b"IEND")
+        values = imagecodecs.png_decode(PNG + b"".join(chunks))
         # A colour that stands for transparency may come as a further channel.
         self.has_alpha = self.has_alpha or (values.ndim == 3 and values.shape[2] in (2, 4))
         return values
@@ -117,7 +118,9 @@ class TiffFile(ArrayFile):
         with contextlib.suppress(OSError), opened(path) as picture:  # of kinds Pillow knows
             tags = picture.tag_v2  # type: ignore[attr-defined]  # TIFF's own class
             bits, formats = (tags.get(tag, (1,)) for tag in (258, 339))
-            self.is_simple = max(bits) <= 8 and set(formats) == {1}
+            # Pillow leaves out samples that it has no mode for.
+            is_whole = tags.get(277, 1) == len(picture.getbands())
+            self.is_simple = max(bits) <= 8 and set(formats) == {1} and is_whole
         if not self.is_simple:
             self._read_header()
 
@@ -136,12 +139,14 @@ class TiffFile(ArrayFile):
             self.dtype = np.dtype(page.dtype)
             tags = {code: page.tags[code].value for code in (274, 34675) if code in page.tags}
             extra = tuple(page.extrasamples)
+        if self.dtype.kind not in NUMBERS:
+            raise ValueError(f"its values are {self.dtype}, but a picture holds real numbers")
         sizes = dict(zip(self.axes, shape, strict=True))
         self.shape = sizes.get("Y", 0), sizes.get("X", 0), sizes.get("S", 1)
         self.orientation, self.profile = int(tags.get(274, 1)), bytes(tags.get(34675, b""))
-        self.has_alpha = self.shape[2] == 4 or (
-            self.shape[2] == 2 and 0 not in extra and extra != ()
-        )
+        num_samples, unnamed = self.shape[2], 0 in extra
+        self.has_alpha = not unnamed and (num_samples == 4 or (num_samples == 2 and extra != ()))
+        self.num_spare = num_samples - 3 if unnamed and self.photometric == "RGB" else 0
         self.premultiplied = 1 in extra
         self.range = range_of(self.dtype)
         if self.dtype.kind == "u" and self.range and self.bits < 8 * self.dtype.itemsize:
@@ -180,13 +185,14 @@ class NumpyFile(ArrayFile):
                 if version == (1, 0)
                 else formats.read_array_header_2_0
             )
-            self.shape, _, self.dtype = read(file)
+            self.shape, _, dtype = read(file)
+            self.dtype = dtype.newbyteorder("=")
         if len(self.shape) not in (2, 3) or 0 in self.shape:
             raise ValueError(
                 f"its array has the shape {self.shape}, but a picture is (H, W) or (H, W, C)"
             )
-        if self.dtype.kind not in "biuf":
-            raise ValueError(f"its values are {self.dtype}, but a picture holds numbers")
+        if self.dtype.kind not in NUMBERS:
+            raise ValueError(f"its values are {self.dtype}, but a picture holds real numbers")
         self.shape = (*self.shape, 1)[:3]
         self.range = range_of(self.dtype)
         self.has_alpha = self.shape[2] == 4
@@ -196,7 +202,7 @@ class NumpyFile(ArrayFile):
 
     def decode(self) -> np.ndarray:
         with self._opened() as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
+            return np.lib.format.read_array(file, allow_pickle=False).astype(self.dtype, copy=False)
 
 
 class NumpyArchive(NumpyFile):
@@ -210,19 +216,22 @@ class NumpyArchive(NumpyFile):
         return archive.open(f"{names[0] if len(names) == 1 else 'image'}.npy")
 
 
+GAP = rb"(?:\s|#[^\n]*\n)"  # a comment lasts until the end of its line
+PPM_HEADER = re.compile(rb"(P[2356])" + 3 * (GAP + rb"+(\d+)") + GAP)
+
+
 class PpmFile(ArrayFile):
     """A PPM or PGM with more than 8 bits: P5 and P6 in big-endian binary, P2 and P3 as text."""
 
     def __init__(self, path: Path):
         super().__init__(path)
         self.shape, self.dtype = (0, 0, 1), np.dtype(np.uint16)
-        words: list[bytes] = []
         with open(path, "rb") as file:
-            while len(words) < 4 and (line := file.readline(1000)):
-                words += line.split(b"#")[0].split()
-            self.start = file.tell()
-        self.kind, *numbers = words[:4]
-        width, height, most = map(int, numbers)
+            header = PPM_HEADER.match(file.read(1 << 16))
+        if header is None:
+            raise ValueError("its header is damaged")
+        self.kind, self.start = header[1], header.end()
+        width, height, most = map(int, header.groups()[1:])
         self.shape = height, width, 3 if self.kind in (b"P3", b"P6") else 1
         self.range = 0.0, float(most)
 
@@ -232,7 +241,7 @@ class PpmFile(ArrayFile):
     def decode(self) -> np.ndarray:
         content, count = self.path.read_bytes(), int(np.prod(self.shape))
         if self.kind in (b"P2", b"P3"):
-            words = re.sub(rb"#.*", b"", content).split()[4:]
+            words = re.sub(rb"#.*", b"", content[self.start :]).split()
             values = np.array(words[:count], np.uint16)
         else:
             values = np.frombuffer(content, ">u2", count, self.start).astype(np.uint16)
@@ -252,6 +261,7 @@ class Jpeg2000File(ArrayFile):
         self.shape, self.dtype = (height, width, channels), np.dtype(np.uint16)
         self.range = None if self.signed else (0.0, 2.0**self.bits - 1)
         self.has_alpha = channels in (2, 4)
+        self.profile = jp2_profile(path)
 
     def serves(self) -> bool:
         return self.bits > 8
@@ -259,11 +269,14 @@ class Jpeg2000File(ArrayFile):
     def decode(self) -> np.ndarray:
         import imagecodecs
 
-        return imagecodecs.jpeg2k_decode(self.path.read_bytes())
+        content = self.path.read_bytes()
+        if self.profile:  # imagecodecs would apply it, and less exactly: decode the pixels alone
+            content = content[content.index(b"\xff\x4f\xff\x51", content.index(b"jp2c")) :]
+        return imagecodecs.jpeg2k_decode(content)
 
 
 FORMATS: dict[bytes, type[ArrayFile]] = {  # by the first bytes of a file
-    b"\x89PNG\r\n\x1a\n": PngFile,
+    PNG: PngFile,
     b"II*\0": TiffFile,
     b"MM\0*": TiffFile,
     b"II+\0": TiffFile,  # above 4 GB
@@ -278,11 +291,9 @@ FORMATS: dict[bytes, type[ArrayFile]] = {  # by the first bytes of a file
 def array_file(path: str | Path) -> ArrayFile | None:
     """The header of a file that must be read as an array; None for one that Pillow reads.
 
-    Files whose ending tells that they have 8 bits are not opened.
+    What a file is shows in its first bytes, whatever its ending.
     """
     path = Path(path)
-    if path.suffix.lower() in EIGHT_BITS:
-        return None
     with open(path, "rb") as file:
         start = file.read(16)
     for magic, kind in FORMATS.items():

@@ -69,7 +69,7 @@ class Notes:
     def summary(self) -> list[str]:
         """What can only be said when all pictures have been read."""
         lines = [
-            f"--range_{side} {low:g},{high:g}: {counted(number, 'value')} outside were clipped"
+            f"{range_flag(side)} {low:g},{high:g}: {counted(number, 'value')} outside were clipped"
             for side, number in sorted(self.clipped.items())
             for low, high in [self.stated[side]]
             if number
@@ -78,6 +78,9 @@ class Notes:
             low, high = use.range
             if use.greatest - use.least < FEW:
                 least, greatest = (low + x * (high - low) for x in (use.least, use.greatest))
+                if least == greatest:
+                    lines.append(f"all values of the pictures of side {side} are {least:g}")
+                    continue
                 lines.append(
                     f"the pictures of side {side} use only {least:g} to {greatest:g} of {low:g} to "
                     f"{high:g}, so the network sees them nearly flat; if these are black and "
@@ -89,6 +92,11 @@ class Notes:
                 "--preprocess resize_and_crop stretches to one"
             )
         return lines
+
+
+def range_flag(side: str) -> str:
+    """The flag that states the range of a side; both where the side has no name."""
+    return f"--range_{side}" if side else "--range_A and --range_B, both"
 
 
 noticed = Notes()  # in this process, since the last `take`

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from data.reading import notes
 from data.reading.arrays import ArrayFile
-from data.reading.notes import Range
+from data.reading.notes import Range, range_flag
 from data.reading.profiles import deep_to_srgb, to_srgb
 from util.errors import UserError
 
@@ -92,7 +92,7 @@ class ArrayPicture:
 
     Args:
         own_range: the values of black and white that the file tells, or None.
-        has_alpha, premultiplied, profile: see ArrayFile.
+        has_alpha, premultiplied, profile, num_spare: see ArrayFile.
     """
 
     def __init__(
@@ -103,9 +103,11 @@ class ArrayPicture:
         has_alpha: bool = False,
         premultiplied: bool = False,
         profile: bytes = b"",
+        num_spare: int = 0,
     ):
         self.values, self.path, self.own_range = values, path, own_range
         self.has_alpha, self.premultiplied, self.profile = has_alpha, premultiplied, profile
+        self.num_spare = num_spare
 
     @property
     def size(self) -> tuple[int, int]:
@@ -114,23 +116,34 @@ class ArrayPicture:
     def crop(self, box: Box) -> ArrayPicture:
         left, top, right, bottom = box
         part = self.values[top:bottom, left:right]
-        rest = self.has_alpha, self.premultiplied, self.profile
+        rest = self.has_alpha, self.premultiplied, self.profile, self.num_spare
         return ArrayPicture(part, self.path, self.own_range, *rest)
 
     def ready(self, side: Side) -> np.ndarray:
         """(H, W, num_channels) float32 in 0..1."""
+        if self.num_spare and side.num_channels in (1, 3):
+            total, used = self.values.shape[2], self.values.shape[2] - self.num_spare
+            notes.noticed.say(
+                "spare",
+                f"{self.path}: only the first {used} of its {total} channels are used, as RGB; "
+                f"pass {side.flag} {total} to use all",
+            )
+            spared = self.values[..., :used]
+            return ArrayPicture(spared, self.path, self.own_range, profile=self.profile).ready(side)
+        if self.values.dtype.kind == "f" and not np.isfinite(self.values).all():
+            raise UserError(
+                f"{self.path}: some of its values are not finite (NaN or infinity)", self.path
+            )
+        lays = self.has_alpha and self.values.shape[2] != side.num_channels
         colours = self.values.shape[2] - self.has_alpha
-        takes_alpha = self.values.shape[2] == side.num_channels
-        values = to_unit(self.values[..., :colours], self.path, self.own_range, side)
+        shown = self.values[..., :colours] if lays else self.values
+        values = to_unit(shown, self.path, self.own_range, side)
         if self.profile:
-            values = deep_to_srgb(values, self.profile, self.path)
-        if self.has_alpha:
-            most = np.iinfo(self.values.dtype).max if self.values.dtype.kind in "iu" else 1
-            alpha = self.values[..., colours:].astype(np.float64) / most
-            if takes_alpha:
-                values = np.concatenate([values, alpha], 2)
-            else:
-                values = (values if self.premultiplied else values * alpha) + (1 - alpha)
+            srgb = deep_to_srgb(values[..., :colours], self.profile, self.path)
+            values = np.concatenate([srgb, values[..., colours:]], 2)
+        if lays:
+            alpha = self.alpha(side)
+            values = (values if self.premultiplied else values * alpha) + (1 - alpha)
         if values.shape[2] == 1 and side.num_channels == 3:
             values = values.repeat(3, 2)
         elif values.shape[2] == 3 and side.num_channels == 1:
@@ -138,6 +151,22 @@ class ArrayPicture:
         elif values.shape[2] != side.num_channels:
             raise wrong_channels(self.path, self.values.shape[2], side)
         return values.astype(np.float32)
+
+    def alpha(self, side: Side) -> np.ndarray:
+        """(H, W, 1) in 0..1: the last channel as transparency, whose white is always the type's.
+
+        Raises UserError where it is outside, and so must be something else.
+        """
+        kind, last = self.values.dtype.kind, self.values[..., -1:].astype(np.float64)
+        most = np.iinfo(self.values.dtype).max if kind in "iu" else 1
+        alpha = last / (self.own_range[1] if self.own_range else most)
+        if alpha.min() < 0 or alpha.max() > 1:
+            raise UserError(
+                f"{self.path}: its last channel is from {last.min():g} to {last.max():g}, so it is "
+                f"no transparency; pass {side.flag} {self.values.shape[2]} to keep it",
+                self.path,
+            )
+        return alpha
 
 
 def from_pillow(picture: Image.Image, path: str | Path) -> BytePicture:
@@ -160,8 +189,9 @@ def from_pillow(picture: Image.Image, path: str | Path) -> BytePicture:
 
 def from_array(file: ArrayFile) -> ArrayPicture:
     """The picture in a file that is read as an array."""
-    rest = file.has_alpha, file.premultiplied, file.profile
-    return ArrayPicture(file.values(), file.path, file.range, *rest)
+    values = file.values()  # only now is it known whether a PNG has transparency
+    rest = file.has_alpha, file.premultiplied, file.profile, file.num_spare
+    return ArrayPicture(values, file.path, file.range, *rest)
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -177,19 +207,18 @@ def to_unit(
 ) -> np.ndarray:
     """Values as float64 in 0..1, where 0 is black and 1 is white.
 
-    Values outside a stated range are clipped and counted. Raises UserError for values that are not
-    finite, and where neither the file nor a flag says which values are black and white.
+    Values outside a stated range are clipped and counted. Raises UserError where neither the file
+    nor a flag says which values are black and white.
     """
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise UserError(f"{path}: some of its values are not finite (NaN or infinity)", path)
     low, high = side.range or own_range or (0.0, 0.0)
     least, most = float(values.min()), float(values.max())
     if side.range is None and (own_range is None or not low <= least <= most <= high):
-        flag = f"--range_{side.name}" if side.name else "--range_A or --range_B"
-        example = f", such as {least:g},{most:g}" if least < most else ""
+        form = ".0f" if values.dtype.kind in "iu" else "g"  # whole numbers with all their digits
+        example = f", such as {least:{form}},{most:{form}}" if least < most else ""
         raise UserError(
-            f"{path}: its values are {values.dtype} from {least:g} to {most:g}, and nothing tells "
-            f"which of them are black and white; say so with {flag} LOW,HIGH{example}",
+            f"{path}: its values are {values.dtype} from {least:{form}} to {most:{form}}, and "
+            "nothing tells which of them are black and white; say so with "
+            f"{range_flag(side.name)} LOW,HIGH{example}",
             path,
         )
     if side.range is not None:

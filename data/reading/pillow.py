@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from PIL import Image, features
 
 from util.errors import UserError
+
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def limit_pillow(max_megapixels: float) -> None:
@@ -32,9 +39,49 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with Image.open(path) as picture:
+            if picture.format == "JPEG2000" and (profile := jp2_profile(path)):
+                picture.info["icc_profile"] = profile  # which Pillow leaves out
             yield picture
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def orientation(picture: Image.Image, path: str | Path) -> int:
+    """By EXIF or XMP. Does not decode the pixels of a PNG, as Pillow does, unless it has either."""
+    if picture.format == "PNG":
+        texts = png_chunks(path, b"eXIf", b"iTXt", b"zTXt", b"tEXt")
+        if not any(re.search(rb"exif|xmp", chunk[4:48], re.IGNORECASE) for chunk in texts):
+            return 1
+    return picture.getexif().get(0x0112, 1)
+
+
+def png_chunks(path: str | Path, *names: bytes) -> Iterator[bytes]:
+    """Yield a PNG's chunks of these names, each with its length (4 bytes), name (4) and CRC (4)."""
+    with open(path, "rb") as file:
+        file.seek(len(PNG))
+        while len(start := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", start)
+            if name in names:
+                yield start + file.read(length + 4)
+            else:
+                file.seek(length + 4, os.SEEK_CUR)
+
+
+def jp2_profile(path: str | Path) -> bytes:
+    """The colour profile in a JPEG 2000 (ISO/IEC 15444-1, I.5.3.3), or nothing."""
+    with open(path, "rb") as file:
+        header = next((body for name, body in boxes(file) if name == b"jp2h"), b"")
+    colours = (body for name, body in boxes(io.BytesIO(header)) if name == b"colr")
+    return next((body[3:] for body in colours if body[:1] in (b"\2", b"\3")), b"")
+
+
+def boxes(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the names and contents of a JPEG 2000's boxes, up to one whose length is unusual."""
+    while len(start := file.read(8)) == 8:
+        length, name = struct.unpack(">I4s", start)
+        if length < 8:
+            return
+        yield name, file.read(length - 8)
 
 
 @cache

@@ -47,7 +47,8 @@ def converter(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | str | N
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = source.profile.xcolor_space
         if MODES.get(space) != mode:
-            return f"it describes {space.strip()} colours, and the picture is {mode}"
+            kind = {"L": "grey"}.get(mode, mode)
+            return f"it describes {space.strip()} colours, and the picture is {kind}"
         srgb = ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(source, srgb, mode, "RGB", RELATIVE, FLAGS)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
@@ -79,8 +80,10 @@ def deep_converter(
     try:
         space = matrix_space(profile)
         srgb = matrix_space(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    except (ValueError, struct.error, KeyError, IndexError) as error:
-        return str(error) or type(error).__name__
+    except NotMatrixAndCurves as error:
+        return str(error)
+    except (ValueError, struct.error, LookupError, ArithmeticError):
+        return "it is damaged"
     if num_channels != 3:
         return "it describes RGB colours, and the picture is grey"
 
@@ -88,10 +91,21 @@ def deep_converter(
         channels = np.moveaxis(values.astype(np.float64), -1, 0)
         linear = np.stack([curve(c) for curve, c in zip(space.curves, channels, strict=True)], -1)
         linear = linear @ (np.linalg.inv(srgb.matrix) @ space.matrix).T
-        return encode(linear.clip(0, 1))
+        return encode(((linear - black) / (1 - black)).clip(0, 1))
 
-    moved = np.abs(convert(GRID) - GRID).max()
+    # Black point compensation, as LittleCMS does it: the luminance Y of black, at most half way to
+    # white in L of CIE Lab, becomes 0.
+    with np.errstate(all="ignore"):
+        black = space.matrix[1] @ np.array([curve(np.zeros(())) for curve in space.curves])
+        black = min(max(black, 0.0), ((50 + 16) / 116) ** 3)
+        moved = np.abs(convert(GRID) - GRID).max()
+    if not np.isfinite(moved):
+        return "its curves are not finite"
     return None if moved <= 1 / 255 else convert
+
+
+class NotMatrixAndCurves(ValueError):
+    """A profile of another kind."""
 
 
 class MatrixSpace(NamedTuple):
@@ -102,12 +116,17 @@ class MatrixSpace(NamedTuple):
 
 
 def matrix_space(profile: bytes) -> MatrixSpace:
-    """Read a profile of a matrix and three curves. Raises ValueError for any other."""
+    """Read a profile of a matrix and three curves.
+
+    Raises NotMatrixAndCurves for any other, and several types for a damaged one.
+    """
     number = struct.unpack(">I", profile[128:132])[0]
     entries = struct.iter_unpack(">4sII", profile[132 : 132 + 12 * number])
     tags = {name.decode("latin-1"): profile[at : at + size] for name, at, size in entries}
     if profile[16:20] != b"RGB " or "A2B0" in tags or "A2B1" in tags or "rXYZ" not in tags:
-        raise ValueError("with more than 8 bits, only RGB profiles of matrix and curves are read")
+        raise NotMatrixAndCurves(
+            "with more than 8 bits, only RGB profiles of matrix and curves are read"
+        )
     columns = [struct.unpack(">3i", tags[f"{c}XYZ"][8:20]) for c in "rgb"]
     return MatrixSpace([curve_of(tags[f"{c}TRC"]) for c in "rgb"], np.array(columns).T / 65536)
 

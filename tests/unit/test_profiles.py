@@ -53,6 +53,8 @@ CURVES = {
     "para 1": b"para\0\0\0\0\0\1\0\0" + fixed(2.0, 1.1, -0.1),
     "para 2": b"para\0\0\0\0\0\2\0\0" + fixed(2.0, 1.1, -0.1, 0.0),
     "para 3": b"para\0\0\0\0\0\3\0\0" + fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
+    "light black": b"para\0\0\0\0\0\1\0\0" + fixed(2.4, 1 / 1.1, 0.1 / 1.1),
+    "lighter black": b"para\0\0\0\0\0\2\0\0" + fixed(2.4, 0.9, 0.05, 0.02),
     "para 4": b"para\0\0\0\0\0\4\0\0" + fixed(2.2, 0.9, 0.1, 0.3, 0.04, 0.0, 0.0),
 }
 ADOBE_RGB = profile_of(ADOBE, GAMMA)
@@ -155,7 +157,48 @@ def test_sixteen_bits_are_converted_without_loss(curve, tmp_path):
     expected = imagecodecs.cms_transform(
         fine, profile, SRGB, colorspace="rgb", intent=1, flags=exact
     )
-    assert np.abs(of_tiff * 65535 - expected).max() <= (12 if curve == "table" else 1)
+    assert np.abs(of_tiff * 65535 - expected).max() <= {"table": 12, "lighter black": 2}.get(
+        curve, 1
+    )
+
+
+@pytest.mark.parametrize(
+    "curve, why",
+    [
+        (b"para\0\0\0\0\0\1\0\0" + fixed(2.4, 0, 0.1), "damaged"),
+        (b"para\0\0\0\0\0\11\0\0" + fixed(2), "damaged"),
+        (b"curv\0\0\0\0" + struct.pack(">I", 99), "damaged"),
+        (b"para\0\0\0\0\0\0\0\0" + fixed(-1), "not finite"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_curves_that_cannot_be_used_are_told_in_plain_words(curve, why, tmp_path):
+    profile = profile_of(ADOBE, curve)
+    tifffile.imwrite(tmp_path / "x.tif", colours(16), photometric="rgb", iccprofile=profile)
+    unit = read_picture(tmp_path / "x.tif").ready(RGB)
+    assert np.array_equal(np.rint(unit * 65535), colours(16))
+    (line,) = notes.take().lines.values()
+    assert (
+        line.startswith(f"{tmp_path / 'x.tif'}: its colour profile is not used: it") and why in line
+    )
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_jpeg_2000_has_a_profile_too(bits, tmp_path):
+    plain = imagecodecs.jpeg2k_encode(colours(bits), level=0, reversible=True)
+    header, colr = plain.index(b"jp2h") - 4, plain.index(b"colr") - 4
+    (length,) = struct.unpack_from(">I", plain, header)
+    (old,) = struct.unpack_from(">I", plain, colr)
+    box = struct.pack(">I", 11 + len(ADOBE_RGB)) + b"colr\2\0\0" + ADOBE_RGB
+    whole = bytearray(plain[:colr] + box + plain[colr + old :])
+    struct.pack_into(">I", whole, header, length - old + len(box))
+    (tmp_path / "x.jp2").write_bytes(whole)
+    got = np.asarray(read_picture(tmp_path / "x.jp2").ready(RGB))
+    if bits == 8:
+        assert np.array_equal(got, by_lcms(Image.fromarray(colours()), ADOBE_RGB))
+    else:
+        tifffile.imwrite(tmp_path / "x.tif", colours(16), photometric="rgb", iccprofile=ADOBE_RGB)
+        assert np.array_equal(got, read_picture(tmp_path / "x.tif").ready(RGB))
 
 
 def test_adobe_rgb_by_its_formula(tmp_path):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms, ImageFile
 
+from data.image_folder import kind_in
 from data.image_io import kind_of, open_picture, picture_size, read_picture
 from data.reading import notes
 from data.reading.picture import Side
+from data.transforms import Resize
 from util.errors import UserError
 
 RANDOM = np.random.default_rng(3)
@@ -42,6 +47,12 @@ def write(path, values: np.ndarray) -> None:
     else:
         colour = values.ndim == 3 and values.shape[2] in (3, 4)
         tifffile.imwrite(path, values, photometric="rgb" if colour else "minisblack")
+
+
+def with_chunk(png: bytes, before: bytes, name: bytes, content: bytes) -> bytes:
+    at, body = png.index(before) - 4, name + content
+    chunk = struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:at] + chunk + png[at:]
 
 
 @pytest.mark.parametrize("ending", [".png", ".tif", ".npy", ".npz", ".ppm", ".jp2"])
@@ -92,6 +103,7 @@ def test_twelve_bits_packed_in_a_tiff_tell_their_range(tmp_path):
         (np.array([[-5, 7]], np.int16), "int16 from -5 to 7"),
         (np.array([[0, 70000]], np.int32), "int32 from 0 to 70000"),
         (np.array([[0, 70000]], np.uint32), "uint32 from 0 to 70000"),
+        (np.array([[0, 16777215]], np.int32), "int32 from 0 to 16777215"),
         (np.array([[-0.5, 1]], np.float32), "float32 from -0.5 to 1"),
         (np.array([[0, 2.5]], np.float64), "float64 from 0 to 2.5"),
         (np.array([[0, np.nan]], np.float32), "not finite"),
@@ -108,7 +120,8 @@ def test_values_whose_range_nobody_knows_are_refused(values, told, ending, tmp_p
         unit(path, 1)
     assert str(path) in str(caught.value) and told in str(caught.value)
     if "finite" not in told:
-        assert f"--range_A LOW,HIGH, such as {values.min():g},{values.max():g}" in str(caught.value)
+        least, greatest = values.min().item(), values.max().item()
+        assert f"--range_A LOW,HIGH, such as {least:.10g},{greatest:.10g}" in str(caught.value)
         got = unit(path, 1, range=(float(values.min()), float(values.max())))
         assert got.ravel().tolist() == [0, 1]
 
@@ -223,3 +236,149 @@ def test_what_a_set_leaves_of_its_range_is_told():
     noticed.use("A", notes.Use((0, 255), 0.0, 1.0))
     (line,) = noticed.summary()
     assert "side B use only 0 to 4095 of 0 to 65535" in line and "--range_B 0,4095" in line
+
+
+@pytest.mark.parametrize("dtype, low, high", [(np.uint16, 0, 4095), (np.float32, 0, 255)])
+@pytest.mark.parametrize("ending", [".npy", ".tif"])
+def test_a_stated_range_holds_for_all_four_channels(dtype, low, high, ending, tmp_path):
+    values = RANDOM.integers(low, high + 1, (5, 6, 4)).astype(dtype)
+    write(tmp_path / f"x{ending}", values)
+    got = unit(tmp_path / f"x{ending}", 4, range=(low, high))
+    assert np.allclose(got, (values - low) / (high - low), atol=1e-6)
+
+
+def test_transparency_is_as_finite_and_bounded_as_colours(tmp_path):
+    values = np.full((3, 3, 4), 0.5)
+    values[0, 0, 3] = np.nan
+    write(tmp_path / "x.npy", values)
+    for number in (3, 4):
+        with pytest.raises(UserError, match="not finite"):
+            unit(tmp_path / "x.npy", number)
+    write(tmp_path / "x.npy", np.full((3, 3, 4), 100.0))
+    with pytest.raises(UserError, match=r"from 100 to 100.*pass --input_nc.* 4"):
+        unit(tmp_path / "x.npy", 3, range=(0.0, 255.0))
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_colour_that_stands_for_transparency(colour, tmp_path):
+    values = sixteen(4, 5, 3) if colour else sixteen(4, 5)
+    png = imagecodecs.png_encode(values)
+    clear = values[1, 2:3].astype(">u2").tobytes()
+    (tmp_path / "x.png").write_bytes(with_chunk(png, b"IDAT", b"tRNS", clear))
+    got = np.rint(unit(tmp_path / "x.png", values.ndim if colour else 1) * 65535)
+    assert (got[1, 2] == 65535).all()
+    got[1, 2] = values[1, 2]
+    assert np.array_equal(got, values.reshape(got.shape))
+
+
+@pytest.mark.parametrize("num_extra", [1, 2])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_unnamed_channels_of_a_tiff_are_used_where_asked_for(num_extra, dtype, tmp_path):
+    values = RANDOM.integers(0, 255, (6, 7, 3 + num_extra)).astype(dtype)
+    options = {"photometric": "rgb", "extrasamples": [0] * num_extra}
+    tifffile.imwrite(tmp_path / "x.tif", values, **options)
+    white = np.iinfo(dtype).max
+    notes.take()
+    assert np.allclose(unit(tmp_path / "x.tif", 3 + num_extra), values / white)
+    assert not notes.take().lines
+    assert np.allclose(unit(tmp_path / "x.tif", 3), values[..., :3] / white)
+    (line,) = notes.take().lines.values()
+    assert f"first 3 of its {3 + num_extra} channels" in line
+
+
+def test_two_channels_of_eight_bits_stay_two(tmp_path):
+    values = RANDOM.integers(0, 255, (6, 7, 2)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "x.tif", values, photometric="minisblack", planarconfig="contig")
+    assert np.allclose(unit(tmp_path / "x.tif", 2), values / 255)
+
+
+def test_a_file_is_what_it_holds_whatever_its_name(tmp_path):
+    values = sixteen(5, 6, 3)
+    write(tmp_path / "x.png", values)
+    (tmp_path / "x.png").rename(tmp_path / "x.jpg")
+    assert np.array_equal(np.rint(unit(tmp_path / "x.jpg", 3) * 65535), values)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_the_byte_order_of_an_array_does_not_matter(order, tmp_path):
+    values = sixteen(5, 6, 3)
+    np.save(tmp_path / "x.npy", values.astype(f"{order}u2"))
+    assert kind_of(tmp_path / "x.npy") == "uint16 0,65535 .npy"
+    assert np.array_equal(np.rint(unit(tmp_path / "x.npy", 3) * 65535), values)
+
+
+def test_complex_numbers_in_a_tiff_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "x.tif", np.zeros((4, 4), np.complex64))
+    with pytest.raises(UserError, match=r"x\.tif.*complex64.*real numbers"):
+        unit(tmp_path / "x.tif", 1, range=(0.0, 1.0))
+
+
+@pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
+@pytest.mark.parametrize("kind", ["EXIF", "XMP"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_png_is_turned_upright_wherever_it_says_so(before, kind, dtype, tmp_path):
+    values, exif = sixteen(3, 5).astype(dtype), Image.Exif()
+    exif[0x0112] = 6
+    png = imagecodecs.png_encode(values)
+    if kind == "EXIF":
+        png = with_chunk(png, before, b"eXIf", exif.tobytes()[6:])
+    else:
+        text = b"XML:com.adobe.xmp" + bytes(5) + b'<x tiff:Orientation="6"/>'
+        png = with_chunk(png, before, b"iTXt", text)
+    (tmp_path / "x.png").write_bytes(png)
+    assert picture_size(tmp_path / "x.png") == (3, 5)
+    got = unit(tmp_path / "x.png", 1).reshape(5, 3)
+    scale = 1 if dtype == np.uint8 else 65535
+    assert np.array_equal(np.rint(got * scale), np.rot90(values, -1))
+
+
+def test_the_size_of_a_png_is_read_from_its_header(tmp_path, monkeypatch):
+    Image.new("RGB", (5, 3)).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image.Image, "load", lambda picture: pytest.fail("decodes the pixels"))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", Image.Image.load)
+    assert picture_size(tmp_path / "x.png") == (5, 3)
+
+
+def test_libpng_does_not_write_between_the_progress_bars(tmp_path, caplog):
+    png = imagecodecs.png_encode(sixteen(3, 5))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    body = b"x\0\0" + zlib.compress(profile)  # of RGB colours, which libpng refuses in grey
+    (tmp_path / "x.png").write_bytes(with_chunk(png, b"IDAT", b"iCCP", body))
+    unit(tmp_path / "x.png", 1)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("gap", [b"\n", b" ", b"\t", b"\n# a comment\n"])
+def test_any_white_space_ends_the_header_of_a_ppm(gap, tmp_path):
+    values = sixteen(4, 6, 3)
+    values[0, 0] = ord("\n")
+    header = gap.join([b"P6", b"6", b"4", b"65535"]) + gap[:1]
+    (tmp_path / "x.ppm").write_bytes(header + values.astype(">u2").tobytes())
+    assert np.array_equal(np.rint(unit(tmp_path / "x.ppm", 3) * 65535), values)
+    (tmp_path / "x.ppm").write_bytes(b"P6\n6\n")
+    with pytest.raises(UserError, match="header is damaged"):
+        open_picture(tmp_path / "x.ppm")
+
+
+def test_a_set_of_one_value_gets_no_advice_that_no_flag_takes():
+    noticed = notes.Notes()
+    noticed.use("A", notes.Use((0, 255), 1.0, 1.0))
+    assert noticed.summary() == ["all values of the pictures of side A are 255"]
+
+
+def test_the_type_of_a_folder_is_that_of_its_first_good_picture(tmp_path):
+    for name in ("z.png", "y.tif"):
+        write(tmp_path / name, sixteen(3, 3))
+    for name in "abcdefghijklmnopqrstuvw":
+        (tmp_path / f"{name}.png").write_bytes(b"broken")
+    assert kind_in(tmp_path) == "uint16 0,65535 .tif"
+
+
+def test_a_fourth_channel_does_not_darken_colours_in_resizing(tmp_path):
+    values = RANDOM.integers(64, 192, (16, 16, 4)).astype(np.uint8)
+    values[..., 3] = np.where(RANDOM.random((16, 16)) > 0.5, 255, 0)
+    write(tmp_path / "x.png", values)
+    halved = Resize("resize_and_crop", 8, 8)
+    whole = np.asarray(halved(read_picture(tmp_path / "x.png").ready(Side("A", 4))))
+    colours = Image.fromarray(values[..., :3]).resize((8, 8), Image.Resampling.BICUBIC)
+    assert np.array_equal(whole[..., :3], np.asarray(colours))

@@ -131,3 +131,14 @@ def test_a_picture_that_would_become_enormous_is_named(preprocess, pictures):
         unaligned(root, *flags)[0]
     for part in ("a0.png", "1x60000", "--max_megapixels 179", "resize_and_crop"):
         assert part in str(caught.value)
+
+
+def test_datasets_that_name_no_side_take_the_range_that_both_sides_have(pictures, tmp_path):
+    root, path = pictures.unaligned(1, 1), str(tmp_path / "x.npy")
+    np.save(path, np.array([[-1000, 500, 2000]], np.int16))
+    for flags in ([], ["--range_A", "-1000,2000"]):
+        with pytest.raises(UserError, match="with --range_A and --range_B, both LOW,HIGH"):
+            unaligned(root, *flags).load(path, 1)
+    dataset = unaligned(root, "--range_A", "-1000,2000", "--range_B", "-1000,2000")
+    assert dataset.load(path, 1)[0, 0, :3].tolist() == [-1, 0, 1]
+    assert np.asarray(dataset.open(path))[0, :, 0].tolist() == [0, 128, 255]
