@@ -6,7 +6,7 @@ import argparse
 import math
 import re
 from collections.abc import Callable, Collection
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from util import __version__
 from util.errors import UserError, did_you_mean
@@ -32,8 +32,8 @@ class OptionParser(argparse.ArgumentParser):
         super().__init__(
             allow_abbrev=False, formatter_class=HelpFormatter, conflict_handler="resolve", **kwargs
         )
-        # A value may begin with a minus and a digit, as in --range_A -1000,2000. No flag does.
-        self._negative_number_matcher = re.compile(r"-\.?\d")
+        # A value may begin with a minus, as in --range_A -1000,2000. No flag begins like these.
+        self._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)")
         if self.add_help:
             self.add_argument(
                 "--version",
@@ -227,17 +227,27 @@ def device_name(text: str) -> str:
     raise argparse.ArgumentTypeError(f"{text!r} is not one of auto, cpu, cuda, cuda:N, mps")
 
 
-def value_range(text: str) -> tuple[float, float]:
+class ValueRange(NamedTuple):
+    """The values of black and white; its text is what was typed."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return ",".join(f"{value:.15g}" for value in self)
+
+
+def value_range(text: str) -> ValueRange:
     """LOW,HIGH: two finite numbers, of which the second is larger."""
     try:
-        low, high = (float(word) for word in text.strip("()").split(","))
+        low, high = (float(word) for word in text.split(","))
     except ValueError:
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not LOW,HIGH: two numbers, such as 0,4095, of which the second is larger"
         )
-    return low, high
+    return ValueRange(low, high)
 
 
 def gpu_ids(text: str) -> tuple[int, ...]:
