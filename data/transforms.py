@@ -165,5 +165,5 @@ def to_tensor(picture: Ready | torch.Tensor) -> torch.Tensor:
     """(C, H, W) float32 in [-1, 1] from a picture or its pixels."""
     pixels = picture if isinstance(picture, torch.Tensor) else to_pixels(picture)
     # In this order the result equals ToTensor followed by Normalize(0.5, 0.5), bit for bit.
-    unit = pixels if pixels.is_floating_point() else pixels.float().div_(255)
-    return unit.sub(0.5).div_(0.5)
+    unit = pixels.clone() if pixels.is_floating_point() else pixels.float().div_(255)
+    return unit.sub_(0.5).div_(0.5)

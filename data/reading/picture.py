@@ -175,16 +175,16 @@ def from_pillow(picture: Image.Image, path: str | Path) -> BytePicture:
     image = ImageOps.exif_transpose(picture)
     transparent = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
     if transparent:
-        image = image.convert("LA" if image.mode in ("LA", "La") else "RGBA")
+        image = in_mode(image, "LA" if image.mode in ("LA", "La") else "RGBA")
     elif image.mode not in ("L", "CMYK", "LAB"):
-        image = image.convert("RGB")
+        image = in_mode(image, "RGB")
     if profile and transparent:
         alpha = image.getchannel("A")
         image = to_srgb(image.convert(image.mode.removesuffix("A")), profile, path)
         image.putalpha(alpha)
     elif profile:
         image = to_srgb(image, profile, path)
-    return BytePicture(image if transparent else image.convert("RGB"), path)
+    return BytePicture(image if transparent else in_mode(image, "RGB"), path)
 
 
 def from_array(file: ArrayFile) -> ArrayPicture:
@@ -199,7 +199,12 @@ def on_white(image: Image.Image) -> Image.Image:
     if "A" in image.mode:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return in_mode(image, "RGB")
+
+
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """The picture in a mode of Pillow's, itself if it is; `convert` would copy it."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def to_unit(
