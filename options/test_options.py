@@ -49,10 +49,13 @@ class TestOptions(BaseOptions):
                 f"--name {opt.name}: there is no run {run_folder(opt)}; {opt.checkpoints_dir} has "
                 f"{runs}"
             )
-        if hasattr(opt, "model_suffix") and "model_suffix" not in self.given:
-            opt.model_suffix = self.choose_generator(opt)
+        given = self.given
+        if hasattr(opt, "model_suffix") and "model_suffix" not in given:
+            opt.model_suffix, opt.direction = self.choose_generator(opt)
+            if opt.model_suffix:
+                given = given - {"direction"}  # it has chosen the generator
         saved, source = self.find_run(opt, model)
-        restore(opt, self.given, GENERATOR + PICTURES, saved, source, self.parser)
+        restore(opt, given, GENERATOR + PICTURES, saved, source, self.parser)
         if "load_size" not in self.given:
             opt.load_size = opt.crop_size
         if not opt.preprocess.endswith("crop"):
@@ -71,13 +74,17 @@ class TestOptions(BaseOptions):
         saved = {name: found[0][name] for name in FACTS if found and found[0].get(name)}
         return {**super().facts(opt, dataset), "two_folders": False, **saved}
 
-    def choose_generator(self, opt: argparse.Namespace) -> str:
-        """--model_suffix for a run with two generators: _A, unless the other direction is given."""
+    def choose_generator(self, opt: argparse.Namespace) -> tuple[str, str]:
+        """--model_suffix and --direction for a run that may have two generators.
+
+        With two, the suffix is _A, unless the other direction is given. Beside a suffix,
+        --direction is that of the training, which is G_A's.
+        """
         files = {file.name.partition("_net_")[2] for file in run_folder(opt).glob("*_net_G*")}
         if "G.pth" in files or "G_A.pth" not in files:
-            return ""
+            return "", opt.direction
         found = saved_options(run_folder(opt))
         trained = found[0].get("direction", "AtoB") if found else "AtoB"
         suffix = "_B" if "direction" in self.given and opt.direction != trained else "_A"
         print(f"{opt.name} has two generators: using --model_suffix {suffix}")
-        return suffix
+        return suffix, trained

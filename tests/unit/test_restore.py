@@ -14,6 +14,7 @@ import torch
 
 import data
 import models
+from data.base_dataset import input_name
 from models import networks
 from models.networks.infer import infer_discriminator, infer_generator
 from models.weights import load_networks
@@ -330,6 +331,7 @@ def test_one_generator_of_a_cycle_gan(record, trained, given, work):
     opt = work.test(f"--model test --name run {f'--direction {given}' if given else ''}")
     assert opt.model_suffix == suffix
     assert (opt.input_nc, opt.output_nc) == ((1, 3) if suffix == "_A" else (3, 1))
+    assert input_name(opt) == (given or way)[0]  # so that the range of that side is used
     assert_loads(opt, run, suffix)
 
 
