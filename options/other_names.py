@@ -20,10 +20,12 @@ OTHER_NAMES = {
     "identity": "--lambda_identity {}",
     "loadSize": "--load_size {}",
     "lr_policy lambda": "--lr_policy linear",
+    "model one_direction_test": "--model test",
     "nThreads": "--num_threads {}",
     "niter": "--n_epochs {}",
     "niter_decay": "--n_epochs_decay {}",
     "no_lsgan": "--gan_mode vanilla",
+    "ntest": "--num_test {}",
     "resize_or_crop": "--preprocess {}",
     "use_dropout": "--no_dropout off",
     "which_direction": "--direction {}",
@@ -57,6 +59,7 @@ OTHER_NAMES = {
     "wandb": "--use_wandb",
     "workers": "--num_threads {}",
 }
+BY_MODEL = {"pix2pix": {"lambda_A": "--lambda_L1 {}"}}  # names that another model still has
 VALUE = re.compile(r"[^-]|-\d")  # how a word that is no flag begins
 
 
@@ -69,20 +72,26 @@ def current_names(
         taken: whether a plug-in has such a flag, which then keeps its meaning.
     """
     rest, current, notes = list(argv), [], []
+    words = [word for given in argv for word in given.split("=", 1)]
+    model = dict(zip(words, words[1:], strict=False)).get("--model", "")
+    here = {**OTHER_NAMES, **BY_MODEL.get(model, {})}
+    keys = {key.casefold(): key for key in here}
     while rest:
         word = rest.pop(0)
         flag, joined, value = word.partition("=")
         follows = not joined and bool(rest) and VALUE.match(rest[0]) is not None
         value = rest[0] if follows else value
         name = flag.lstrip("-").replace("-", "_")
-        key = next((key for key in (f"{name} {value}", name) if key in OTHER_NAMES), None)
-        if not flag.startswith("-") or key is None or taken(f"--{key}"):
+        written = f"{name} {value}", name.casefold()  # a flag may be typed in any letter case
+        key = next((keys[key] for key in written if key in keys), None)
+        is_ours = key in OTHER_NAMES and bool(taken(f"--{key}"))
+        if not flag.startswith("-") or key is None or is_ours:
             current.append(word)
             continue
-        values = [value] * bool(value) if "{}" in OTHER_NAMES[key] or key != name else []
+        values = [value] * bool(value) if "{}" in here[key] or " " in key else []
         if follows and values:
             rest.pop(0)
-        new = [v for w in OTHER_NAMES[key].split() for v in (values if w == "{}" else [w])]
+        new = [v for w in here[key].split() for v in (values if w == "{}" else [w])]
         current += new
         notes.append(f"{command_line([flag, *values])} is {command_line(new)}")
     return current, notes

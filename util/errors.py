@@ -46,13 +46,14 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """' (did you mean X?)' for the candidate nearest in spelling, or '' if none is near.
 
     Near are up to two wrong, missing or additional letters, one in words of up to three letters,
-    and a beginning that only one candidate has. Letter case does not count, nor do leading dashes.
+    none in a single letter, and a beginning that only one candidate has. Letter case does not count, nor do leading dashes.
     """
     folded = {candidate: fold(candidate) for candidate in candidates}
     edits = {candidate: num_edits(fold(word), to) for candidate, to in folded.items()}
     nearest = min(edits, key=edits.__getitem__, default="")
     longer = [candidate for candidate, to in folded.items() if to.startswith(fold(word))]
-    if nearest and edits[nearest] <= (1 if len(fold(word)) <= 3 else 2):
+    shorter = min(len(fold(word)), len(folded.get(nearest, "")))
+    if nearest and edits[nearest] <= (0 if shorter <= 1 else 1 if len(fold(word)) <= 3 else 2):
         return f" (did you mean {nearest}?)"
     return f" (did you mean {longer[0]}?)" if len(longer) == 1 and len(fold(word)) > 2 else ""
 

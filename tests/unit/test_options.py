@@ -565,6 +565,8 @@ def test_unknown_flag_that_is_near_nothing():
         "--load",
         "--no",
         "--output_dir",
+        "--e",
+        "--hh",
     ],
 )
 def test_no_flag_is_offered_that_is_not_near(flag):
@@ -591,6 +593,11 @@ def test_no_flag_is_offered_that_is_not_near(flag):
             command_line(["--data", "my photos", "is", "--dataroot", "my photos"]),
         ),
         (["--niter"], "--niter is --n_epochs"),
+        (["--finesize", "64"], "--finesize 64 is --crop_size 64"),
+        (["--model", "one_direction_test"], "--model one_direction_test is --model test"),
+        (["--model", "pix2pix", "--lambda_A", "100"], "--lambda_A 100 is --lambda_L1 100"),
+        (["--lambda_A=100", "--model=pix2pix"], "--lambda_A 100 is --lambda_L1 100"),
+        (["--ntest", "9"], "--ntest 9 is --num_test 9"),
     ],
 )
 def test_a_name_used_elsewhere_is_refused_with_the_name_here(flags, told):
