@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from util.errors import UserError, command_line
 
@@ -73,7 +74,7 @@ def current_names(
     """
     rest, current, notes = list(argv), [], []
     words = [word for given in argv for word in given.split("=", 1)]
-    model = dict(zip(words, words[1:], strict=False)).get("--model", "")
+    model = dict(pairwise(words)).get("--model", "")
     here = {**OTHER_NAMES, **BY_MODEL.get(model, {})}
     keys = {key.casefold(): key for key in here}
     while rest:

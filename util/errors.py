@@ -46,7 +46,8 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """' (did you mean X?)' for the candidate nearest in spelling, or '' if none is near.
 
     Near are up to two wrong, missing or additional letters, one in words of up to three letters,
-    none in a single letter, and a beginning that only one candidate has. Letter case does not count, nor do leading dashes.
+    none in a single letter, and a beginning that only one candidate has. Letter case does not
+    count, nor do leading dashes.
     """
     folded = {candidate: fold(candidate) for candidate in candidates}
     edits = {candidate: num_edits(fold(word), to) for candidate, to in folded.items()}

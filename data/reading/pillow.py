@@ -12,11 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from PIL import Image, features
+from PIL import Image, UnidentifiedImageError, features
 
 from util.errors import UserError
 
 PNG = b"\x89PNG\r\n\x1a\n"
+HEIF = re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL)  # how such a file begins
 
 
 def limit_pillow(max_megapixels: float) -> None:
@@ -33,12 +34,20 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
     """
     ending = Path(path).suffix.lower()
     if ending in (".heic", ".heif") and not knows_heif():
-        raise UserError(f"{path}: reading {ending} needs: pip install pillow-heif", path)
+        raise needs_heif(path, ending)
     if ending == ".avif" and not features.check("avif"):
         raise UserError(f"{path}: reading .avif needs: pip install --upgrade pillow", path)
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with Image.open(path) as picture:
+        try:
+            picture = Image.open(path)
+        except UnidentifiedImageError:
+            if not is_heif(path):
+                raise
+            if not knows_heif():
+                raise needs_heif(path, "it, a HEIC picture,") from None
+            picture = Image.open(path)
+        with picture:
             if picture.format == "JPEG2000" and (profile := jp2_profile(path)):
                 picture.info["icc_profile"] = profile  # which Pillow leaves out
             yield picture
@@ -82,6 +91,16 @@ def boxes(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
         if length < 8:
             return
         yield name, file.read(length - 8)
+
+
+def is_heif(path: str | Path) -> bool:
+    """Whether a file is a HEIC or HEIF picture whatever its name: phones and chats rename some."""
+    with open(path, "rb") as file:
+        return HEIF.match(file.read(12)) is not None
+
+
+def needs_heif(path: str | Path, what: str) -> UserError:
+    return UserError(f"{path}: reading {what} needs: pip install pillow-heif", path)
 
 
 @cache

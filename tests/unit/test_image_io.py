@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import models
 from data.image_folder import IMG_EXTENSIONS, default_loader
 from data.image_io import limit_pillow, open_picture, picture_size
 from data.loader import DataError, Loader
+from data.reading.pillow import knows_heif
 from data.unaligned_dataset import UnalignedDataset
 from options.train_options import TrainOptions
 from util.errors import UserError
@@ -50,6 +52,22 @@ def test_every_format(ending, pictures):
     assert opened.shape == (48, 64, 3)
     assert np.abs(opened - np.asarray(picture)).mean() < 3  # some formats lose a little
     assert picture_size(path) == (64, 48)
+
+
+@pytest.mark.parametrize("name", ["x.heic", "x.jpg"])  # phones and chats rename some
+def test_a_heic_picture_is_known_by_its_content(name, pictures, tmp_path, monkeypatch):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    path = pictures.save(pictures.draw(0), "x.heif").rename(tmp_path / name)
+    monkeypatch.setattr(Image, "OPEN", {k: v for k, v in Image.OPEN.items() if k != "HEIF"})
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if not installed
+    knows_heif.cache_clear()
+    for read in (open_picture, picture_size):
+        with pytest.raises(UserError, match=r"x\.\w+: reading .* needs: pip install pillow-heif"):
+            read(path)
+    monkeypatch.delitem(sys.modules, "pillow_heif")
+    knows_heif.cache_clear()
+    assert open_picture(path).size == picture_size(path) == (64, 48)
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
