@@ -222,6 +222,10 @@ def by_stem(folder: Path) -> dict[str, str]:
     for path in make_dataset(folder):
         stem = composed(Path(path).relative_to(folder).with_suffix("").as_posix())
         if stem in found:
-            raise UserError(f"{path} and {found[stem]} have the same name; remove or rename one")
+            spelt = {Path(p).with_suffix("").name for p in (path, found[stem])}
+            forms = " in two Unicode forms" if len(spelt) > 1 else ""
+            raise UserError(
+                f"{path} and {found[stem]} have the same name{forms}; remove or rename one"
+            )
         found[stem] = path
     return found

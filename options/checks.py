@@ -90,8 +90,17 @@ def require_dataroot(opt: argparse.Namespace) -> None:
 
 
 def check_dataroot(opt: argparse.Namespace, given: set[str]) -> None:
-    """Refuse a --dataroot that does not exist; for a data set of the papers, say how to get it."""
-    if not Path(opt.dataroot).exists():
+    """Refuse a --dataroot that is not there; for a data set of the papers, say how to get it."""
+    try:
+        there = Path(opt.dataroot).exists()
+        if Path(opt.dataroot).is_dir():
+            os.stat(os.path.join(opt.dataroot, "."))
+    except PermissionError as error:
+        raise UserError(
+            f"--dataroot {opt.dataroot}: {error.strerror}; fix the permissions of this folder or "
+            "of one that it is in"
+        ) from error
+    if not there:
         origin = ""
         if "dataroot" not in given:
             origin = ", from the saved options of the run"

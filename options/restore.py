@@ -10,16 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from options.parser import OptionParser
+from options.parser import OptionParser, as_typed
 from options.settle import DISCRIMINATOR, GENERATOR, settle, usable
 from util.errors import UserError
-from util.files import composed
+from util.files import existing
 from util.registry import Registry
 
 
@@ -31,10 +30,8 @@ def run_folder(opt: argparse.Namespace) -> Path:
 def existing_name(opt: argparse.Namespace) -> str:
     """--name as the run's folder has it, which may be in another Unicode form."""
     run = run_folder(opt)
-    if opt.name.isascii() or os.path.exists(run) or not run.parent.is_dir():
-        return opt.name
-    same = [p.name for p in run.parent.iterdir() if composed(p.name) == composed(run.name)]
-    return str(Path(opt.name).with_name(same[0])) if same else opt.name
+    name = existing(run).name
+    return opt.name if name == run.name else str(Path(opt.name).with_name(name))
 
 
 def runs_in(folder: Path) -> list[str]:
@@ -125,9 +122,11 @@ def restore(
                 f"leave the flag out{instead}"
             )
         if not opt.isTrain:  # training prints every change anyway
-            print(f"using --{name} {getattr(opt, name)}, although {source} says {value}")
+            typed = as_typed(getattr(opt, name))
+            print(f"using --{name} {typed}, although {source} says {as_typed(value)}")
     if restored:
-        print(f"from {source}: {', '.join(f'{name}={value}' for name, value in restored.items())}")
+        values_text = ", ".join(f"{name}={as_typed(value)}" for name, value in restored.items())
+        print(f"from {source}: {values_text}")
 
 
 def can_differ(name: str, opt: argparse.Namespace, saved: dict[str, Any]) -> bool:

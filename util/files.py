@@ -14,9 +14,12 @@ from util.errors import UserError, first_few
 def path_text(text: str) -> str:
     """The type of a flag that takes a path: ~ at its beginning is the home folder.
 
-    A shell replaces only a ~ that is neither quoted nor after =, and cmd none.
+    A shell replaces only a ~ that is neither quoted nor after =, and cmd none. What exists is found
+    in any Unicode form.
     """
-    return os.path.expanduser(text)
+    text = os.path.expanduser(text)
+    path = existing(Path(text))
+    return text if path == Path(text) else str(path)
 
 
 def to_path(text: str) -> Path:
@@ -27,6 +30,17 @@ def to_path(text: str) -> Path:
 def composed(name: str) -> str:
     """A name in composed Unicode form (NFC); macOS splits é and 한 into several letters."""
     return unicodedata.normalize("NFC", name)
+
+
+def existing(path: Path) -> Path:
+    """A path with its names as they are on the disk, which may be in another Unicode form."""
+    if str(path).isascii() or os.path.lexists(path):
+        return path
+    path = existing(path.parent) / path.name
+    with contextlib.suppress(OSError):
+        same = [p for p in path.parent.iterdir() if composed(p.name) == composed(path.name)]
+        return same[0] if same else path
+    return path
 
 
 @contextlib.contextmanager
@@ -59,7 +73,13 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def folders_in(folder: Path) -> str:
-    """The end of an error message: the folders in a folder, or in its nearest existing parent."""
+    """The end of an error message: the folders in a folder, or in its nearest existing parent.
+
+    Says nothing if that one cannot be read.
+    """
     there = next(f for f in (folder, *folder.absolute().parents) if f.is_dir())
-    names = sorted(p.name for p in there.iterdir() if p.is_dir() and not p.name.startswith("."))
+    try:
+        names = sorted(p.name for p in there.iterdir() if p.is_dir() and not p.name.startswith("."))
+    except PermissionError:
+        return ""
     return f"; {there} has {f'the folders {first_few(names)}' if names else 'no folders'}"

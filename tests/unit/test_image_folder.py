@@ -150,6 +150,40 @@ def test_a_subfolder_without_permission_is_named(tmp_path):
     assert [line[: len(told)] for line in done.stdout.splitlines()] == [told, "True"], done.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "setuid") or os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize(
+    "mode, told",
+    [
+        (0o000, "error: --dataroot {}: Permission denied; fix the permissions of this folder or"),
+        (0o444, "error: --dataroot {}: Permission denied; fix the permissions of this folder or"),
+        (0o111, "error: --dataroot {} has no pictures for --phase train;"),
+    ],
+)
+def test_a_dataroot_without_permission_is_named(mode, told, tmp_path):
+    root = tmp_path / "photos"
+    root.mkdir()
+    for folder in [tmp_path, *tmp_path.parents[:-2]]:
+        folder.chmod(0o755)
+    root.chmod(mode)
+    code = """if True:
+        import argparse, os, sys
+        from data.base_dataset import missing_phase
+        from options.checks import check_dataroot
+        os.setuid(65534)
+        flags = dict(dataroot=sys.argv[1], dataset_mode="aligned", phase="train", isTrain=True)
+        opt = argparse.Namespace(**flags)
+        try:
+            check_dataroot(opt, {"dataroot"})
+            raise missing_phase(opt, "", [])
+        except Exception as error:
+            print(f"error: {error}")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, root], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stdout.startswith(told.format(root)), done.stdout + done.stderr
+
+
 def test_a_subfolder_that_vanishes_meanwhile_is_named(tmp_path):
     touch(tmp_path, "a.png", "b/c.png")
     files = visible_files(tmp_path)

@@ -9,6 +9,7 @@ import os
 import pickle
 import shlex
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from options.test_options import TestOptions
 from options.train_options import TrainOptions
 from util import runtime
 from util.errors import UserError, command_line
+from util.files import path_text
 from util.registry import Registry
 
 INF = math.inf
@@ -1081,3 +1083,16 @@ def test_a_plugin_may_not_give_a_flag_what_the_program_cannot_use(definition, fl
     line = ["--dataroot", "photos", "--model", "foo", *flags.split()]
     message = refused(lambda *flags: options.parse(list(flags)), *line)
     assert flag in message and "foo_model.py" in message
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_folder_is_found_in_another_unicode_form(forms, tmp_path, monkeypatch):
+    """macOS writes names in decomposed form, while people and other systems type the composed."""
+    there, typed = (unicodedata.normalize(form, "caf\u00e9/\ud55c") for form in forms)
+    (tmp_path / there).mkdir(parents=True)
+    if os.path.exists(tmp_path / typed):
+        pytest.skip("this disk takes the forms of a name for one")
+    monkeypatch.chdir(tmp_path)
+    assert path_text(typed) == there
+    assert path_text(str(tmp_path / typed / "new")) == str(tmp_path / there / "new")
+    assert path_text("./n\u00e9w/") == "./n\u00e9w/"

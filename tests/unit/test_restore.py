@@ -192,6 +192,16 @@ def test_a_contradiction_names_both_values(record, program, work):
         work.again(program, f"--model pix2pix --name run {flag} {same}")
 
 
+def test_a_range_is_told_as_it_is_typed(work, capsys):
+    work.run("--model pix2pix --range_A 0,4095 --range_B -1000,2000")
+    capsys.readouterr()
+    work.test("--model pix2pix --name run --range_A -0.5,1023")
+    told = capsys.readouterr().out
+    assert "using --range_A -0.5,1023, although" in told
+    assert "says 0,4095\n" in told
+    assert "range_B=-1000,2000\n" in told
+
+
 def test_flags_of_the_discriminator_may_stay_on_the_line_in_testing(work):
     work.run("--model pix2pix")
     opt = work.test("--model pix2pix --name run --ndf 4 --netD pixel --n_layers_D 2")
