@@ -52,13 +52,14 @@ class UnalignedDataset(BaseDataset):
     def __init__(self, opt: argparse.Namespace):
         super().__init__(opt)
         self.sides = sides(opt, extends=type(self) is not UnalignedDataset)
-        _, side_a, side_b = phase_folders(opt.dataroot, opt.phase)
+        joined, side_a, side_b = phase_folders(opt.dataroot, opt.phase)
         if not (has_pictures(side_a) and has_pictures(side_b)):
-            raise missing_phase(
-                opt,
-                f"--dataset_mode {opt.dataset_mode} needs pictures in both {side_a} and {side_b}",
-                [side_a, side_b],
+            layout = (
+                f"--dataset_mode {opt.dataset_mode} needs pictures in both {side_a} and {side_b}"
             )
+            if opt.isTrain and has_pictures(joined):
+                layout += f"; if those in {joined} are pairs side by side, pass --model pix2pix"
+            raise missing_phase(opt, layout, [side_a, side_b])
         self.paths_a = make_dataset(side_a, opt.max_dataset_size)
         self.paths_b = make_dataset(side_b, opt.max_dataset_size)
         for path, side in zip((self.paths_a[0], self.paths_b[0]), self.sides, strict=True):

@@ -122,6 +122,12 @@ def test_a_missing_side_is_named(num_a, num_b, pictures, tmp_path):
         assert part in str(caught.value)
 
 
+def test_pairs_side_by_side_are_offered_the_model_for_pairs(pictures):
+    root = pictures.side_by_side()
+    with pytest.raises(UserError, match="train are pairs side by side, pass --model pix2pix"):
+        unaligned(root)
+
+
 @pytest.mark.parametrize("preprocess", ["scale_width", "scale_width_and_crop"])
 def test_a_picture_that_would_become_enormous_is_named(preprocess, pictures):
     root = pictures.unaligned(1, 1)
