@@ -22,7 +22,7 @@ from options.checks import (
 from options.flags import Section, program_of
 from options.namespace import Options
 from options.other_names import current_names, refusing
-from options.parser import OptionParser, as_typed
+from options.parser import OptionParser
 from options.restore import existing_name, refuse_another_model, run_folder, saved_options
 from options.settle import FACTS, settle, usable
 from util import __version__, distributed
@@ -92,10 +92,7 @@ class BaseOptions:
         if source is not None:
             values = usable(saved, source, opt, self.given, self.parser)
             _, contradicted = settle(opt, self.given, values)
-            changes = [
-                f"{name} {as_typed(v)} -> {as_typed(getattr(opt, name))}"
-                for name, v in contradicted.items()
-            ]
+            changes = [f"{name} {v} -> {getattr(opt, name)}" for name, v in contradicted.items()]
         require_dataroot(opt)
         self.resolve(opt, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)

@@ -250,11 +250,6 @@ def value_range(text: str) -> ValueRange:
     return ValueRange(low, high)
 
 
-def as_typed(value: Any) -> str:
-    """A value as a flag takes it: (0.0, 4095.0) is 0,4095."""
-    return ",".join(f"{v:.15g}" for v in value) if isinstance(value, tuple) else str(value)
-
-
 def gpu_ids(text: str) -> tuple[int, ...]:
     """GPU numbers separated by commas, or -1 for none."""
     if text != "-1" and not re.fullmatch(r"\d{1,4}(,\d{1,4})*", text):

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from options.parser import OptionParser, as_typed
+from options.parser import OptionParser
 from options.settle import DISCRIMINATOR, GENERATOR, settle, usable
 from util.errors import UserError
 from util.files import existing
@@ -122,10 +122,10 @@ def restore(
                 f"leave the flag out{instead}"
             )
         if not opt.isTrain:  # training prints every change anyway
-            typed = as_typed(getattr(opt, name))
-            print(f"using --{name} {typed}, although {source} says {as_typed(value)}")
+            typed = getattr(opt, name)
+            print(f"using --{name} {typed}, although {source} says {value}")
     if restored:
-        values_text = ", ".join(f"{name}={as_typed(value)}" for name, value in restored.items())
+        values_text = ", ".join(f"{name}={value}" for name, value in restored.items())
         print(f"from {source}: {values_text}")
 
 
