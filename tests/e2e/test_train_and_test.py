@@ -1117,7 +1117,7 @@ def test_a_picture_that_a_worker_cannot_read(photos, tmp_path, run_cli):
     [
         ("--phase holiday", ["--phase holiday", "holidayA", "trainA, trainB, valA, valB"]),
         ("--model dream", ["--model dream", "pix2pix", "cycle_gan"]),
-        ("--lambda_A 3", ["--lambda_A", "belongs to --model cycle_gan;"]),
+        ("--lambda_B 3", ["--lambda_B", "belongs to --model cycle_gan;"]),
         ("--dataset_mode dream", ["--dataset_mode dream", "aligned"]),
         ("--dataset_mode single", ["--dataset_mode single", "pix2pix"]),
         ("--netG unet256", ["'unet256'", "did you mean unet_256?"]),
