@@ -10,6 +10,7 @@ import contextlib
 import re
 import struct
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +33,7 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by EXIF orientation
 }
 
 
-class ArrayFile:
+class ArrayFile(ABC):
     """The header of a file, and its values.
 
     Attributes:
@@ -62,9 +63,9 @@ class ArrayFile:
         """Whether the file should be read here, and not by Pillow."""
         return True
 
+    @abstractmethod
     def decode(self) -> np.ndarray:
         """(H, W, C), or (H, W) for a single channel, as stored."""
-        raise NotImplementedError
 
     @property
     def size(self) -> tuple[int, int]:
@@ -179,13 +180,8 @@ class NumpyFile(ArrayFile):
         super().__init__(path)
         with self._opened() as file:
             version = np.lib.format.read_magic(file)
-            formats = np.lib.format
-            read = (
-                formats.read_array_header_1_0
-                if version == (1, 0)
-                else formats.read_array_header_2_0
-            )
-            self.shape, _, dtype = read(file)
+            reader = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
+            self.shape, _, dtype = getattr(np.lib.format, reader)(file)
             self.dtype = dtype.newbyteorder("=")
         if len(self.shape) not in (2, 3) or 0 in self.shape:
             raise ValueError(
