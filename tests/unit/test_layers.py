@@ -1,6 +1,6 @@
 """Imports point one way: util < options, data, models < train.py, test.py, scripts.
 
-Inside util: ground floor < run, speed < step, show.
+Inside util: ground floor < run, speed, metrics < step, show.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ WINGS = {
     "util/run": {"run"},
     "util/speed": {"speed"},
     "util/step": {"step", "speed", "run"},
-    "util/show": {"show", "speed", "run"},
+    "util/metrics": {"metrics"},
+    "util/show": {"show", "metrics", "speed", "run"},
     "util": set(),  # the ground floor
 }
 FILES = [file for package in MAY_IMPORT for file in sorted((ROOT / package).rglob("*.py"))]

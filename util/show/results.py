@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from util.errors import UserError, first_line
 from util.files import composed
+from util.metrics.pixels import image_metrics
 from util.show.full_depth import Depth
 from util.show.html import ResultsPage, listed_pictures
 from util.show.loggers.wandb import WandbResults
-from util.show.metrics import image_metrics
 from util.util import (
     channels_note,
     counted,
