@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 WINDOW_PX = 11
-LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue: ITU-R BT.601
+LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)  # of red, green and blue: ITU-R BT.601
 
 
 def image_metrics(
@@ -37,7 +37,7 @@ def luma_ssim(a: np.ndarray, b: np.ndarray, data_range: float = 255) -> float:
 def _luma(picture: np.ndarray) -> np.ndarray:
     """(H, W, 1), in the units of the picture."""
     assert picture.shape[2] in (1, 3), f"not grey or RGB: {picture.shape}"
-    return picture if picture.shape[2] == 1 else picture @ np.float32(LUMA)[:, None]
+    return picture if picture.shape[2] == 1 else picture @ LUMA
 
 
 def _ssim(a: np.ndarray, b: np.ndarray, data_range: float) -> float:
