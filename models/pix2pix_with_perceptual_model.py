@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from models.losses.perceptual import VGGS, PerceptualLoss
+from models.losses.perceptual import PerceptualLoss
+from models.losses.vgg import VGGS
 from models.pix2pix_model import Pix2PixModel
 from util.files import path_text
 

@@ -120,7 +120,7 @@ def test_gradients_flow_to_the_fake_alone(loss16):
 
 def test_stays_in_eval_mode_when_its_owner_trains(loss16):
     nn.ModuleList([loss16]).train()
-    assert not any(module.training for module in loss16.modules())
+    assert not any(module.training for module in loss16.vgg.modules())
 
 
 def test_the_graph_keeps_a_fourth_of_what_plain_layers_keep(loss16):
@@ -129,7 +129,7 @@ def test_the_graph_keeps_a_fourth_of_what_plain_layers_keep(loss16):
 
     def plain() -> torch.Tensor:
         a, b, total = fake, real, 0.0
-        for name, layer in zip(loss16.names, loss16.features, strict=True):
+        for name, layer in zip(loss16.vgg.names, loss16.vgg.features, strict=True):
             a = layer(a)
             with torch.no_grad():
                 b = layer(b)
@@ -183,7 +183,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("vgg", ["vgg16", "vgg19"])
 def test_a_failed_download_says_both_ways(cache, vgg):
     line = error_of(lambda: PerceptualLoss(vgg))
-    for part in (f"--vgg {vgg}", "connect", "network", str(cache), "--vgg_weights FILE"):
+    for part in (vgg, "connect", "network", str(cache), "--vgg_weights FILE"):
         assert part in line
     assert not list(cache.iterdir())
 
