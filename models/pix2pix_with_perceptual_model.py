@@ -15,7 +15,6 @@ import torch
 from models.losses.perceptual import PerceptualLoss
 from models.losses.vgg import VGGS
 from models.pix2pix_model import Pix2PixModel
-from util.files import path_text
 
 
 class Pix2PixWithPerceptualModel(Pix2PixModel):
@@ -43,13 +42,6 @@ class Pix2PixWithPerceptualModel(Pix2PixModel):
                 default="vgg16",
                 choices=VGGS,
                 help="network whose features the perceptual loss compares",
-            )
-            parser.add_argument(
-                "--vgg_weights",
-                type=path_text,
-                metavar="FILE",
-                help="ImageNet weights of the VGG, a state_dict with torchvision's keys, for "
-                "machines without a network connection; by default they are downloaded once",
             )
         return parser
 

@@ -200,6 +200,16 @@ TRAINING = Section("Training schedule and objective", (
     Flag("--grad_checkpoint", False, on_off,
          "compute the generators' activations twice instead of storing them: less memory, more "
          "time, the same result"),
+    Flag("--vgg_weights FILE", None, path_text,
+         "ImageNet weights of the VGG of the perceptual loss and of LPIPS, a state_dict with "
+         "torchvision's keys, for machines without a network connection; by default those in "
+         "torch's cache"),
+    Flag("--lpips_weights FILE", None, path_text,
+         "weights of LPIPS itself, its file lpips/weights/v0.1/vgg.pth; by default "
+         "lpips_vgg_v0.1.pth in torch's cache"),
+    Flag("--inception_weights FILE", None, path_text,
+         "weights of Inception v3 for KID: torchvision's inception_v3, or the port of the network "
+         "of the original FID"),
 ))
 
 CHECKPOINTS = Section("Checkpoints", (

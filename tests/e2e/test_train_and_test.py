@@ -639,6 +639,8 @@ TRAINING_ELSEWHERE = {
     "::test_a_weight_scales_its_losses_alone",
     "--lambda_perceptual --vgg_weights": "unit/test_perceptual.py"
     "::test_the_perceptual_loss_joins_the_generators_objective",
+    "--lpips_weights": "unit/test_lpips.py::test_files_that_do_not_fit_are_told",
+    "--inception_weights": "unit/test_inception.py::test_other_files_are_refused_in_one_line",
     "--use_perceptual": "unit/test_perceptual.py"
     "::test_without_the_perceptual_loss_it_is_pix2pix_bit_for_bit",
     "--vgg": "unit/test_perceptual.py::test_vgg19_and_grey_pictures",

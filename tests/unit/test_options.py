@@ -103,6 +103,9 @@ TRAIN_DEFAULTS = BASE_DEFAULTS | {
     "cache": "auto",
     "grad_accum": 1,
     "grad_checkpoint": False,
+    "vgg_weights": None,
+    "lpips_weights": None,
+    "inception_weights": None,
     "save_latest_minutes": 0.0,
     "keep_checkpoints": 0,
     "skip_nonfinite": 0,
@@ -149,7 +152,6 @@ PLUGIN_DEFAULTS = {  # in training: what differs from TRAIN_DEFAULTS, or is adde
         "lambda_perceptual": 10.0,
         "use_perceptual": True,
         "vgg": "vgg16",
-        "vgg_weights": None,
     },
     "--model colorization": {
         **PIX2PIX_IN_TRAINING,
