@@ -23,6 +23,7 @@ from models.weights import label_to_load
 from options.test_options import TestOptions
 from util import distributed, runtime
 from util.errors import first_few
+from util.run.best import best_and_latest
 from util.show.full_depth import depths_of
 from util.show.loggers.wandb import WandbResults
 from util.show.results import THREADS, Results
@@ -60,10 +61,12 @@ def main(*, fast: bool = True) -> None:
     options.save(opt)
 
     label = label_to_load(opt)
+    if label in ("best", "latest") and (line := best_and_latest(model.save_dir)):
+        print(f"{line}{'; to test it: --epoch best' if label == 'latest' else ''}")
     folder = Path(opt.results_dir) / opt.name / f"{opt.phase}_{label}"
     results = Results(
         folder,
-        measure=model.measure,
+        measure=next(((t.result, t.target) for t in model.translations if t.is_paired), None),
         inputs=Path(opt.dataroot),
         why_not_finite=lambda: why_not_finite(model.networks(), opt.precision),
         beside=fast and model.device.type != "cpu",

@@ -13,6 +13,7 @@ if __name__ == "__main__":
 import argparse
 import sys
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
 import data
@@ -20,17 +21,21 @@ import models
 from data.loader import DataError, Loader
 from models.base_model import BaseModel
 from models.optimizer_state import OptimizerState
-from models.schedules import start_at
+from models.schedules import decay_from, start_at
+from models.validation.create import Judging, create_judging
+from models.validation.generators import CannotRun
 from models.weights import label_to_load
 from options.train_options import TrainOptions, plain
 from util import distributed, runtime
 from util.errors import Stopped
+from util.files import write_whole
+from util.metrics.scores import cost
 from util.run.checkpoint import Checkpoints
 from util.run.clock import Clock
 from util.run.interrupt import Interrupt
 from util.run.lock import RunLock
 from util.show.loggers import Loggers, create_loggers
-from util.show.loggers.base import Losses
+from util.show.loggers.base import Example, Losses
 from util.speed.performance import prepare
 from util.speed.process import begin
 from util.step import Steps
@@ -56,19 +61,22 @@ def main(*, fast: bool = True) -> None:
         if opt.continue_train:
             resume(run)
         if run.clock.epoch > run.clock.last_epoch:
-            print(
-                f"{opt.name} is finished: {counted(run.clock.epoch - 1, 'epoch')} done; to train "
-                f"longer, raise --n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
-            )
+            how = f"raise --n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
+            if run.clock.ends_after:
+                how = f"pass --patience 0 instead of {opt.patience}"
+            done = counted(run.clock.epoch - 1, "epoch")
+            print(f"{opt.name} is finished: {done} done; to train longer, {how}")
             return
         if opt.overwrite:
             next(iter(run.dataset))  # fail on an unreadable picture before deleting the old run
         options.save(opt)
+        save_held_out(run)
         model = run.model
         log = create_loggers(
             opt,
             options.text,
             run.clock,
+            run.judging.best,
             captions=model.captions,
             compare=model.compare,
             warning=warning,
@@ -93,6 +101,8 @@ class Run(NamedTuple):
     steps: Steps
     clock: Clock
     checkpoints: Checkpoints
+    judging: Judging
+    held_out: list[str]
 
 
 def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
@@ -102,6 +112,7 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
         fast: whether to use the speed-ups that have no flag.
     """
     dataset = data.create_dataset(opt)
+    judged = data.create_judged(opt)
     model = models.create_model(opt)
     model.joins_inputs &= fast
     model.loads_on_resume = False  # `resume` does it
@@ -109,6 +120,9 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
     networks = model.networks()
     begin_alike(model, opt)
     ema = EMA(networks, model.optimizers, opt.ema)
+    judging = create_judging(
+        model, opt, ema.networks, judged.validation, judged.examples, len(dataset)
+    )
     if fast:
         scalers = prepare(networks, model.optimizers, opt, model.device)
     else:
@@ -119,7 +133,7 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
         scalers,
         num_batches=opt.grad_accum,
         tolerated=opt.skip_nonfinite,
-        watches_loss=opt.lr_policy == "plateau",
+        watches_loss=opt.lr_policy == "plateau" and opt.plateau_on == "loss",
     )
     clock = Clock(opt.epoch_count, opt.n_epochs + opt.n_epochs_decay, len(dataset))
     optimizers = OptimizerState(model.optimizers, model.schedulers, opt.lr)
@@ -127,7 +141,7 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
     checkpoints = Checkpoints(
         model.save_dir,
         networks,
-        {"clock": clock, "model": optimizers, **steps.shared},
+        {"clock": clock, "model": optimizers, "best": judging.best, **steps.shared},
         plain(opt),
         keep=opt.keep_checkpoints,
         per_process={
@@ -137,7 +151,14 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
         },
         averages=ema.networks,
     )
-    return Run(opt, dataset, model, steps, clock, checkpoints)
+    return Run(opt, dataset, model, steps, clock, checkpoints, judging, judged.held_out)
+
+
+def save_held_out(run: Run) -> None:
+    """List the files that --val_split keeps out of training, for people."""
+    if run.held_out and distributed.is_main():
+        text = "".join(f"{file}\n" for file in run.held_out)
+        write_whole(run.model.save_dir / "validation.txt", text)
 
 
 def begin_alike(model: BaseModel, opt: argparse.Namespace) -> None:
@@ -166,15 +187,19 @@ def resume(run: Run) -> None:
                 f"and order start afresh at epoch {clock.epoch} (--epoch_count sets another)"
             )
             return
+        if clock.ends_after and opt.patience == 0:
+            clock.ends_after, clock.last_epoch = 0, opt.n_epochs + opt.n_epochs_decay
+            decay_from(0, model.schedulers)
         if opt.resume_at:
             clock.start_at(opt.resume_at)
             start_at(opt.resume_at, model.schedulers)
+            run.judging.best.forget_from(opt.resume_at)
         print(f"{resumed}: epoch {clock.epoch}, {clock.epoch_images} of its images seen")
 
 
 def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
     """Train all remaining epochs. After a signal, saves `latest` and raises Stopped."""
-    opt, dataset, model, steps, clock, checkpoints = run
+    opt, dataset, model, steps, clock, checkpoints, judging, _ = run
 
     def save(*labels: str) -> None:
         steps.guard.check_weights()
@@ -182,6 +207,8 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
         checkpoints.save(*labels)
         log.say(f"saved {' and '.join(labels)} ({counted(clock.total_images, 'image')})")
 
+    if judging.validation and (line := judging.validation.begin()):
+        log.say(line)
     for epoch in clock.epochs():
         started = time.perf_counter()
         dataset.set_epoch(epoch, start=clock.epoch_images)
@@ -191,32 +218,87 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
                 with steps.step(batch.share):
                     model.optimize_parameters()
                 log.step(clock)
-                if clock.due(opt.print_freq):
-                    own = model.get_current_losses()
-                    losses = distributed.mean_losses(own, batch.share.weight)
-                    log.losses(Losses.now(clock, losses, model.learning_rate))
+                if clock.due(opt.print_freq) or clock.epoch_done:
+                    losses = steps.losses.take()
+                    log.losses(Losses.now(clock, losses, model.learning_rate, opt.print_freq))
                 if log.images_due(clock):
-                    model.compute_visuals()
-                    log.images(clock, model.get_current_visuals())
+                    show(run, log)
                 if labels := labels_due(run):
                     save(*labels)
                 if received := distributed.highest(interrupt.received or 0):
                     save("latest")
                     raise Stopped(received)
-        except DataError:
+            is_best = validate(run, log)
+        except (DataError, CannotRun):
             if clock.total_images > 0:
                 save("latest")
             raise
 
-        old_lr, new_lr = model.update_learning_rate(steps.generator_loss.take())
+        old_lr, new_lr = model.update_learning_rate(plateau_metric(run))
         clock.end_epoch()
+        labels = ["best"] if is_best else []
         if epoch % opt.save_epoch_freq == 0 or epoch == clock.last_epoch:
-            save("latest", str(epoch))
+            labels += ["latest", str(epoch)]
+        if labels:
+            save(*labels)
         log.say(
             f"End of epoch {epoch} / {clock.last_epoch} \t "
             f"Time Taken: {time.perf_counter() - started:.0f} sec \t "
             f"learning rate {old_lr:.7f} -> {new_lr:.7f}"
         )
+
+
+def show(run: Run, log: Loggers, *, to_all: bool = False) -> None:
+    """Pass pictures to the loggers that want them now, or to all."""
+    model, examples = run.model, run.judging.examples()
+    batch = None
+    if model.get_image_paths():  # it has taken a step since the start
+        model.compute_visuals()
+        batch = Example("", model.get_current_visuals())
+    examples = examples or ([batch] if batch else [])
+    if examples:
+        log.images(run.clock, examples, batch, to_all=to_all)
+
+
+def validate(run: Run, log: Loggers) -> bool:
+    """Validate, if that is due; returns whether this is the best validation so far."""
+    validation, _, best = run.judging
+    if validation is None or not validation.due(run.clock):
+        return False
+    scores = validation.run(run.clock)
+    scores = replace(scores, judged_by=best.metric, is_best=best.add(scores))
+    log.validation(scores)
+    if best.becomes_stuck():
+        end_sooner(run, log)
+    if scores.is_best or run.clock.epoch == run.clock.last_epoch:
+        show(run, log, to_all=True)
+    return scores.is_best
+
+
+def end_sooner(run: Run, log: Loggers) -> None:
+    """The run is stuck: stop, or lower the learning rate to zero from now on."""
+    opt, clock = run.opt, run.clock
+    stops = opt.when_stuck == "stop"
+    end = clock.epoch + (0 if stops else opt.n_epochs_decay)
+    if end >= clock.last_epoch:
+        return
+    clock.end_after(end)
+    if not stops:
+        decay_from(clock.epoch, run.model.schedulers)
+    log.say(
+        f"no better {run.judging.best.metric} in {counted(opt.patience, 'validation')}: "
+        f"{'stops' if stops else f'lowers the learning rate to zero, until epoch {end}'}"
+    )
+
+
+def plateau_metric(run: Run) -> float | None:
+    """What --lr_policy plateau watches, or None if there is nothing new."""
+    best = run.judging.best
+    loss = run.steps.generator_loss.take()
+    if run.opt.plateau_on == "loss":
+        return loss
+    is_new = best.history and best.history[-1][0] == run.clock.epoch
+    return cost(best.metric, best.history[-1][1]) if is_new else None
 
 
 def labels_due(run: Run) -> list[str]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
+from typing import NamedTuple
 
 from data.base_dataset import BaseDataset, skip_advice
-from data.cache import create_cache
-from data.loader import Loader
+from data.cache import cache_of
+from data.loader import Batch, Loader
+from data.validation import create_validation, load_examples, split
 from util import distributed
 from util.errors import ReportedElsewhere, UserError
 from util.registry import Registry
@@ -19,6 +20,27 @@ from util.runtime import resolve_device
 from util.util import counted
 
 registry = Registry("data", "dataset", BaseDataset, "--dataset_mode")
+
+
+class Judged(NamedTuple):
+    """The pictures from which people see how good a run gets.
+
+    Attributes:
+        validation: those to validate on; None if there are none.
+        examples: those to show while training, as batches of one; in the main process.
+        held_out: the files that --val_split keeps out of training.
+    """
+
+    validation: Loader | None
+    examples: list[Batch]
+    held_out: list[str]
+
+
+def create_judged(opt: argparse.Namespace) -> Judged:
+    """Find and load these pictures; prints where they come from."""
+    kind = registry.find(opt.dataset_mode)
+    validation, held_out = create_validation(opt, kind)
+    return Judged(validation, load_examples(opt, kind, validation), held_out)
 
 
 def chosen(loader: Loader) -> str:
@@ -36,10 +58,9 @@ def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loa
     """
     dataset = registry.find(opt.dataset_mode)(opt)
     if opt.isTrain:
-        sizes = [opt.preprocess, opt.load_size, opt.crop_size, opt.size_multiple, opt.size_minimum]
-        values = [opt.direction, opt.range_A, opt.range_B]
-        folder = Path(opt.checkpoints_dir) / ".cache"
-        dataset.cache = create_cache(opt.cache, dataset.cacheable(), folder, str([*sizes, *values]))
+        if opt.val_split:
+            split(opt, dataset, held_out=False)
+        dataset.cache = cache_of(opt, dataset.cacheable())
     loader = Loader(
         dataset,
         batch_size=opt.batch_size,

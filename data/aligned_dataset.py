@@ -79,6 +79,9 @@ class AlignedDataset(BaseDataset):
             self.check_channels(path, side)
         self.announce_padding([a for a, _ in self.pairs], self.columns)
 
+    def lists(self) -> list[list[Any]]:
+        return [self.pairs]
+
     def __len__(self) -> int:
         return len(self.pairs)
 

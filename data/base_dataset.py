@@ -82,6 +82,13 @@ class BaseDataset(data.Dataset, ABC):
         """Whether a dataset that is not for pairs has found pictures that look like pairs."""
         return False
 
+    def lists(self) -> list[list[Any]]:
+        """The lists that samples are made from, for --val_split to take pictures out of them.
+
+        An entry is the file of a picture, or a tuple of the files of a pair.
+        """
+        return []
+
     @abstractmethod
     def __len__(self) -> int: ...
 

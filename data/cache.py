@@ -6,6 +6,7 @@ come afterwards, so caching changes nothing but the speed.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import json
@@ -157,6 +158,13 @@ def create_file(file: Path, size: int) -> None:
         with contextlib.suppress(OSError):  # gone already, or in use
             if time.time() - other.stat().st_mtime > KEPT_S:
                 other.unlink()
+
+
+def cache_of(opt: argparse.Namespace, forms: Mapping[Key, list[Form]]) -> PictureCache | None:
+    """The cache that --cache asks for, for pictures that a dataset reads with these options."""
+    sizes = [opt.preprocess, opt.load_size, opt.crop_size, opt.size_multiple, opt.size_minimum]
+    settings = str([*sizes, opt.direction, opt.range_A, opt.range_B])
+    return create_cache(opt.cache, forms, Path(opt.checkpoints_dir) / ".cache", settings)
 
 
 def create_cache(

@@ -50,6 +50,9 @@ class ColorizationDataset(BaseDataset):
     def cacheable(self) -> dict[Key, list[Form]]:
         return self.forms(self.paths, self.side)
 
+    def lists(self) -> list[list[Any]]:
+        return [self.paths]
+
     def __len__(self) -> int:
         return len(self.paths)
 

@@ -33,6 +33,9 @@ class SingleDataset(BaseDataset):
         self.check_channels(self.paths[0], self.side)
         self.announce_padding(self.paths)
 
+    def lists(self) -> list[list[Any]]:
+        return [self.paths]
+
     def __len__(self) -> int:
         return len(self.paths)
 

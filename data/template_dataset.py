@@ -29,6 +29,10 @@ class TemplateDataset(BaseDataset):
         super().__init__(opt)
         self.paths = make_dataset(Path(opt.dataroot) / opt.phase, opt.max_dataset_size)
 
+    def lists(self) -> list[list[Any]]:
+        """What --val_split may take pictures out of."""
+        return [self.paths]
+
     def __len__(self) -> int:
         return len(self.paths)
 

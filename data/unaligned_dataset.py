@@ -70,6 +70,9 @@ class UnalignedDataset(BaseDataset):
         side_a, side_b = self.sides
         return {**self.forms(self.paths_a, side_a), **self.forms(self.paths_b, side_b)}
 
+    def lists(self) -> list[list[Any]]:
+        return [self.paths_a, self.paths_b]
+
     def __len__(self) -> int:
         return max(len(self.paths_a), len(self.paths_b))
 

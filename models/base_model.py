@@ -6,9 +6,9 @@ import argparse
 import itertools
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,6 +21,24 @@ from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.schedules import get_scheduler
 from util.errors import UserError, first_line
 from util.runtime import resolve_device
+
+
+class Translation(NamedTuple):
+    """What a generator is trained to do, in visual names: `result` = net(`input`).
+
+    Attributes:
+        network: the generator, as in `model_names`.
+        target: the picture that the result should equal or, for unpaired data, one of those that it
+            should look like.
+        is_reverse: whether it leads from the output's side of the data to the input's.
+    """
+
+    network: str
+    input: str
+    result: str
+    target: str
+    is_paired: bool = True
+    is_reverse: bool = False
 
 
 class BaseModel(ABC):
@@ -42,8 +60,7 @@ class BaseModel(ABC):
         compare: pairs of visual names for the before/after slider of pages.
         takes: keys of a batch that `set_input` needs; empty: not checked beforehand.
         space: the colour space of its pictures, which must be that of the dataset.
-        measure: the visual name of a result and of the target it should equal, for metrics; left
-            out where a sub-class shows others.
+        translations: what its generators do, for metrics and validation; see `translate`.
         known_by: the network whose file identifies weights of this model, such as "G"; with it, an
             error about missing weights can name the right --model. Sub-classes do not inherit it.
     """
@@ -52,7 +69,7 @@ class BaseModel(ABC):
     compare: ClassVar[list[tuple[str, str]]] = []
     takes: ClassVar[tuple[str, ...]] = ()
     space: ClassVar[str] = "RGB or grey"
-    measure: ClassVar[tuple[str, str] | None] = None
+    translations: ClassVar[tuple[Translation, ...]] = ()
     known_by: ClassVar[str] = ""
 
     def __init__(self, opt: argparse.Namespace):
@@ -159,6 +176,22 @@ class BaseModel(ABC):
             self.forward()
             self.compute_visuals()
 
+    def translate(
+        self, networks: Mapping[str, nn.Module], input: Mapping[str, Any]
+    ) -> dict[str, torch.Tensor]:
+        """The pictures of `translations`, by visual name, of a batch through these generators.
+
+        Unlike `set_input` and `test`, changes nothing of the model, and runs no other networks.
+        """
+        source, target = ("A", "B") if self.opt.direction == "AtoB" else ("B", "A")
+        pictures = {}
+        for task in self.translations:
+            first, second = (target, source) if task.is_reverse else (source, target)
+            pictures[task.input] = input[first].to(self.device)
+            pictures[task.result] = networks[task.network](pictures[task.input])
+            pictures[task.target] = input[second].to(self.device)
+        return pictures
+
     def compute_visuals(self) -> None:
         """Compute more pictures for display; none by default."""
 
@@ -183,17 +216,18 @@ class BaseModel(ABC):
         losses = declared(self, "loss_names", "loss_")
         return {name: as_scalar(name, loss, self.device) for name, loss in losses.items()}
 
-    def update_learning_rate(self, metric: float = 0.0) -> tuple[float, float]:
+    def update_learning_rate(self, metric: float | None = 0.0) -> tuple[float, float]:
         """Step the schedules at the end of an epoch; returns the rates before and after.
 
-        `metric` is what --lr_policy plateau watches: the epoch's mean generator loss.
+        `metric` is what --lr_policy plateau watches, such as the epoch's mean generator loss; None
+        where there is nothing new.
         """
         before = self.learning_rate
         for scheduler in self.schedulers:
-            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-                scheduler.step(metric)
-            else:
+            if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
                 scheduler.step()
+            elif metric is not None:
+                scheduler.step(metric)
         return before, self.learning_rate
 
     @property

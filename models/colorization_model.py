@@ -4,11 +4,14 @@ arXiv:1603.08511)."""
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import nn
 
+from models.base_model import Translation
 from models.pix2pix_model import Pix2PixModel
 
 
@@ -18,7 +21,7 @@ class ColorizationModel(Pix2PixModel):
     captions: ClassVar = {"real_A": "input", "real_B_rgb": "original", "fake_B_rgb": "coloured"}
     compare: ClassVar = [("real_A", "fake_B_rgb"), ("fake_B_rgb", "real_B_rgb")]
     space: ClassVar = "Lab"
-    measure: ClassVar = ("fake_B_rgb", "real_B_rgb")
+    translations: ClassVar = (Translation("G", "real_A", "fake_B_rgb", "real_B_rgb"),)
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:
@@ -29,6 +32,15 @@ class ColorizationModel(Pix2PixModel):
     def __init__(self, opt):
         super().__init__(opt)
         self.visual_names = ["real_A", "real_B_rgb", "fake_B_rgb"]
+
+    def translate(
+        self, networks: Mapping[str, nn.Module], input: Mapping[str, Any]
+    ) -> dict[str, torch.Tensor]:
+        """Colours are shown and judged in RGB."""
+        pictures = super().translate(networks, input)
+        for label in ("fake_B_rgb", "real_B_rgb"):
+            pictures[label] = lab_to_rgb(pictures["real_A"], pictures[label])
+        return pictures
 
     def compute_visuals(self) -> None:
         self.real_B_rgb = lab_to_rgb(self.real_A, self.real_B)

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 
 from models import networks
-from models.base_model import BaseModel
+from models.base_model import BaseModel, Translation
 from util.errors import UserError
 from util.image_pool import ImagePool
 
@@ -38,6 +38,10 @@ class CycleGANModel(BaseModel):
     }
     takes: ClassVar = ("A", "B")
     compare: ClassVar = [("real_A", "fake_B"), ("real_B", "fake_A")]
+    translations: ClassVar = (
+        Translation("G_A", "real_A", "fake_B", "real_B", is_paired=False),
+        Translation("G_B", "real_B", "fake_A", "real_A", is_paired=False, is_reverse=True),
+    )
     known_by: ClassVar = "G_A"
 
     @staticmethod

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 
 from models import networks
-from models.base_model import BaseModel
+from models.base_model import BaseModel, Translation
 from util.image_pool import ImagePool
 
 
@@ -26,7 +26,7 @@ class Pix2PixModel(BaseModel):
     captions: ClassVar = {"real_A": "input", "fake_B": "generated", "real_B": "target"}
     compare: ClassVar = [("real_A", "fake_B"), ("fake_B", "real_B")]
     takes: ClassVar = ("A", "B")
-    measure: ClassVar = ("fake_B", "real_B")
+    translations: ClassVar = (Translation("G", "real_A", "fake_B", "real_B"),)
     known_by: ClassVar = "G"
 
     @staticmethod

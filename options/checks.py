@@ -70,7 +70,9 @@ def check_names(opt: argparse.Namespace) -> None:
         if ".." in Path(value).parts or Path(value).is_absolute():
             raise UserError(f"--{flag} {value!r} leads out of its folder")
     if len(Path(opt.epoch).parts) != 1:
-        raise UserError(f"--epoch {opt.epoch!r} is not a label; pass latest or an epoch number")
+        raise UserError(
+            f"--epoch {opt.epoch!r} is not a label; pass latest, best or an epoch number"
+        )
 
 
 def require_dataroot(opt: argparse.Namespace) -> None:

@@ -20,8 +20,10 @@ from options.parser import (
     on_off_auto,
     value_range,
     whole,
+    whole_or_auto,
 )
 from util.files import path_text
+from util.metrics.scores import CHOICES
 
 
 class Flag(NamedTuple):
@@ -85,7 +87,8 @@ EXPERIMENT = Section("Experiment", (
     Flag("--gpu_ids N[,N]", (), gpu_ids,
          "older form of --device: 0 is --device cuda:0, -1 is --device cpu; with several, such as "
          "0,1, each process under torchrun uses one"),
-    Flag("--epoch LABEL", "latest", str, "checkpoint to load: latest, or an epoch number"),
+    Flag("--epoch LABEL", "latest", str, 
+         "checkpoint to load: latest, best (see --best_metric), or an epoch number"),
     Flag("--load_iter N", 0, whole(0),
          "above 0: load checkpoint iter_N (see --save_by_iter) instead of --epoch"),
     Flag("--dry_run", False, on_off,
@@ -238,14 +241,42 @@ CHECKPOINTS = Section("Checkpoints", (
          "at the beginning of this epoch"),
 ))
 
+VALIDATION = Section("Validation", (
+    Flag("--val_split X", 0.0, number(0, below=1),
+         "hold this share of the training pictures out, to validate on them; 0: validate on those "
+         "in valA and valB, or val, if there are any"),
+    Flag("--val_freq EPOCHS", "auto", whole_or_auto,
+         "validate every EPOCHS epochs, and at the end; 0: never; auto: at most 100 times, on at "
+         "most 3 pictures for each 100 trained on"),
+    Flag("--val_size N", 50, whole(1), "validate on at most this many pictures, evenly from all"),
+    Flag("--val_pictures N", 4, whole(0),
+         "always show the same N pictures, evenly from the validation or else the training "
+         "pictures; 0: show what was just trained on"),
+    Flag("--best_metric", "auto", ("auto", *CHOICES),
+         "choose checkpoint `best` by this metric; auto: LPIPS if its weights are there, else "
+         "SSIM; unpaired: KID with --inception_weights, else SWD"),
+    Flag("--min_delta X", 0.0, number(0),
+         "by how much the metric must be better than the best, in its own units"),
+    Flag("--patience N", 0, whole(0),
+         "after N validations without a better one, do what --when_stuck says; 0: train to the "
+         "end"),
+    Flag("--when_stuck", "decay", ("decay", "stop"),
+         "decay: lower the learning rate to zero over the next n_epochs_decay epochs; stop: end"),
+    Flag("--plateau_on", "loss", ("loss", "validation"),
+         "what --lr_policy plateau watches: the generator loss, or the metric of --best_metric"),
+))
+
 LOGGING = Section("Logging", (
     Flag("--print_freq IMAGES", 100, whole(1),
-         "print and log the losses every IMAGES images"),
+         "print and log the mean losses every IMAGES images; they are also logged after each "
+         "epoch, and printed then after the first and last one, or if 10 seconds have passed"),
     Flag("--display_freq IMAGES", 400, whole(1),
          "send pictures to the live viewers below every IMAGES images"),
     Flag("--update_html_freq IMAGES", 1000, whole(1),
          "add pictures to the training page every IMAGES images, and after the first and last "
          "epoch"),
+    Flag("--update_html_minutes M", 1.0, number(0),
+         "also add them when M minutes have passed since the last ones; 0: not by time"),
     Flag("--no_html", False, on_off, "do not write the training page (web/index.html)"),
     Flag("--use_tensorboard", False, on_off,
          "write losses and pictures for TensorBoard to NAME/tensorboard"),
@@ -271,7 +302,7 @@ TESTING = Section("Testing", (
 ))
 
 OF_BOTH = (EXPERIMENT, DATA, NETWORKS, SPEED, WANDB)
-OF_TRAINING = (*OF_BOTH, TRAINING, CHECKPOINTS, LOGGING)
+OF_TRAINING = (*OF_BOTH, TRAINING, VALIDATION, CHECKPOINTS, LOGGING)
 OF_TESTING = (*OF_BOTH, TESTING)
 
 

@@ -208,6 +208,16 @@ def number(at_least: float = -math.inf, *, above: float = -math.inf, below: floa
     return convert
 
 
+def whole_or_auto(text: str) -> int | str:
+    """A whole number, or auto."""
+    if text == "auto":
+        return text
+    try:
+        return whole(0)(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor auto") from None
+
+
 def count_or_inf(text: str) -> float:
     """A whole number of at least 1, or inf for no limit."""
     if text.lower() in ("inf", "infinity"):

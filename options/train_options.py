@@ -76,6 +76,11 @@ class TrainOptions(BaseOptions):
         super().check(opt)
         if opt.load_pretrain and not Path(opt.load_pretrain).is_dir():
             raise UserError(f"--load_pretrain {opt.load_pretrain}: there is no such folder")
+        if opt.patience and opt.when_stuck == "decay" and opt.lr_policy == "plateau":
+            raise UserError(
+                "--patience with --lr_policy plateau: both lower the learning rate when a run is "
+                "stuck; drop one, or pass --when_stuck stop"
+            )
         if opt.epoch_count > opt.n_epochs + opt.n_epochs_decay:
             raise UserError(
                 f"--epoch_count {opt.epoch_count} is after the last epoch, --n_epochs "

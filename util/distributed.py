@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -154,12 +154,6 @@ def add_up(*numbers: float) -> list[float]:
     sums = torch.tensor(numbers, dtype=torch.float64)
     dist.all_reduce(sums)
     return sums.tolist()
-
-
-def mean_losses(losses: Mapping[str, float], weight: float) -> dict[str, float]:
-    """Means over all processes, weighted by `weight`; the mean of the weights is 1."""
-    sums = add_up(*(value * weight for value in losses.values()))
-    return {name: total / size() for name, total in zip(losses, sums, strict=True)}
 
 
 def average(tensors: list[torch.Tensor]) -> None:

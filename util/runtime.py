@@ -88,18 +88,24 @@ def seed_everything(seed: int) -> None:
 
 
 @contextlib.contextmanager
-def isolated_randomness(*key: int) -> Iterator[None]:
-    """Inside, all CPU random generators depend only on `key`; afterwards they are as before.
+def isolated_randomness(*key: int, device: torch.device | None = None) -> Iterator[None]:
+    """Inside, all random generators depend only on `key`; afterwards they are as before.
 
-    So the augmentation of a sample depends on (seed, epoch, index), not on the worker that draws it
-    or on what was drawn before.
+    They are those of the CPU and, if given, of a device. So the augmentation of a sample depends on
+    (seed, epoch, index), not on the worker that draws it or on what was drawn before.
     """
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
     before = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
         random.seed(seed)
         np.random.seed(seed)
         torch.default_generator.manual_seed(seed)
+        if device is not None and device.type != "cpu":
+            # A device's generators are forked by number; MPS has one.
+            number = device.index or 0
+            stack.enter_context(torch.random.fork_rng([number], device_type=device.type))
+            getattr(torch, device.type).manual_seed(seed)
         try:
             yield
         finally:

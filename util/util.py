@@ -75,6 +75,15 @@ def range_of(dtype: np.dtype) -> tuple[float, float] | None:
     return (0.0, float(np.iinfo(dtype).max)) if dtype in (np.uint8, np.uint16) else None
 
 
+def cut(image: torch.Tensor, share: tuple[float, float]) -> torch.Tensor:
+    """The upper left of pictures (..., H, W), with a share of their height and width.
+
+    Shares also suit models that change the size.
+    """
+    height, width = (round(s * n) for s, n in zip(share, image.shape[-2:], strict=True))
+    return image[..., :height, :width]
+
+
 def finite_pictures(images: torch.Tensor) -> list[bool]:
     """Whether all values are finite, for each picture of (N, C, H, W); waits for the device."""
     sides = (1, 2, 3)  # the extremes over them are many times faster to compute than a norm

@@ -99,15 +99,3 @@ def _directions(x: torch.Tensor) -> torch.Tensor:
 
 def _weighted(head: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return ((x - y).square() * head).sum(1).mean((1, 2))  # (N,)
-
-
-def lpips_at_hand(vgg_weights: str | Path | None = None, heads: str | Path | None = None) -> str:
-    """'' if all weights can be had without a network, else why not and what to do, in one line.
-
-    They are read, so a file that is damaged or of another network counts as none.
-    """
-    try:
-        LPIPS(vgg_weights, heads)
-    except UserError as error:
-        return str(error)
-    return ""

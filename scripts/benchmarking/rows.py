@@ -266,14 +266,15 @@ def logging(setting: Setting) -> list[Row]:
     logs = {variant: loggers_of(variant, run, clock) for variant, run in built.items()}
 
     def share(variant: str) -> float:
-        opt, model, log = built[variant].opt, built[variant].model, logs[variant]
+        run, log = built[variant]._replace(clock=clock), logs[variant]
+        opt, model = run.opt, run.model
 
         def tell_losses() -> None:
-            log.losses(Losses.now(clock, model.get_current_losses(), model.learning_rate))
+            losses = model.get_current_losses()
+            log.losses(Losses.now(clock, losses, model.learning_rate, opt.print_freq))
 
         def tell_images() -> None:
-            model.compute_visuals()
-            log.images(clock, model.get_current_visuals())
+            train.show(run, log)
 
         step_s = seconds(lambda: take_step(model, batch), setting.device, setting.steps_per_turn)
         losses_s = seconds(tell_losses, setting.device)

@@ -101,6 +101,7 @@ def loggers_of(variant: str, run: train.Run, clock: Clock) -> Loggers:
         run.opt,
         "",
         clock,
+        run.judging.best,
         captions=run.model.captions,
         compare=run.model.compare,
         waits=not is_fast(variant),

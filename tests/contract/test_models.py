@@ -361,7 +361,8 @@ def test_what_pages_are_told_fits_the_visuals(name, parse):
     model = models.create_model(opt)
     assert not model.captions or set(model.visual_names) <= set(model.captions)
     assert all(label in model.visual_names for pair in model.compare for label in pair)
-    assert model.measure is None or set(model.measure) <= set(model.visual_names)
+    names = set(model.visual_names) | {"G"} | {f"G_{side}" for side in "AB"}
+    assert all({t.network, t.input, t.result, t.target} <= names for t in model.translations)
 
 
 @pytest.mark.parametrize("name", TEST_ONLY)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -704,3 +705,65 @@ def test_their_flags_and_defaults_are_in_help(checkout):
     assert "--lambda_pix" in words and "--double_step" in words and "--jitter" in words
     assert "dataset_mode=listed" in words and "netG=unet_128" in words
     assert "two_step" in run(checkout, "train.py", "--help").stdout
+
+
+def learnt(checkout, name):
+    """The weights, moments and memories of a run, as text."""
+    run = checkout / "checkpoints" / name
+    state = torch.load(run / "latest_state.pth", weights_only=True)
+    del state["options"], state["best"]
+    torch.set_printoptions(threshold=sys.maxsize)
+    weights = {f.name: f.read_bytes() for f in sorted(run.glob("latest_net_*.pth"))}
+    return weights, str(state)
+
+
+JUDGED = "--val_split 0.4 --val_freq 1 --val_pictures 1 --update_html_freq 1"
+
+
+@pytest.mark.parametrize("model", ["two_step", "blend"])
+def test_a_model_that_does_not_say_what_it_does_is_validated_through_its_own_test(model, checkout):
+    line = f"train.py {SMALL} --name {model}_NAME --model {model} --dataset_mode aligned --ndf 2"
+    line += " --netG resnet_6blocks --norm batch --n_epochs 1 --n_epochs_decay 1 --seed 4"
+    line += f" --overwrite {JUDGED}"
+    told = run_all(
+        checkout, line.replace("NAME", "a"), line.replace("NAME", "b") + " --val_freq 0 --no_html"
+    ).stdout
+    assert "its pictures come from its own set_input and test" in told
+    assert learnt(checkout, f"{model}_a") == learnt(checkout, f"{model}_b")
+    validated = checkout / "checkpoints" / f"{model}_a" / "validation.jsonl"
+    if model == "two_step":  # it shows real_A, fake_B and real_B
+        assert "SSIM" in validated.read_text()
+    else:
+        assert not validated.exists()
+    images = checkout / "checkpoints" / f"{model}_a" / "web" / "images"
+    label = {"two_step": "fake_B", "blend": "blend"}[model]
+    assert (images / f"epoch002_{label}.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "what, change",
+    [
+        ("weights", "next(self.netG.parameters()).data.add_(0.01)"),
+        ("pool", "self.pool.query(self.fake_B.detach())"),
+    ],
+)
+def test_a_model_that_changes_when_it_is_tested_is_not_validated(what, change, checkout):
+    text = MODEL.replace("class TwoStep", f"class Drift{what.capitalize()}")
+    text += f"""
+    def test(self):
+        BaseModel.test(self)
+        {change}
+"""
+    name = f"drift{what}"
+    (checkout / "models" / f"{name}_model.py").write_text(text)
+    line = f"train.py {SMALL} --name {name}_NAME --model {name} --dataset_mode aligned --ndf 2"
+    line += " --netG resnet_6blocks --norm batch --n_epochs 1 --n_epochs_decay 1 --seed 4"
+    line += f" --overwrite {JUDGED}"
+    told = run_all(
+        checkout, line.replace("NAME", "a"), line.replace("NAME", "b") + " --val_freq 0 --no_html"
+    ).stdout
+    assert f"Model changes its {what} when it is tested" in told
+    assert "no validation: Drift" in told
+    assert learnt(checkout, f"{name}_a") == learnt(checkout, f"{name}_b")
+    images = checkout / "checkpoints" / f"{name}_a" / "web" / "images"
+    assert (images / "epoch002_fake_B.png").is_file()  # of the training batch

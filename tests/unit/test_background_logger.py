@@ -11,8 +11,8 @@ import torch
 
 from util.run.clock import Clock
 from util.show.loggers import Loggers
-from util.show.loggers.background import WAITING, BackgroundLogger
-from util.show.loggers.base import Logger, Losses, Outcome
+from util.show.loggers.background import WAITING, BackgroundLogger, PicturesDue
+from util.show.loggers.base import Example, Logger, Losses, Outcome
 from util.show.loggers.console import ConsoleLogger
 
 DONE = Outcome("finished", "finished after epoch 3")
@@ -44,8 +44,9 @@ class Sink(Logger):
     def losses(self, losses: Losses) -> None:
         self.note(losses.total_images)
 
-    def images(self, clock: Clock, visuals: dict[str, torch.Tensor]) -> None:
-        self.note((clock.total_images, {name: float(t.mean()) for name, t in visuals.items()}))
+    def images(self, clock: Clock, examples: list[Example], batch: Example | None) -> None:
+        means = {n: float(x.mean()) for e in examples for n, x in e.pictures.items()}
+        self.note((clock.total_images, means))
 
     def close(self, outcome: Outcome) -> None:
         self.note(outcome)
@@ -62,7 +63,7 @@ def start(
     make: Callable[[], Logger], *, lossless: bool, patience_s: float = LONG_S
 ) -> BackgroundLogger:
     return BackgroundLogger(
-        "sink", make, lambda clock: clock.due(2), lossless=lossless, patience_s=patience_s
+        "sink", make, PicturesDue(2), lossless=lossless, patience_s=patience_s
     )
 
 
@@ -93,7 +94,8 @@ def test_calls_arrive_in_order_on_another_thread(lossless, sink) -> None:
     for count in range(1, 5):
         clock.total_images = count
         logger.losses(losses(count))
-        logger.images(clock, {"fake_B": torch.full((1, 3, 2, 2), float(count))})
+        picture = torch.full((1, 3, 2, 2), float(count))
+        logger.images(clock, [Example("a.png", {"fake_B": picture})], None)
     logger.close(DONE)
     expected = [part for n in range(1, 5) for part in (n, (n, {"fake_B": float(n)}))]
     assert sink.told == [*expected, DONE]
@@ -123,6 +125,21 @@ def test_pictures_are_due_as_it_was_told(sink) -> None:
     assert due == [False, True, False, True]
 
 
+def test_pictures_are_due_after_some_minutes_too() -> None:
+    clock = Clock(1, 1, 10)
+    due = PicturesDue(1000, minutes=1e-9)
+    assert due(clock)
+    due = PicturesDue(1000, minutes=60)
+    assert not due(clock)
+    due.last_s -= 3600
+    assert due(clock)
+    due.passed_on()
+    assert not due(clock)
+    due = PicturesDue(1000, minutes=0)
+    due.last_s -= 1e9
+    assert not due(clock)
+
+
 # --- Slow ones ------------------------------------------------------------------------------------
 
 
@@ -131,8 +148,9 @@ def test_a_slow_server_loses_calls_and_never_holds_up_training(sink) -> None:
     sink.gate.clear()
     logger.losses(losses(0))
     assert sink.busy.wait(LONG_S)
-    picture, clock = torch.zeros(1, 3, 256, 256), Clock(1, 1, 10)
-    quickly(lambda: [logger.images(clock, {"fake_B": picture}) for _ in range(1000)])
+    examples = [Example("a.png", {"fake_B": torch.zeros(1, 3, 256, 256)})]
+    clock = Clock(1, 1, 10)
+    quickly(lambda: [logger.images(clock, examples, None) for _ in range(1000)])
     quickly(lambda: [logger.losses(losses(count)) for count in range(1000)])
     quickly(logger.flush)
     sink.gate.set()

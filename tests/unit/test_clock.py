@@ -9,10 +9,9 @@ import time
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from util.distributed import Share
-from util.run.clock import Clock, RunningMean
+from util.run.clock import Clock
 
 
 class Batches:
@@ -147,13 +146,3 @@ def test_wait_for_data_is_told_apart_from_the_step():
             clock.end_epoch()
         time_s, data_s = clock.lap()
         assert data_s / time_s > 0.8 if wait_s else data_s / time_s < 0.2
-
-
-def test_running_mean_weighs_by_images():
-    mean = RunningMean()
-    assert mean.take() == 0
-    mean.add(torch.tensor(2.0, requires_grad=True), 3)
-    mean.add(torch.tensor(6.0), 1)
-    assert mean.take() == 3
-    mean.add(torch.tensor(5.0), 2)
-    assert mean.take() == 5  # begun anew

@@ -46,7 +46,7 @@ for epoch in clock.epochs():
         time.sleep(0.03)
         console.step(clock)
         if clock.due(3):
-            console.losses(Losses.now(clock, {"G_GAN": 0.5, "G_L1": 12.0}, 2e-4))
+            console.losses(Losses.now(clock, {"G_GAN": 0.5, "G_L1": 12.0}, 2e-4, 3))
     clock.end_epoch()
     console.say(f"End of epoch {epoch}")
 console.close(Outcome("finished", "finished"))

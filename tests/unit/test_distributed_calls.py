@@ -20,6 +20,7 @@ PROCESS = """
 import json, sys, time, torch
 from util import distributed
 from util.errors import ReportedElsewhere
+from util.step.means import LossMeans
 
 port, rank, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 url = f"tcp://127.0.0.1:{port}"
@@ -28,11 +29,13 @@ mine = [torch.tensor([1.0, 2.0]) * (rank + 1), torch.full((2, 1), 10.0 * rank)]
 distributed.average(mine)
 theirs = torch.full((2,), rank + 5.0), torch.tensor(rank + 7)
 distributed.share(theirs)
+means = LossMeans()
+means.add(["G", "D"], torch.tensor([6.0, 1.0 + rank]) * [1.5, 0.5][rank], 4)
 told = {
     "is_main": distributed.is_main(),
     "highest": [distributed.highest(3 + rank), distributed.highest(15 - rank)],
     "add_up": distributed.add_up(0.5, rank),
-    "mean_losses": distributed.mean_losses({"G": 6.0, "D": 1.0 + rank}, weight=[1.5, 0.5][rank]),
+    "mean losses": means.take(),
     "average": [x.tolist() for x in mine],
     "share": [x.tolist() for x in theirs],
     "gather": distributed.gather(f"of {rank}"),
@@ -78,7 +81,7 @@ def two(tmp_path_factory) -> list[dict]:
         ("highest", [4, 15], [4, 15]),
         ("add_up", [1.0, 1.0], [1.0, 1.0]),
         # Of 3 images of 4 and the fourth: G = (3 * 6 + 6) / 4, D = (3 * 1 + 2) / 4.
-        ("mean_losses", {"G": 6.0, "D": 1.25}, {"G": 6.0, "D": 1.25}),
+        ("mean losses", {"G": 6.0, "D": 1.25}, {"G": 6.0, "D": 1.25}),
         ("average", [[1.5, 3.0], [[5.0], [5.0]]], [[1.5, 3.0], [[5.0], [5.0]]]),
         ("share", [[5.0, 5.0], 7], [[5.0, 5.0], 7]),
         ("gather", ["of 0", "of 1"], []),
@@ -98,7 +101,6 @@ def test_one_process_alone():
     assert tensor.tolist() == [1, 2]
     assert (distributed.rank(), distributed.size(), distributed.is_main()) == (0, 1, True)
     assert distributed.highest(3) == 3 and distributed.add_up(1, 2.5) == [1, 2.5]
-    assert distributed.mean_losses({"G": 2.0}, 1.0) == {"G": 2.0}
     assert distributed.gather("mine") == ["mine"]
     assert distributed.from_main(lambda: "made") == "made"
     with distributed.main_first():

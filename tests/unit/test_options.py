@@ -106,6 +106,16 @@ TRAIN_DEFAULTS = BASE_DEFAULTS | {
     "vgg_weights": None,
     "lpips_weights": None,
     "inception_weights": None,
+    "val_split": 0.0,
+    "val_freq": "auto",
+    "val_size": 50,
+    "val_pictures": 4,
+    "best_metric": "auto",
+    "min_delta": 0.0,
+    "patience": 0,
+    "when_stuck": "decay",
+    "plateau_on": "loss",
+    "update_html_minutes": 1.0,
     "save_latest_minutes": 0.0,
     "keep_checkpoints": 0,
     "skip_nonfinite": 0,
@@ -177,6 +187,9 @@ CHOICES = {
     "lr_policy": ["linear", "step", "plateau", "cosine"],
     "precision": ["fp32", "bf16", "fp16", "auto"],
     "cache": ["auto", "ram", "disk", "none"],
+    "best_metric": ["auto", "L1", "LPIPS", "SWD", "KID", "PSNR", "SSIM"],
+    "when_stuck": ["decay", "stop"],
+    "plateau_on": ["loss", "validation"],
 }
 ON_OFF = [flag for flag, default in TRAIN_DEFAULTS.items() if isinstance(default, bool)]
 

@@ -435,6 +435,7 @@ def remove_run(folder: Path) -> None:
         "loss_log.txt",
         "metrics.jsonl",
         "wandb_id.txt",
+        "validation.*",
     ):
         for file in folder.glob(pattern):
             file.unlink()

@@ -6,9 +6,6 @@ import time
 from collections.abc import Iterator
 from typing import Protocol, TypeVar
 
-import torch
-
-from util import distributed
 from util.distributed import Share
 
 
@@ -46,9 +43,14 @@ class Clock:
 
     def __init__(self, first_epoch: int, last_epoch: int, images_per_epoch: int):
         self.last_epoch, self.images_per_epoch = last_epoch, images_per_epoch
+        self.ends_after = 0  # not 0: where `end_after` has put the end
         self.start_at(first_epoch)
         self.epoch_done, self.waited_s = False, 0.0
         self._pace = Pace()
+
+    def end_after(self, epoch: int) -> None:
+        """Make another epoch the last one of the run, also when it is resumed."""
+        self.last_epoch = self.ends_after = epoch
 
     def start_at(self, epoch: int) -> None:
         """Go to the beginning of an epoch, as if all epochs before it had been trained."""
@@ -93,7 +95,7 @@ class Clock:
         return lap
 
     def state_dict(self) -> dict[str, int]:
-        counts = ("epoch", "epoch_images", "total_images", "images_per_epoch")
+        counts = ("epoch", "epoch_images", "total_images", "images_per_epoch", "ends_after")
         return {name: getattr(self, name) for name in counts}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -102,6 +104,8 @@ class Clock:
         if not all(isinstance(count, int) and count >= 0 for count in counts):
             raise ValueError(f"clock {counts}")
         self.epoch, self.epoch_images, self.total_images = counts
+        if ends_after := state.get("ends_after", 0):  # older states have none
+            self.end_after(ends_after)
         if self.epoch_images and state["images_per_epoch"] != self.images_per_epoch:
             print(
                 f"images per epoch {state['images_per_epoch']} -> {self.images_per_epoch}: epoch "
@@ -126,37 +130,3 @@ class Pace:
     def means(self) -> tuple[float, float]:
         images = max(1, self.num_images)
         return (time.perf_counter() - self.started) / images, self.waited_s / images
-
-
-class RunningMean:
-    """The mean of a scalar tensor over the images of all processes.
-
-    The sum stays on its device, so only `take` waits for it.
-    """
-
-    def __init__(self) -> None:
-        self.total: torch.Tensor | float = 0.0
-        self.num_images = 0
-
-    def add(self, value: torch.Tensor, num_images: int) -> None:
-        self.total = self.total + value.detach() * num_images
-        self.num_images += num_images
-
-    def take(self) -> float:
-        """The mean since the last call; 0 if nothing was added."""
-        total, num_images = distributed.add_up(float(self.total), self.num_images)
-        mean = total / max(1, num_images)
-        self.total, self.num_images = 0.0, 0
-        return mean
-
-    def state_dict(self) -> dict[str, float]:
-        return {"total": float(self.total), "num_images": self.num_images}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.total, self.num_images = state["total"], state["num_images"]
-
-    def redistribute(self, processes: list[dict]) -> None:
-        """Restore from another number of processes: each takes the mean of their totals."""
-        count = len(processes)
-        self.total = sum(state["total"] for state in processes) / count
-        self.num_images = sum(state["num_images"] for state in processes) // count

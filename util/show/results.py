@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,14 +21,15 @@ import torch
 from tqdm import tqdm
 
 from util.errors import UserError, first_line
-from util.files import composed
 from util.metrics.pixels import image_metrics
 from util.show.full_depth import Depth
 from util.show.html import ResultsPage, listed_pictures
 from util.show.loggers.wandb import WandbResults
+from util.show.names import UniqueNames
 from util.util import (
     channels_note,
     counted,
+    cut,
     finite_pictures,
     listed,
     mkdirs,
@@ -270,14 +269,6 @@ class Results:
             ) from error
 
 
-def cut(image: torch.Tensor, share: tuple[float, float]) -> torch.Tensor:
-    """The upper left of a picture (C, H, W), with a share of its height and width.
-
-    Shares also suit models that change the size.
-    """
-    return image[:, : round(share[0] * image.shape[1]), : round(share[1] * image.shape[2])]
-
-
 class Unfinished(NamedTuple):
     """The result of one input for the page, its pictures, and the tasks that are still running."""
 
@@ -285,48 +276,3 @@ class Unfinished(NamedTuple):
     pictures: dict[str, np.ndarray]
     measured: Future | None
     written: list[Future]
-
-
-class UniqueNames:
-    """Names of results: the stem of the source file, with more of its path if that name is taken.
-
-    Names are in composed Unicode form, and differ by more than letter case: file names on Windows
-    and macOS ignore case, and those on macOS the form.
-
-    If NAME_LABEL.png would be too long for a file name, the name is cut and ends in a hash.
-    """
-
-    LONGEST_BYTES = 255  # of a file name on most disks, in UTF-8
-    CUT_BYTES = 200  # the same for most labels, so that the files of an input begin alike
-
-    def __init__(self) -> None:
-        self._names: dict[tuple[str, str], str] = {}
-        self._taken: set[tuple[str, str]] = set()
-
-    def of(self, path: str, label: str) -> str:
-        """The name for the result of a file under a label; the same each time it is asked for."""
-        if (path, label) not in self._names:
-            file = Path(path)
-            stem = composed(file.stem)
-            names = [stem, composed(f"{file.parent.name}_{stem}")]
-            names.append(f"{names[1]}_{file.suffix[1:]}")
-            names += (f"{names[1]}_{number}" for number in range(2, len(self._taken) + 3))
-            fitting = (self._fitting(name, f"_{label}.png") for name in names)
-            name = next(n for n in fitting if (n.casefold(), label) not in self._taken)
-            self._taken.add((name.casefold(), label))
-            self._names[path, label] = name
-        return self._names[path, label]
-
-    def _fitting(self, name: str, ending: str) -> str:
-        """The name, cut if it is too long for a file name with this ending."""
-
-        def encoded(text: str) -> bytes:  # file names may not be valid Unicode
-            return text.encode("utf-8", sys.getfilesystemencodeerrors())
-
-        if len(encoded(name + ending)) <= self.LONGEST_BYTES:
-            return name
-        digest = sha256(encoded(name)).hexdigest()[:8]
-        most = min(self.CUT_BYTES, self.LONGEST_BYTES - len(encoded(ending)))
-        while len(encoded(f"{name}~{digest}")) > most:
-            name = name[:-1]
-        return f"{name}~{digest}"

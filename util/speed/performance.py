@@ -79,6 +79,25 @@ def prepare(
     return scalers
 
 
+def arrange(copies: Sequence[nn.Module], opt: argparse.Namespace, device: torch.device) -> None:
+    """Prepare copies of networks that share their weights, to be run while these are trained.
+
+    Unlike the networks themselves, they are not compiled, and keep no activations. Call this before
+    `prepare`, which may replace the weights' layout for both.
+    """
+    dtype = resolve_precision(opt.precision, device, quiet=True)
+    for net in copies:
+        norm_without_view(net)
+        if (
+            device.type == "cpu"
+            and dtype is torch.float32
+            and not wants_channels_last(opt, dtype, device)
+        ):
+            use_winograd(net)
+        if dtype is not torch.float32:
+            run_in(net, dtype, device, None)
+
+
 def require_compiler(device: torch.device) -> None:
     """Raise UserError if torch.compile cannot work here; otherwise the first step would fail.
 
@@ -128,8 +147,8 @@ def normalize(norm: nn.InstanceNorm2d, x: torch.Tensor) -> torch.Tensor:
     return torch.ops.aten._unsafe_view(y, x.shape)  # no view to autograd
 
 
-def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type that --precision selects on a device; prints a line if it falls back to fp32."""
+def resolve_precision(name: str, device: torch.device, *, quiet: bool = False) -> torch.dtype:
+    """The type that --precision selects on a device; says so if it falls back to fp32."""
     if name == "fp32":
         return torch.float32
     if name == "fp16":
@@ -140,7 +159,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
             return torch.bfloat16
     elif device.type == "cpu" and cpu_has("avx512_bf16", "amx_bf16"):
         return torch.bfloat16
-    if name != "auto":
+    if name != "auto" and not quiet:
         print(f"--precision {name}: this {device.type} has no {name} arithmetic; using fp32")
     return torch.float32
 

@@ -61,8 +61,8 @@ class FiniteGuard:
         if self.tolerated:
             self._buffers = [(b, b.clone()) for net in self.networks for b in net.buffers()]
 
-    def end(self, losses: Mapping[str, torch.Tensor]) -> None:
-        """Note the losses of the step."""
+    def end(self, losses: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Note the losses of the step; returns them as one tensor, on their device."""
         if self.step_is_bad:  # remove its traces from running statistics and image pools
             for buffer, before in self._buffers:
                 buffer.copy_(before)
@@ -70,9 +70,11 @@ class FiniteGuard:
                 pool.images = [image for image in pool.images if image.isfinite().all()]
         self._names = list(losses)
         scalars = [loss.detach().float() for loss in losses.values()]
-        self._losses.append(torch.stack(scalars) if scalars else torch.empty(0))
-        if not self._losses[0].is_cuda or len(self._losses) >= READ_EVERY:
+        values = torch.stack(scalars) if scalars else torch.empty(0)
+        self._losses.append(values)
+        if not values.is_cuda or len(self._losses) >= READ_EVERY:
             self.check_losses()
+        return values
 
     def check_losses(self) -> None:
         """Check the noted losses; UserError with losses and images of the first bad step."""

@@ -15,9 +15,9 @@ from util.distributed import Share
 from util.errors import UserError
 from util.image_pool import ImagePool
 from util.run.checkpoint import Stateful
-from util.run.clock import RunningMean
 from util.step.ema import EMA
 from util.step.finite import FiniteGuard
+from util.step.means import LossMeans, RunningMean
 from util.step.update import Update, Updates
 
 
@@ -57,6 +57,7 @@ class Steps:
 
     Attributes:
         generator_loss: this mean, since it was last taken.
+        losses: the means of all losses, since they were last taken.
         shared: the parts of a checkpoint that are the same in all processes.
         per_process: the parts that differ between processes.
     """
@@ -80,10 +81,12 @@ class Steps:
             for optimizer, scaler in zip(model.optimizers, scalers, strict=True)
         )
         self.generator_loss = RunningMean()
+        self.losses = LossMeans()
         self.weight = 1.0  # of this process's gradients in the mean over all processes
         self.shared: dict[str, Stateful] = {"guard": self.guard, "averages": ema}
         self.per_process: dict[str, Stateful] = {
             "generator_loss": self.generator_loss,
+            "losses": self.losses,
             "updates": self.updates,
         }
         for optimizer in model.optimizers:
@@ -106,10 +109,13 @@ class Steps:
             ) from error
         if distributed.size() > 1:  # each process saw other pictures
             distributed.average([*statistics(self.networks)])
-        self.guard.end(self.model.losses())
+        losses = self.model.losses()
+        values = self.guard.end(losses)
         self.ema.take_statistics()
-        if self.watches_loss and not self.guard.step_is_bad:
-            self.generator_loss.add(self.model.generator_loss * share.weight, share.num_all)
+        if not self.guard.step_is_bad:
+            self.losses.add(list(losses), values * share.weight, share.num_all)
+            if self.watches_loss:
+                self.generator_loss.add(self.model.generator_loss * share.weight, share.num_all)
 
     def _before_update(
         self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], named: dict[str, Any]

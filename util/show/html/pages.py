@@ -15,17 +15,19 @@ import math
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from dominate import document, tags
 from dominate.util import raw
 
+from util.metrics.scores import Scores
+
 DATA_FILE_BYTES = 256 * 1024  # the most that an open page re-reads every few seconds
 
 _HERE = Path(__file__).parent
-_SCRIPT = ("reader", "pictures", "viewer", "charts")  # one module, joined in this order
+_SCRIPT = ("reader", "pictures", "viewer", "scores", "charts")  # one module, joined in this order
 _NEXT = b"page.next();\n"
 
 
@@ -72,11 +74,19 @@ class TrainingPage:
             tags.pre(options, tabindex="0"),
         )
         curves = [
+            tags.div(tags.h2("Validation"), tags.table(id="scores"), id="judged", hidden=True),
             tags.div(tags.h2("Losses"), id="losses", cls="chart", hidden=True),
             tags.div(tags.h2("Learning rate"), id="rates", cls="chart", hidden=True),
         ]
         sections = [
-            tags.section(tags.p("No pictures yet.", id="none", hidden=True), id="latest"),
+            tags.section(
+                tags.p("No pictures yet.", id="none", hidden=True),
+                tags.div(id="newest"),
+                tags.details(
+                    tags.summary("Last batch"), tags.div(id="batch"), id="trained", hidden=True
+                ),
+                id="latest",
+            ),
             tags.section(curves, id="curves"),
             tags.section(tags.h2("Earlier"), _rows("Show older"), id="earlier", hidden=True),
         ]
@@ -85,14 +95,42 @@ class TrainingPage:
         settings = {"captions": captions, "compare": compare, "epochs": last_epoch}
         _write_index(folder, title, winsize_px, settings, about, sections)
 
-    def add_pictures(self, *, epoch: int, total_images: int, files: dict[str, str]) -> None:
-        """Shows pictures for an epoch; they replace its previous ones.
+    def add_pictures(
+        self,
+        *,
+        epoch: int,
+        total_images: int,
+        files: dict[str, str],
+        number: int = 1,
+        name: str = "",
+    ) -> None:
+        """Shows pictures for an epoch; they replace its previous ones of the same number.
 
         Args:
             total_images: images trained on since the run began.
             files: file names inside images/ by label, with "/" between folders.
+            number: which of the pictures that are always shown, from 1.
+            name: what it is called.
         """
-        self._data.call("pictures", _now(), epoch, total_images, _urls(files))
+        self._data.call("pictures", _now(), epoch, total_images, _urls(files), number, name)
+
+    def show_batch(self, files: dict[str, str]) -> None:
+        """Shows what was just trained on, in a place that is folded up."""
+        self._data.call("batch", _now(), _urls(files))
+
+    def shrink(self, files: list[str]) -> None:
+        """From now on, these pictures are in files of the same name that end in .jpg."""
+        self._data.call("shrunk", [quote(file) for file in files])
+
+    def add_validation(self, scores: Scores) -> None:
+        """Shows the metrics of a validation; they replace those of its epoch."""
+
+        def numbers(figures: Mapping[str, float]) -> dict[str, float | None]:
+            return {name: _number(value) for name, value in figures.items()}
+
+        by_weights = {name: numbers(figures) for name, figures in scores.by_weights.items()}
+        found = scores.epoch, scores.total_images, by_weights, numbers(scores.nothing)
+        self._data.call("validation", _now(), *found, scores.is_best)
 
     def add_losses(
         self, *, epoch: int, total_images: int, losses: dict[str, float], lr: float | None

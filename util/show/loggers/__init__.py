@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 import copy
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from util import distributed
 from util.errors import Stopped
+from util.metrics.scores import Scores
+from util.run.best import Best
 from util.run.checkpoint import last_good
 from util.run.clock import Clock
 from util.run.command import resume_command
-from util.show.loggers.background import BackgroundLogger
-from util.show.loggers.base import Logger, Losses, Outcome, switched_off
+from util.show.loggers.background import BackgroundLogger, PicturesDue
+from util.show.loggers.base import Example, Logger, Losses, Outcome, switched_off
 from util.show.loggers.console import ConsoleLogger
 from util.show.loggers.files import FileLogger
-from util.show.loggers.page import PageLogger, page_is_due
+from util.show.loggers.page import PageLogger
 from util.show.loggers.tensorboard import TensorBoardLogger
 from util.show.loggers.visdom import VisdomLogger
 from util.show.loggers.wandb import WandbLogger, log_in
@@ -60,14 +61,30 @@ class Loggers:
         """Whether any logger wants the pictures of this step."""
         return any(logger.images_due(clock) for logger in self.loggers)
 
-    def images(self, clock: Clock, visuals: Mapping[str, Any]) -> None:
-        """Pass pictures, by label, for `to_batch`, to the loggers that want them now.
+    def images(
+        self,
+        clock: Clock,
+        examples: list[Example],
+        batch: Example | None,
+        *,
+        to_all: bool = False,
+    ) -> None:
+        """Pass examples, and what was just trained on, to loggers that want them now, or to all.
 
         Prints once what cannot be shown: what is not a picture, surplus channels, and values that
         are not finite.
         """
+        shown = [self._checked(example) for example in examples]
+        trained = batch and self._checked(batch)
+        self._tell(
+            lambda logger: logger.images(clock, shown, trained),
+            lambda logger: to_all or logger.images_due(clock),
+        )
+
+    def _checked(self, example: Example) -> Example:
+        """Its pictures as (N, C, H, W), without those that cannot be shown."""
         pictures = {}
-        for label, images in visuals.items():
+        for label, images in example.pictures.items():
             try:
                 pictures[label] = to_batch(images).detach()
             except ValueError as error:
@@ -78,7 +95,10 @@ class Loggers:
                 self._say_once(
                     f"warning: {label} has values that are not finite, which no picture shows"
                 )
-        self._tell(lambda logger: logger.images(clock, pictures), lambda x: x.images_due(clock))
+        return example._replace(pictures=pictures)
+
+    def validation(self, scores: Scores) -> None:
+        self._tell(lambda logger: logger.validation(scores))
 
     def _say_once(self, line: str) -> None:
         if line and line not in self._said:
@@ -135,8 +155,9 @@ def create_loggers(
     opt: argparse.Namespace,
     options_text: str,
     clock: Clock,
+    best: Best,
     *,
-    captions: Mapping[str, str],
+    captions: dict[str, str],
     compare: list[tuple[str, str]],
     warning: str = "",
     waits: bool = False,
@@ -145,7 +166,7 @@ def create_loggers(
 
     Args:
         options_text: the options as they were printed.
-        clock: the position of the run; log entries beyond it are dropped.
+        clock, best: the position of the run; log entries beyond it are dropped.
         captions, compare: see BaseModel.
         warning: a text for the top of the training page.
         waits: whether each call waits for its logger, as if there were no threads.
@@ -164,21 +185,23 @@ def create_loggers(
         return Outcome("stopped by an error", f"stopped by an error; {last_good(folder)}")
 
     log = Loggers(ConsoleLogger(clock), outcome=outcome)
-    log.add(FileLogger.name, lambda: FileLogger(folder, total_images))
+    validated = int(best.history[-1][0]) if best.history else 0
+    log.add(FileLogger.name, lambda: FileLogger(folder, total_images, validated))
 
     def live(name: str, make: Callable[[], Logger]) -> None:
-        def due(clock: Clock) -> bool:
-            return clock.due(opt.display_freq)
-
+        due = PicturesDue(opt.display_freq)
         log.loggers.append(BackgroundLogger(name, make, due, lossless=False, waits=waits))
 
     if not opt.no_html:
-        start = copy.copy(clock)
+        start, best_epoch = copy.copy(clock), int(best.best[0]) if best.best else 0
+        texts = {"options": options_text, "warning": warning}
         log.loggers.append(
             BackgroundLogger(
                 PageLogger.name,
-                lambda: PageLogger(opt, options_text, folder, start, captions, compare, warning),
-                lambda clock: page_is_due(clock, opt.update_html_freq),
+                lambda: PageLogger(
+                    opt, folder, start, best_epoch, captions=captions, compare=compare, **texts
+                ),
+                PicturesDue(opt.update_html_freq, opt.update_html_minutes, at_ends=True),
                 lossless=True,
                 waits=waits,
             )

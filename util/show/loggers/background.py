@@ -6,14 +6,34 @@ import copy
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-import torch
-
+from util.metrics.scores import Scores
 from util.run.clock import Clock
-from util.show.loggers.base import Logger, Losses, Outcome
+from util.show.loggers.base import Example, Logger, Losses, Outcome
 
 WAITING = 16  # waiting calls at most; each may hold the pictures of one step
+
+
+class PicturesDue:
+    """When a logger wants pictures: every `frequency_images` images.
+
+    Args:
+        minutes: also this long after the last ones; 0: not by time.
+        at_ends: also at the end of the first and last epochs.
+    """
+
+    def __init__(self, frequency_images: int, minutes: float = 0.0, *, at_ends: bool = False):
+        self.frequency_images, self.minutes, self.at_ends = frequency_images, minutes, at_ends
+        self.passed_on()
+
+    def __call__(self, clock: Clock) -> bool:
+        ends = self.at_ends and clock.epoch_done and clock.epoch in (1, clock.last_epoch)
+        waited = 0 < self.minutes <= (time.monotonic() - self.last_s) / 60
+        return ends or waited or clock.due(self.frequency_images)
+
+    def passed_on(self) -> None:
+        self.last_s = time.monotonic()
 
 
 class BackgroundLogger(Logger):
@@ -34,7 +54,7 @@ class BackgroundLogger(Logger):
         self,
         name: str,
         make: Callable[[], Logger],
-        images_due: Callable[[Clock], bool],
+        images_due: PicturesDue,
         *,
         lossless: bool,
         waits: bool = False,
@@ -53,9 +73,13 @@ class BackgroundLogger(Logger):
     def losses(self, losses: Losses) -> None:
         self._put(lambda logger: logger.losses(losses))
 
-    def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
-        now, pictures = copy.copy(clock), {n: t.detach() for n, t in visuals.items()}
-        self._put(lambda logger: logger.images(now, pictures))
+    def images(self, clock: Clock, examples: list[Example], batch: Example | None) -> None:
+        now = copy.copy(clock)
+        self._images_due.passed_on()
+        self._put(lambda logger: logger.images(now, examples, batch))
+
+    def validation(self, scores: Scores) -> None:
+        self._put(lambda logger: logger.validation(scores))
 
     def flush(self) -> None:
         if self.lossless:

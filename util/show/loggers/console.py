@@ -10,11 +10,13 @@ from collections import deque
 import torch
 from tqdm import tqdm
 
+from util.metrics.scores import Scores
 from util.run.clock import Clock
 from util.show.loggers.base import Logger, Losses, Outcome
 from util.streams import raise_if_switched_off
 
 REFRESH_S = 0.25
+TELL_S = 10.0  # after this time, the losses at the end of an epoch are shown unasked
 FULL_TEXT, SHORT_TEXT = 52, 40  # columns of the text after a bar, with and without the data wait
 SHORTEST_BAR = 5
 PACE_REFRESHES = 240  # the pace and data wait are means over these: a minute, or more if slow
@@ -48,6 +50,7 @@ class ConsoleLogger(Logger):
             )
         )
         self.refreshed_s = 0.0
+        self.told_s = time.monotonic()  # when losses were last shown
         # (seconds, images of the run, seconds waited for data) at the last refreshes
         self.marks: deque[tuple[float, int, float]] = deque(maxlen=PACE_REFRESHES)
 
@@ -58,6 +61,7 @@ class ConsoleLogger(Logger):
             return
         self.refreshed_s = now_s
         self.epoch.n = clock.epoch_images
+        self.run.total = clock.last_epoch * clock.images_per_epoch  # a run may end sooner
         self.run.n = (clock.epoch - 1) * clock.images_per_epoch + clock.epoch_images
         self.marks.append((now_s, self.run.n, clock.waited_s))
 
@@ -83,7 +87,12 @@ class ConsoleLogger(Logger):
         self.run.refresh()
 
     def losses(self, losses: Losses) -> None:
-        self.say(losses.line())
+        if losses.is_asked_for or time.monotonic() >= self.told_s + TELL_S:
+            self.told_s = time.monotonic()
+            self.say(losses.line())
+
+    def validation(self, scores: Scores) -> None:
+        self.say(scores.line())
 
     def say(self, line: str) -> None:
         """Print a line above the bars. Raises OSError if standard output no longer works."""

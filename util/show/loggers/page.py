@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import re
 from pathlib import Path
+from typing import Any
 
-import torch
+from PIL import Image
 
+from util.metrics.scores import Scores
 from util.run.clock import Clock
 from util.run.command import resume_command
 from util.show.html import TrainingPage
-from util.show.loggers.base import Logger, Losses, Outcome
+from util.show.loggers.base import Example, Logger, Losses, Outcome
+from util.show.names import UniqueNames
 from util.util import mkdirs, save_image, tensor2im
+
+OLD_PX = 512  # the longest side of pictures that are neither the newest nor the best
 
 
 class PageLogger(Logger):
-    """Adds every loss line to the page, and the pictures of the steps at which `page_is_due`."""
+    """Adds losses, metrics and pictures to the page.
+
+    What a generator made is in images/epochEPOCH_LABEL.png, and for the second picture in
+    epochEPOCH_2_LABEL.png. Only the newest and those of the best validation stay like that; older
+    ones become JPEG of at most OLD_PX. fixed_NAME_LABEL.png holds inputs and targets, only once.
+
+    Args:
+        best_epoch: that of the best validation so far; 0: none.
+        page: further arguments of TrainingPage.
+    """
 
     name = "the training page"
 
     def __init__(
-        self,
-        opt: argparse.Namespace,
-        options_text: str,
-        folder: Path,
-        clock: Clock,
-        captions: Mapping[str, str],
-        compare: list[tuple[str, str]],
-        warning: str,
+        self, opt: argparse.Namespace, folder: Path, clock: Clock, best_epoch: int, **page: Any
     ):
         self.images_folder = folder / "web" / "images"
         mkdirs(self.images_folder)
@@ -36,14 +43,14 @@ class PageLogger(Logger):
             folder / "web",
             title=opt.name,
             winsize_px=opt.display_winsize,
-            captions=dict(captions),
-            compare=compare,
-            options=options_text,
             resume_hint=resume_command(opt),
             last_epoch=clock.last_epoch,
-            warning=warning,
+            **page,
         )
         self.page.rewind(clock.total_images)
+        self.best_epoch = best_epoch
+        self._names = UniqueNames()
+        self._written: set[str] = set()  # of the files that are written once
 
     def losses(self, losses: Losses) -> None:
         self.page.add_losses(
@@ -53,20 +60,54 @@ class PageLogger(Logger):
             lr=losses.learning_rate,
         )
 
-    def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
-        files = {}
-        for label, tensor in visuals.items():
-            files[label] = f"epoch{clock.epoch:03d}_{label}.png"
-            save_image(tensor2im(tensor), self.images_folder / files[label])
-        self.page.add_pictures(epoch=clock.epoch, total_images=clock.total_images, files=files)
+    def images(self, clock: Clock, examples: list[Example], batch: Example | None) -> None:
+        for number, example in enumerate(examples, 1):
+            stem = f"epoch{clock.epoch:03d}" + (f"_{number}" if number > 1 else "")
+            files = {}
+            for label, tensor in example.pictures.items():
+                is_given = label in example.given
+                own = f"fixed_{self._names.of(example.path, label)}"
+                files[label] = f"{own if is_given else stem}_{label}.png"
+                path = self.images_folder / files[label]
+                if files[label] not in self._written:
+                    save_image(tensor2im(tensor), path)
+                    path.with_suffix(".jpg").unlink(missing_ok=True)  # of an epoch trained again
+                if is_given:
+                    self._written.add(files[label])
+            self.page.add_pictures(
+                epoch=clock.epoch,
+                total_images=clock.total_images,
+                number=number,
+                name=example.name,
+                files=files,
+            )
+        if batch and examples[0].path:
+            files = {label: f"last_batch_{label}.png" for label in batch.pictures}
+            for label, file in files.items():
+                save_image(tensor2im(batch.pictures[label]), self.images_folder / file)
+            self.page.show_batch(files)
+        self._shrink_others(clock.epoch)
+
+    def _shrink_others(self, newest_epoch: int) -> None:
+        """Turn the pictures of all but the newest and the best epoch into small JPEGs."""
+        shrunk = []
+        for file in sorted(self.images_folder.glob("epoch*.png")):
+            found = re.match(r"epoch(\d+)_", file.name)
+            if found is None or int(found[1]) in (newest_epoch, self.best_epoch):
+                continue
+            with Image.open(file) as picture:
+                picture.thumbnail((OLD_PX, OLD_PX), Image.Resampling.LANCZOS)
+                picture.save(file.with_suffix(".jpg"), quality=90)
+            shrunk.append(file)
+        if shrunk:
+            self.page.shrink([file.name for file in shrunk])  # before they are gone
+        for file in shrunk:
+            file.unlink()
+
+    def validation(self, scores: Scores) -> None:
+        self.page.add_validation(scores)
+        if scores.is_best:
+            self.best_epoch = scores.epoch
 
     def close(self, outcome: Outcome) -> None:
         self.page.end(outcome.kind)
-
-
-def page_is_due(clock: Clock, frequency_images: int) -> bool:
-    """Whether the page gets pictures of this step: every `frequency_images` images, and at the end
-    of the first and last epochs.
-    """
-    ends = clock.epoch_done and clock.epoch in (1, clock.last_epoch)
-    return ends or clock.due(frequency_images)

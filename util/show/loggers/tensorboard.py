@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
+from util.metrics.scores import Scores
 from util.run.clock import Clock
-from util.show.loggers.base import Logger, Losses, Outcome
+from util.show.loggers.base import Example, Logger, Losses, Outcome
 from util.util import tensor2im
 
 
@@ -27,9 +25,17 @@ class TensorBoardLogger(Logger):
             self.writer.add_scalar(f"loss/{name}", value, losses.total_images)
         self.writer.add_scalar("learning_rate", losses.learning_rate, losses.total_images)
 
-    def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
-        for name, tensor in visuals.items():
-            self.writer.add_image(name, tensor2im(tensor), clock.total_images, dataformats="HWC")
+    def images(self, clock: Clock, examples: list[Example], batch: Example | None) -> None:
+        for example in examples:
+            for label, tensor in example.pictures.items():
+                tag, picture = f"{example.name}/{label}".lstrip("/"), tensor2im(tensor)
+                self.writer.add_image(tag, picture, clock.total_images, dataformats="HWC")
+
+    def validation(self, scores: Scores) -> None:
+        for name, value in scores.figures.items():
+            self.writer.add_scalar(f"validation/{name}", value, scores.total_images)
+        for name, value in scores.nothing.items():
+            self.writer.add_scalar(f"validation/{name} of nothing", value, scores.total_images)
 
     def close(self, outcome: Outcome) -> None:
         self.writer.close()

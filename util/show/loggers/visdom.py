@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import html
 import ipaddress
 import json
 import logging
@@ -11,16 +12,14 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from util.run.clock import Clock
-from util.show.loggers.base import Logger, Losses
+from util.show.loggers.base import Example, Logger, Losses
 from util.util import tensor2im
 
 CALL_LIMIT_S = 5.0
@@ -66,9 +65,11 @@ class VisdomLogger(Logger):
         self._draw([losses.total_images], {n: [v] for n, v in losses.values.items()}, self.drawn)
         self.drawn = True
 
-    def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
-        pictures = same_size([tensor2im(tensor) for tensor in visuals.values()])
-        caption = f"epoch {clock.epoch}: {', '.join(visuals)}"
+    def images(self, clock: Clock, examples: list[Example], batch: Example | None) -> None:
+        pictures = same_size([tensor2im(x) for e in examples for x in e.pictures.values()])
+        rows = [f"{e.name} ({', '.join(e.pictures)})" for e in examples]
+        # File names may be anything, and visdom shows a caption as HTML.
+        caption = html.escape(f"epoch {clock.epoch}: {'; '.join(rows)}", quote=False)
         self.client.images(
             pictures.transpose(0, 3, 1, 2),
             nrow=self.opt.display_ncols,

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from util import runtime
+from util.metrics.scores import Scores
 from util.run.clock import Clock
-from util.show.loggers.base import Logger, Losses, Outcome, switched_off
+from util.show.loggers.base import Example, Logger, Losses, Outcome, switched_off
 from util.util import tensor2im
 
 NAME = "Weights & Biases"
@@ -54,9 +54,20 @@ class WandbLogger(Logger):
         values = {**losses.values, "learning_rate": losses.learning_rate, "epoch": losses.epoch}
         self.run.log(values, step=losses.total_images)
 
-    def images(self, clock: Clock, visuals: Mapping[str, torch.Tensor]) -> None:
-        pictures = {name: tensor2im(tensor) for name, tensor in visuals.items()}
+    def images(self, clock: Clock, examples: list[Example], batch: Example | None) -> None:
+        pictures = {
+            f"{example.name} {label}".strip(): tensor2im(tensor)
+            for example in examples
+            for label, tensor in example.pictures.items()
+        }
         self.run.log({"pictures": picture_grid(pictures)}, step=clock.total_images)
+
+    def validation(self, scores: Scores) -> None:
+        values = {f"validation/{name}": value for name, value in scores.figures.items()}
+        values |= {f"validation/{name} of nothing": v for name, v in scores.nothing.items()}
+        self.run.log(values, step=scores.total_images)
+        if scores.is_best:
+            self.run.summary["best_epoch"] = scores.epoch
 
     def close(self, outcome: Outcome) -> None:
         self.run.summary["outcome"] = outcome.line

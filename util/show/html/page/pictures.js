@@ -1,7 +1,10 @@
 // Shows pictures: one row per epoch or result, and two pictures on top of each other to compare.
 // Also the search, sorting and means of the results.
 
-const address = (row, label) => `images/${row.files[label]}?${row.version}`;
+function address(row, label) {
+  const file = row.files[label];
+  return `images/${shrunk.has(file) ? file.replace(/png$/, "jpg") : file}?${row.version}`;
+}
 const pairsOf = (row) => settings.compare.filter((pair) => pair.every((l) => l in row.files));
 let pairWanted = 0; // an index in settings.compare, shared by the whole page
 
@@ -130,6 +133,10 @@ const meanings = {
   L1: "Mean absolute difference from the target, 0 to 255: lower is better",
   PSNR: "Peak signal-to-noise ratio in decibels: higher is better",
   SSIM: "Structural similarity to the target, at most 1: higher is better",
+  LPIPS: "Difference from the target as people see it, from 0: lower is better",
+  SWD: "Distance from the look of real pictures (sliced Wasserstein): lower is better",
+  KID: "Distance from the look of real pictures (kernel inception): lower is better",
+  SSIM_input: "Similarity of the brightness of result and input: how much stays",
 };
 const figures = (entries) =>
   entries.map(([name, value]) => {
@@ -140,13 +147,14 @@ const figures = (entries) =>
 // ---- Rows: only the first `limit` have elements ----
 
 const shown = new Map(); // key -> {row, element}, in #rows
-let latest = null; // the element for the newest row of a training page
+const latest = []; // the elements for the newest rows of a training page
+let batchElement = null; // that for what was just trained on
 let limit = ROWS_AT_ONCE;
 let isDescending = false;
 
 function orderedRows() {
   const all = [...rows.values()];
-  if (isTraining) return all.sort((a, b) => b.key - a.key);
+  if (isTraining) return all.sort((a, b) => b.epoch - a.epoch || a.number - b.number);
   const words = byId("find").value.trim().toLowerCase();
   const by = byId("sort").value;
   const sign = isDescending ? -1 : 1;
@@ -174,23 +182,28 @@ function elementFor(row, old) {
 
 function showRows() {
   const ordered = orderedRows();
-  const [newest, ...others] = isTraining ? ordered : [null, ...ordered];
+  const newest = ordered.filter(({ epoch }) => isTraining && epoch === ordered[0].epoch);
+  const others = ordered.slice(newest.length);
   const wanted = others.slice(0, limit);
 
-  const sections = isTraining ? [latest, byId("curves")] : [];
+  const sections = isTraining ? [...latest, byId("curves")] : [];
   const isSeen = (element) => element?.getBoundingClientRect().bottom > 0;
   const places = window.scrollY > 0 ? [...sections, ...byId("rows").children] : [];
   const anchor = places.find(isSeen);
   const before = anchor?.getBoundingClientRect().top;
 
-  if (newest) {
-    // Reuse the element, so that the slider stays in place when a new picture arrives.
-    const element = elementFor(newest, latest);
-    if (!latest) byId("latest").append(element);
-    latest = element;
-  } else {
-    latest?.remove();
-    latest = null;
+  // Reuse the elements, so that the sliders stay in place when new pictures arrive.
+  for (const element of latest.splice(newest.length)) element.remove();
+  newest.forEach((row, i) => {
+    const element = elementFor(row, latest[i]);
+    if (!latest[i]) byId("newest").append(element);
+    latest[i] = element;
+  });
+  if (lastBatch) {
+    const element = elementFor(lastBatch, batchElement);
+    if (!batchElement) byId("batch").append(element);
+    batchElement = element;
+    byId("trained").hidden = false;
   }
   const keys = new Set(wanted.map((row) => row.key));
   for (const [key, { element }] of shown) {

@@ -36,7 +36,10 @@ function clock(time_s) {
 
 // ---- The calls in the data files ----
 
-const rows = new Map(); // epoch, or name of the result -> what to show
+const rows = new Map(); // epoch and number, or name of the result -> what to show
+const shrunk = new Set(); // pictures that were replaced by a smaller JPEG
+const validations = new Map(); // epoch -> its metrics
+let lastBatch = null; // a row of what was just trained on
 const curve = { images: [], epochs: [], rates: [], losses: new Map() }; // columns of equal length
 const run = { news_s: 0, told_s: 0, ended: null, epoch: 0, images: 0 };
 const reader = { file: 1, line: 0, linesDone: 0, more: false, damaged: false };
@@ -63,11 +66,28 @@ const calls = {
     told(time_s);
     run.ended = null;
   },
-  pictures(time_s, epoch, images, files) {
+  pictures(time_s, epoch, images, files, number = 1, name = "") {
     progress(time_s, epoch, images);
-    const title = `Epoch ${epoch}`;
+    const title = name ? `${name}, epoch ${epoch}` : `Epoch ${epoch}`;
     const detail = `${counted(images, "image")} · ${clock(time_s)}`;
-    rows.set(epoch, { key: epoch, title, detail, files, images, version: `${images}-${time_s}` });
+    const [key, version] = [`${epoch} ${number}`, `${images}-${time_s}`];
+    rows.set(key, { key, title, detail, files, images, epoch, number, version });
+    for (const file of Object.values(files)) shrunk.delete(file);
+  },
+  batch(time_s, files) {
+    const title = "Last batch";
+    lastBatch = { key: "batch", title, detail: "", files, version: `${time_s}` };
+  },
+  shrunk(files) {
+    for (const file of files) shrunk.add(file);
+    for (const [key, row] of rows) {
+      const isOld = Object.values(row.files).some((file) => files.includes(file));
+      if (isOld) rows.set(key, { ...row }); // a new row is shown anew
+    }
+  },
+  validation(time_s, epoch, images, byWeights, nothing, isBest) {
+    progress(time_s, epoch, images);
+    validations.set(epoch, { epoch, images, byWeights, nothing, isBest });
   },
   result(time_s, name, source, files, metrics) {
     told(time_s);
@@ -93,6 +113,7 @@ const calls = {
   },
   rewind(images) {
     for (const row of rows.values()) if (row.images > images) rows.delete(row.key);
+    for (const [epoch, at] of validations) if (at.images > images) validations.delete(epoch);
     const end = curve.images.findIndex((at) => at > images);
     if (end >= 0) keepPoints(end);
   },
@@ -155,6 +176,7 @@ async function watch(isFirst) {
   if (hasNews) {
     if (!isFirst) run.news_s = Date.now() / 1000; // the run's machine may have a different clock
     showRows();
+    showScores();
     showCurves();
   }
   showStatus();

@@ -49,7 +49,8 @@ function step(by) {
 // The row above or below, if it has this picture too.
 function rowBeside(by) {
   const ordered = orderedRows();
-  const row = ordered[ordered.findIndex(({ key }) => key === viewed.row.key) + by];
+  const at = ordered.findIndex(({ key }) => key === viewed.row.key);
+  const row = at < 0 ? null : ordered[at + by]; // the last batch is in no row
   return row && viewed.item <= Object.keys(row.files).length ? row : null;
 }
 

@@ -1,0 +1,195 @@
+"""The pictures that show whether training gets good: apart from those it learns from, as they are.
+
+They come from DATAROOT/valA and valB, or val, or are held out of the training pictures
+(--val_split). They are loaded as test.py loads them: no flips, cropped from the centre.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Subset, default_collate
+
+from data.aligned_dataset import phase_folders
+from data.base_dataset import BaseDataset, skip_advice
+from data.cache import cache_of
+from data.image_folder import has_pictures
+from data.loader import Batch, Loader
+from util import distributed
+from util.distributed import Share
+from util.errors import MissingOption, UserError, described
+from util.runtime import isolated_randomness
+from util.util import counted
+
+HOW = "put pictures in {folders}, or hold some of the training pictures out with --val_split 0.1"
+
+
+def split(opt: argparse.Namespace, dataset: BaseDataset, *, held_out: bool) -> list[str]:
+    """Reduce a dataset to the pictures that --val_split holds out, or to all others.
+
+    The choice depends on the seed and the file names alone. Returns the files that are held out.
+
+    Raises:
+        UserError: nothing is left to train on, or the dataset does not list its files.
+    """
+    lists = dataset.lists()
+    if not lists:
+        raise UserError(
+            f"--val_split {opt.val_split:g}: --dataset_mode {opt.dataset_mode} does not say which "
+            "lists its samples are made from (see BaseDataset.lists); put pictures in "
+            f"{in_words(opt)} instead"
+        )
+    files = []
+    for entries in lists:
+        chosen = chosen_for_validation(entries, opt)
+        files += [file for i in sorted(chosen) for file in files_of(entries[i])]
+        entries[:] = [entry for i, entry in enumerate(entries) if (i in chosen) == held_out]
+    return list(dict.fromkeys(files))
+
+
+def chosen_for_validation(entries: Sequence[Any], opt: argparse.Namespace) -> set[int]:
+    """The places of the entries to hold out: those whose names have the smallest hashes.
+
+    So pictures that are added later change little. Pictures with the same name on both sides, which
+    may show the same thing, are held out together.
+    """
+
+    def rank(place: int) -> str:
+        path = os.path.relpath(files_of(entries[place])[0], opt.dataroot)
+        name = Path(*Path(path).parts[1:]).with_suffix("").as_posix()  # without trainA
+        return sha256(f"{opt.seed} {name}".encode("utf-8", "surrogateescape")).hexdigest()
+
+    number = max(1, round(opt.val_split * len(entries)))
+    if number >= len(entries):
+        raise UserError(
+            f"--val_split {opt.val_split:g} of {counted(len(entries), 'picture')} leaves none to "
+            "train on; add pictures, or leave --val_split out"
+        )
+    return set(sorted(range(len(entries)), key=rank)[:number])
+
+
+def files_of(entry: Any) -> list[str]:
+    return list(dict.fromkeys(entry)) if isinstance(entry, tuple) else [entry]
+
+
+def create_validation(
+    opt: argparse.Namespace, kind: type[BaseDataset]
+) -> tuple[Loader | None, list[str]]:
+    """The loader of --val_size pictures to validate on, one at a time; None if there are none.
+
+    Prints where they come from or, without any, how to get some. Also returns all the files that
+    --val_split holds out.
+    """
+    split_off = opt.val_split > 0
+    in_folders = opt.phase != "val" and any(map(has_pictures, phase_folders(opt.dataroot, "val")))
+    if not (split_off or in_folders):
+        print(f"no validation: {HOW.format(folders=in_words(opt))}")
+        return None, []
+    try:
+        dataset = as_in_testing(opt, kind, opt.phase if split_off else "val")
+    except UserError as error:
+        print(f"no validation: {error}")
+        return None, []
+    held_out = split(opt, dataset, held_out=True) if split_off else []
+    number = len(dataset)
+    chosen = reduce(dataset, opt.val_size)
+    dataset.cache = cache_of(dataset.opt, dataset.cacheable())
+    source = f"held out by --val_split {opt.val_split:g}" if split_off else f"in {in_words(opt)}"
+    print(f"validation: {len(chosen)} of {counted(number, 'picture')} {source}")
+    return loader(opt, chosen), held_out
+
+
+def load_examples(
+    opt: argparse.Namespace, kind: type[BaseDataset], validation: Loader | None
+) -> list[Batch]:
+    """The --val_pictures pictures that are shown, as batches of one; [] if there are none.
+
+    Only the main process, which shows them, has any.
+    """
+    if opt.val_pictures == 0 or not distributed.is_main():
+        return []
+    try:
+        if validation is not None:
+            dataset, source = validation.dataset, "the validation pictures"
+            chosen = Subset(dataset, evenly(len(dataset), opt.val_pictures))
+        else:
+            dataset, source = as_in_testing(opt, kind, opt.phase), "the training pictures"
+            chosen = reduce(dataset, opt.val_pictures)
+        batches = [load_alone(chosen, place, opt.seed) for place in range(len(chosen))]
+    except UserError as error:
+        print(f"pages show training batches, not the same pictures each time: {error}")
+        return []
+    print(f"shown while training: {len(batches)} of {source}")
+    return batches
+
+
+def load_alone(dataset: Any, place: int, seed: int) -> Batch:
+    """A sample as a batch, in this process alone; UserError if it cannot be loaded."""
+    try:
+        with isolated_randomness(seed, 0, place):
+            return Batch(default_collate([dataset[place]]), Share(0, 1, 1, 1.0))
+    except UserError:
+        raise
+    except Exception as error:  # a user's own dataset may raise anything
+        raise UserError(f"{type(dataset).__name__}, sample {place}: {described(error)}") from error
+
+
+def reduce(dataset: BaseDataset, wanted: int) -> Any:
+    """The dataset with at most `wanted` samples, evenly from all; only their files are cached."""
+    lists = dataset.lists()
+    for entries in lists:
+        entries[:] = [entries[place] for place in evenly(len(entries), wanted)]
+    return dataset if lists else Subset(dataset, evenly(len(dataset), wanted))
+
+
+def as_in_testing(opt: argparse.Namespace, kind: type[BaseDataset], phase: str) -> BaseDataset:
+    """The dataset as test.py would make it for this run.
+
+    Raises UserError where it cannot be made, also for a dataset of another program's.
+    """
+    own = copy.copy(opt)
+    own.isTrain, own.phase = False, phase
+    own.no_flip = own.serial_batches = True
+    if opt.preprocess.endswith("crop"):
+        own.load_size = opt.crop_size
+    try:
+        return kind(own)
+    except (UserError, MissingOption):
+        raise
+    except Exception as error:  # a user's own dataset may raise anything
+        raise UserError(f"--dataset_mode {opt.dataset_mode}: {described(error)}") from error
+
+
+def loader(opt: argparse.Namespace, dataset: Any) -> Loader:
+    """Load pictures one at a time, always in the same way."""
+    found = Loader(
+        dataset,
+        batch_size=1,
+        shuffle=False,
+        num_workers=0,
+        skip_bad=opt.skip_bad_images,
+        replace_bad=False,
+        advice=skip_advice(opt),
+        seed=opt.seed,
+    )
+    found.notes = None  # the training pictures have told what there is to say
+    return found
+
+
+def evenly(number: int, wanted: int) -> list[int]:
+    """At most `wanted` of the places 0, 1, ... below `number`, at even distances."""
+    wanted = min(number, wanted)
+    return [(2 * i + 1) * number // (2 * wanted) for i in range(wanted)]
+
+
+def in_words(opt: argparse.Namespace) -> str:
+    """The folders with validation pictures, or where they would belong."""
+    joined, side_a, side_b = phase_folders(opt.dataroot, "val")
+    is_joined = any(has_pictures(Path(opt.dataroot) / phase) for phase in ("val", opt.phase))
+    return f"{joined}" if is_joined else f"{side_a} and {side_b}"

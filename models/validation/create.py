@@ -1,0 +1,143 @@
+"""Build what judges a run, from its options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from torch import nn
+
+from models.base_model import BaseModel
+from models.losses.lpips import LPIPS
+from models.networks.inception import InceptionFeatures
+from models.validation.examples import Examples
+from models.validation.generators import Generators, OwnTest, generators_of
+from models.validation.judge import Judge, PairedJudge, UnpairedJudge
+from models.validation.validation import Validation, frequency
+from util import distributed
+from util.errors import UserError
+from util.metrics.scores import AUTOMATIC
+from util.run.best import Best
+from util.show.full_depth import depths_of
+from util.speed.performance import arrange
+
+
+class Batches(Protocol):
+    """A loader of single pictures; its length is their number in all processes."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Any: ...
+
+
+class Judging(NamedTuple):
+    """What shows how good a run gets.
+
+    Attributes:
+        validation: None if there is nothing to validate on.
+        best: which validation is the best so far.
+    """
+
+    validation: Validation | None
+    examples: Examples
+    best: Best
+
+
+def create_judging(
+    model: BaseModel,
+    opt: argparse.Namespace,
+    averages: Mapping[str, nn.Module],
+    pictures: Batches | None,
+    shown: Sequence[Any],
+    num_training: int,
+) -> Judging:
+    """Build it before the networks are sped up; their copies are sped up here.
+
+    Args:
+        averages: the networks of --ema by name, or none.
+        pictures: to validate on, or None.
+        shown: to show while training, as batches of one.
+        num_training: pictures of an epoch.
+
+    Raises:
+        UserError: an option needs validation, or a metric that is not measured.
+    """
+    generators = generators_of(model, averages, is_paired=opt.dataset_mode != "unaligned")
+    # Without their own processes, norms over all processes would wait for them.
+    is_joint = opt.norm == "syncbatch" and distributed.size() > 1
+    if is_joint and isinstance(generators, OwnTest):
+        print("--norm syncbatch: a model file without `translations` is not validated")
+        pictures, shown = None, ()
+    arrange(generators.copies, opt, model.device)
+    examples = Examples(generators, shown, opt.seed)
+    every = opt.val_freq
+    if pictures is not None and generators.tasks and every != 0:
+        judges = create_judges(opt, generators)
+    else:
+        judges = []
+    names = [name for judge in judges[:1] for name in judge.names]
+    best = Best(best_metric(opt, names), opt.min_delta, opt.patience)
+    if pictures is None or not judges:
+        return Judging(None, examples, best)
+    if every == "auto":
+        num_validated = len(pictures) * len(generators.weights)
+        every = frequency(opt.n_epochs + opt.n_epochs_decay, num_training, num_validated)
+    print(f"validates every {every} epochs, and at the end; the best by {best.metric}")
+    validation = Validation(
+        generators,
+        pictures,
+        judges,
+        direction=opt.direction,
+        seed=opt.seed,
+        every_epochs=every,
+    )
+    return Judging(validation, examples, best)
+
+
+def create_judges(opt: argparse.Namespace, generators: Generators | OwnTest) -> list[Judge]:
+    """One for each task; prints a line for a metric whose weights are not at hand."""
+    tasks, device = generators.tasks, generators.model.device
+    lpips, inception = None, None
+    if any(task.is_paired for task in tasks):
+        is_asked_for = opt.best_metric == "LPIPS"
+        try:
+            lpips = LPIPS(opt.vgg_weights, opt.lpips_weights, is_asked_for).to(device)
+        except UserError as error:
+            if is_asked_for or opt.lpips_weights:
+                raise
+            print(f"LPIPS is not measured: {error}")
+    elif opt.inception_weights:
+        inception = InceptionFeatures(opt.inception_weights).to(device)
+    labels = [label for task in tasks for label in (task.result, task.target)]
+    depths = depths_of(opt, labels, "A" if opt.direction == "AtoB" else "B")
+    return [
+        PairedJudge(task, depths, lpips)
+        if task.is_paired
+        else UnpairedJudge(task, inception, opt.seed)
+        for task in tasks
+    ]
+
+
+def best_metric(opt: argparse.Namespace, names: Iterable[str]) -> str:
+    """The metric by which the best checkpoint is chosen; '' if nothing is measured.
+
+    Raises UserError if the options ask for what is not measured.
+    """
+    names = list(names)
+    on_plateau = opt.lr_policy == "plateau" and opt.plateau_on == "validation"
+    if not names and (opt.patience or on_plateau or opt.best_metric != "auto"):
+        flag = "--patience" if opt.patience else "--best_metric"
+        raise UserError(
+            f"{'--plateau_on validation' if on_plateau else flag} needs validation: put pictures "
+            f"in valA and valB, or val, under {opt.dataroot}, or pass --val_split 0.1"
+        )
+    if opt.best_metric == "auto":
+        return next((name for name in AUTOMATIC if name in names), "")
+    if opt.best_metric not in names:
+        needs = "; KID needs --inception_weights FILE" if opt.best_metric == "KID" else ""
+        raise UserError(
+            f"--best_metric {opt.best_metric} is not measured in this run, only "
+            f"{', '.join(names)}{needs}"
+        )
+    return opt.best_metric

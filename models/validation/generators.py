@@ -1,0 +1,218 @@
+"""Run a model's generators on a batch without changing a bit of the model."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.base_model import BaseModel, Translation
+from util.errors import UserError, described
+from util.runtime import isolated_randomness
+from util.speed.per_sample import normalize_each_alone
+from util.util import cut, to_batch
+
+LAST, EMA = "last", "EMA"  # the sets of weights: those of the last step, and their averages
+NONE = "none"  # instead of a set: the networks are not run
+
+
+class Generators:
+    """A model's generators, through `BaseModel.translate`, with each set of weights.
+
+    They are copies that share the weights of the networks in training, but neither their buffers
+    nor what speeds up training; norms treat each picture alone, as in test.py.
+
+    Args:
+        averages: the networks of --ema by name, or none.
+
+    Attributes:
+        tasks: what they do.
+        weights: names of the sets of weights; test.py would use the last one.
+        copies: the copied networks, to be sped up; see `util.speed.performance.prepare`.
+    """
+
+    def __init__(self, model: BaseModel, averages: Mapping[str, nn.Module]):
+        self.model, self.tasks = model, model.translations
+        names = dict.fromkeys(task.network for task in self.tasks)
+        own = model.networks()
+        self._sets = {LAST: {name: sharing(own[name]) for name in names}}
+        if averages:
+            self._sets[EMA] = {name: sharing(averages[f"{name}_ema"]) for name in names}
+        self.weights = list(self._sets)
+        self.copies = [net for nets in self._sets.values() for net in nets.values()]
+        opt = model.opt
+        self._sets[NONE] = {
+            task.network: Blank(opt.input_nc if task.is_reverse else opt.output_nc)
+            for task in self.tasks
+        }
+
+    def __call__(self, batch: Any, weights: str, *key: int) -> dict[str, torch.Tensor]:
+        """The pictures of the tasks by visual name, each (C, H, W) in [-1, 1], without padding.
+
+        Args:
+            batch: a single sample.
+            weights: the set of weights; NONE for inputs and targets alone.
+            key: seeds dropout and everything else that is random.
+        """
+        device = self.model.device
+        with torch.no_grad(), isolated_randomness(*key, device=device):
+            pictures = self.model.translate(self._sets[weights], batch)
+        return without_padding(pictures, batch, self.tasks, self.model.opt.direction)
+
+
+class Blank(nn.Module):
+    """Takes the place of a generator whose result nobody looks at."""
+
+    def __init__(self, num_channels: int):
+        super().__init__()
+        self.num_channels = num_channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.new_zeros(len(x), self.num_channels, *x.shape[2:])
+
+
+class CannotRun(UserError):
+    """A model file cannot be tested while it trains, or not without changing the training."""
+
+
+class OwnTest:
+    """The generators of a model file that does not say what they do, through its own `test`.
+
+    A shallow copy of the model takes the input, so that what it remembers of its last step stays.
+    Buffers of its networks, such as running statistics, are put back. Raises CannotRun if weights
+    or memories, such as image pools, have changed nevertheless, after putting them back too.
+    """
+
+    def __init__(self, model: BaseModel, *, is_paired: bool):
+        self.model, self.weights = model, [LAST]
+        self.copies: list[nn.Module] = []
+        names = set(model.visual_names)
+        known = (
+            *model.translations,
+            Translation("", "real_A", "fake_B", "real_B", is_paired),
+        )
+        self.tasks = tuple(t for t in known if {t.input, t.result, t.target} <= names)[:1]
+
+    def __call__(self, batch: Any, weights: str, *key: int) -> dict[str, torch.Tensor]:
+        """As that of Generators."""
+        view = copy.copy(self.model)
+        with isolated_randomness(*key, device=self.model.device), unchanged(self.model):
+            try:
+                view.set_input(dict(batch))
+                view.test()
+                visuals = view.get_current_visuals()
+            except Exception as error:  # other people's code may raise anything
+                raise CannotRun(
+                    f"{type(self.model).__name__} cannot be tested while it trains: "
+                    f"{described(error)}"
+                ) from error
+        pictures = {}
+        for label, picture in visuals.items():
+            with contextlib.suppress(ValueError):  # what is no picture is told by the loggers
+                pictures[label] = to_batch(picture).detach()
+        return without_padding(pictures, batch, self.tasks, self.model.opt.direction)
+
+
+def generators_of(
+    model: BaseModel, averages: Mapping[str, nn.Module], *, is_paired: bool
+) -> Generators | OwnTest:
+    """The generators of a model; prints a line if its file does not say what they do.
+
+    Args:
+        is_paired: whether the data are pairs, for such a file.
+    """
+    if says_what_it_does(type(model)):
+        return Generators(model, averages)
+    print(
+        f"{type(model).__name__} has no `translations`: its pictures come from its own set_input "
+        "and test, as long as that changes nothing"
+    )
+    return OwnTest(model, is_paired=is_paired)
+
+
+def paths_of(task: Translation, direction: str) -> tuple[str, str]:
+    """The keys of a batch under which the files of a task's input and target are."""
+    keys = ("A_paths", "B_paths")
+    return keys if (direction == "AtoB") != task.is_reverse else keys[::-1]
+
+
+def without_padding(
+    pictures: Mapping[str, torch.Tensor],
+    batch: Any,
+    tasks: Sequence[Translation],
+    direction: str,
+) -> dict[str, torch.Tensor]:
+    """The first of each (N, C, H, W), cut to the size of the picture that it was made from."""
+    shares = batch.shares_kept()
+    of_label: dict[str, tuple[float, float]] = {}
+    for task in tasks:
+        given, target = (shares.get(batch[key][0], (1, 1)) for key in paths_of(task, direction))
+        of_label |= {task.input: given, task.result: given, task.target: target}
+    usual = next(iter(shares.values()), (1, 1))
+    return {label: cut(x[0], of_label.get(label, usual)) for label, x in pictures.items()}
+
+
+def says_what_it_does(kind: type[BaseModel]) -> bool:
+    """Whether the class that says what the generators do is the one that runs them, or below it."""
+
+    def depth(*names: str) -> int:
+        return next(i for i, k in enumerate(kind.__mro__) if any(n in vars(k) for n in names))
+
+    return bool(kind.translations) and (
+        depth("translations", "translate") <= depth("set_input", "forward")
+    )
+
+
+def sharing(net: nn.Module) -> nn.Module:
+    """A copy of a network with the same weights, not equal ones, and buffers of its own."""
+    own = copy.deepcopy(net, {id(weight): weight for weight in net.parameters()})
+    normalize_each_alone(own)
+    return own
+
+
+@contextlib.contextmanager
+def unchanged(model: BaseModel) -> Iterator[None]:
+    """Inside, a model runs; afterwards its buffers are as before.
+
+    Raises CannotRun if weights or memories have changed, after putting them back.
+    """
+    nets = model.networks().values()
+    buffers = [(b, b.clone()) for net in nets for b in net.buffers()]
+    weights = [(p, p.detach().clone()) for net in nets for p in net.parameters()]
+    memories = model.memories()
+    before = {name: copy.deepcopy(memory.state_dict()) for name, memory in memories.items()}
+    try:
+        yield
+    finally:
+        for buffer, old in buffers:
+            buffer.copy_(old)
+        changed = [p for p, old in weights if not torch.equal(p.detach(), old)]
+        with torch.no_grad():
+            for weight, old in weights:
+                weight.copy_(old)
+        remembered = [
+            n for n, memory in memories.items() if not same(memory.state_dict(), before[n])
+        ]
+        for name in remembered:
+            memories[name].load_state_dict(before[name])
+    if changed or remembered:
+        what = "its weights" if changed else f"its {remembered[0]}"
+        raise CannotRun(
+            f"{type(model).__name__} changes {what} when it is tested, which would change the "
+            "training; add `translations` to the model's file"
+        )
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two states are equal, bit for bit."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)

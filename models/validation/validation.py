@@ -1,0 +1,150 @@
+"""Run the validation pictures through the generators, and compare the results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from models.base_model import Translation
+from models.validation.generators import NONE, CannotRun, Generators, OwnTest, paths_of
+from models.validation.judge import Figures, Judge, PairedJudge
+from util import distributed
+from util.metrics.scores import Scores, in_words
+from util.run.clock import Clock
+
+MOST_VALIDATIONS = 100  # of a run, by default
+MOST_PICTURES = 0.03  # validated, for each picture trained on, by default
+
+NOTHING, TARGETS = "nothing", "targets"  # what is looked at once, beside the results
+Looks = dict[tuple[str, int], dict[str, tuple[int, Any]]]  # (of what, task): file: (place, look)
+
+
+class Validation:
+    """Judges a model's generators on pictures that it does not learn from.
+
+    Args:
+        batches: of one picture each; under torchrun, this process's, whose `share` says which.
+        judges: one for each of the generators' tasks.
+        every_epochs: how often to validate; 0: only when asked.
+    """
+
+    def __init__(
+        self,
+        generators: Generators | OwnTest,
+        batches: Iterable[Any],
+        judges: Sequence[Judge],
+        *,
+        direction: str,
+        seed: int,
+        every_epochs: int,
+    ):
+        self.generators, self.batches, self.judges = generators, batches, judges
+        self.direction, self.seed, self.every_epochs = direction, seed, every_epochs
+        self._once: Looks = {}  # in the main process: what does not depend on the weights
+
+    def begin(self) -> str:
+        """Look at inputs and targets; returns a line about doing nothing, or '' if that is nothing.
+
+        A model that cannot be validated is not, and the line says why. Raises UserError if a
+        picture cannot be loaded.
+        """
+        try:
+            self._once = self._look(self._given)
+        except CannotRun as error:
+            self.every_epochs = 0
+            return f"no validation: {error}"
+        figures = self._means(NOTHING, self._once)[0]
+        return f"doing nothing scores {in_words(figures)}" if figures else ""
+
+    def due(self, clock: Clock) -> bool:
+        """Whether to validate at the end of this epoch."""
+        every = self.every_epochs
+        return every > 0 and (clock.epoch % every == 0 or clock.epoch == clock.last_epoch)
+
+    def run(self, clock: Clock) -> Scores:
+        """Validate all sets of weights; all processes must call this, and get the same."""
+        looks = self._look(self._results)
+        nothing, _ = self._means(NOTHING, self._once)
+        found = {name: self._means(name, looks) for name in self.generators.weights}
+        by_weights = {name: means for name, (means, _) in found.items()}
+        pictures = found[self.generators.weights[-1]][1]
+        return distributed.from_main(
+            lambda: Scores(clock.epoch, clock.total_images, by_weights, nothing, pictures)
+        )
+
+    def _given(self, batch: Any, place: int) -> Looks:
+        pictures = self.generators(batch, NONE, self.seed, place)
+        looks: Looks = {}
+        for number, (task, judge) in enumerate(
+            zip(self.generators.tasks, self.judges, strict=True)
+        ):
+            given, target = (batch[key][0] for key in paths_of(task, self.direction))
+            if len(pictures[task.input]) == len(pictures[task.target]):
+                look = judge.look(pictures, place, task.input)
+                looks[NOTHING, number] = {given: (place, look)}
+            if not isinstance(judge, PairedJudge):
+                look = judge.look(pictures, place, task.target)
+                looks[TARGETS, number] = {target: (place, look)}
+        return looks
+
+    def _results(self, batch: Any, place: int) -> Looks:
+        looks: Looks = {}
+        for weights in self.generators.weights:
+            pictures = self.generators(batch, weights, self.seed, place)
+            for number, task in enumerate(self.generators.tasks):
+                path = batch[paths_of(task, self.direction)[0]][0]
+                look = self.judges[number].look(pictures, place, task.result)
+                looks[weights, number] = {path: (place, look)}
+        return looks
+
+    def _look(self, at: Any) -> Looks:
+        """What `at(batch, place)` finds in all pictures, in order of place, in the main process."""
+        own: Looks = {}
+        for batch in self.batches:
+            if batch.share.num:  # the last batch may not suffice for all processes
+                for key, looks in at(batch, batch.share.first).items():
+                    own.setdefault(key, {}).update(looks)
+        merged: Looks = {}
+        for looks_of_process in distributed.gather(own):
+            for key, looks in looks_of_process.items():
+                merged.setdefault(key, {}).update(looks)
+        return {
+            key: dict(sorted(looks.items(), key=lambda item: item[1][0]))
+            for key, looks in merged.items()
+        }
+
+    def _means(self, of: str, looks: Looks) -> tuple[Figures, dict[str, Figures]]:
+        """The metrics by name, and those of each picture; empty in all but the main process."""
+        means: Figures = {}
+        by_picture: dict[str, Figures] = {}
+        for number, judge in enumerate(self.judges):
+            found = {path: look for path, (_, look) in looks.get((of, number), {}).items()}
+            targets = {p: look for p, (_, look) in self._once.get((TARGETS, number), {}).items()}
+            ending = suffix(self.generators.tasks, number)
+            if found:
+                figures = judge.means(found, targets)
+                means |= {f"{name}{ending}": value for name, value in figures.items()}
+            for path, look in found.items():
+                numbers = {f"{n}{ending}": v for n, v in look.items() if isinstance(v, float)}
+                by_picture.setdefault(path, {}).update(numbers)
+        return means, by_picture
+
+
+def suffix(tasks: Sequence[Translation], number: int) -> str:
+    """'' for the only generator of a model, else that of its name, such as _A."""
+    return tasks[number].network.removeprefix("G") if len(tasks) > 1 else ""
+
+
+def frequency(num_epochs: int, num_training: int, num_validated: int) -> int:
+    """Every how many epochs to validate by default.
+
+    So that a run has at most MOST_VALIDATIONS, besides one at the end, and validates at most
+    MOST_PICTURES for each picture it trains on.
+
+    Args:
+        num_training: pictures of an epoch.
+        num_validated: pictures of a validation, for all sets of weights.
+    """
+    by_number = math.ceil(num_epochs / MOST_VALIDATIONS)
+    return max(1, by_number, math.ceil(num_validated / (MOST_PICTURES * num_training)))

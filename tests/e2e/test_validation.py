@@ -1,0 +1,354 @@
+"""Validation, the best checkpoint and fixed pictures, in real runs that do not notice them."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from trainer import told
+
+from util.torchvision_compat import import_torchvision
+
+TINY = "--name run --device cpu --seed 3 --ngf 4 --ndf 4 --load_size 40 --crop_size 32"
+TINY += " --num_threads 0 --n_epochs 1 --n_epochs_decay 1 --print_freq 2 --netG resnet_6blocks"
+JUDGED = "--val_freq 1 --val_pictures 2 --update_html_freq 1"
+UNJUDGED = "--val_freq 0 --val_pictures 0 --no_html"
+
+
+@pytest.fixture(scope="module")
+def dataroots(tmp_path_factory, pictures_in) -> dict[str, str]:
+    """Pictures to train and to validate on, in both layouts."""
+    pictures = pictures_in(tmp_path_factory.mktemp("photos"))
+    for phase, number in (("train", 4), ("val", 3)):
+        paired = pictures.side_by_side(number, (40, 36), phase)
+        unpaired = pictures.unaligned(number, number - 1, phase, (40, 36))
+    return {"paired": paired, "unpaired": unpaired}
+
+
+@pytest.fixture(scope="module")
+def vgg_of_noise(tmp_path_factory) -> Path:
+    vgg = import_torchvision("torchvision.models.vgg")
+    state = vgg.make_layers(vgg.cfgs["D"]).state_dict()
+    file = tmp_path_factory.mktemp("vgg") / "vgg16.pth"
+    torch.save({f"features.{key}": value for key, value in state.items()}, file)
+    return file
+
+
+def run_folder(folder: Path) -> Path:
+    return folder / "checkpoints" / "run"
+
+
+def records(folder: Path, name: str = "validation.jsonl") -> list[dict[str, Any]]:
+    lines = (run_folder(folder) / name).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Each number, text and tensor of a state under its path; tensors as bytes."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from leaves(inner, f"{path}/{key}")
+    elif isinstance(value, (list, tuple)):
+        for index, inner in enumerate(value):
+            yield from leaves(inner, f"{path}/{index}")
+    elif isinstance(value, torch.Tensor):
+        yield path, (value.dtype, tuple(value.shape), value.numpy().tobytes())
+    else:
+        yield path, value
+
+
+def training(folder: Path) -> dict[str, Any]:
+    """All that a run has learnt and would go on with: weights, moments, pools, random states."""
+    run = run_folder(folder)
+    found: dict[str, Any] = {f.name: f.read_bytes() for f in run.glob("latest_net_*.pth")}
+    state = torch.load(run / "latest_state.pth", weights_only=True)
+    del state["options"], state["best"]
+    found |= dict(leaves(state))
+    times = {"time_s", "data_s"}
+    found["losses"] = [
+        {k: v for k, v in record.items() if k not in times}
+        for record in records(folder, "metrics.jsonl")
+    ]
+    return found
+
+
+PAIRED = [
+    "--model pix2pix --norm batch --batch_size 2 --grad_accum 2 --ema 0.5",
+    "--model pix2pix --gan_mode wgangp --pool_size 2 --lr_policy plateau",
+    "--model pix2pix --grad_checkpoint --spectral_norm --channels_last on --skip_nonfinite 2",
+    "--model pix2pix --netG unet_128 --load_size 128 --crop_size 128 --ngf 2 --norm syncbatch",
+    "--model pix2pix --precision bf16 --cache disk --direction BtoA",
+    "--model pix2pix --preprocess scale_width --input_nc 1 --output_nc 1",
+    "--model pix2pix_with_perceptual --vgg_weights VGG",
+    "--model colorization",
+    "--model template",
+]
+UNPAIRED = [
+    "--model cycle_gan --pool_size 2 --ema 0.5",
+    "--model cycle_gan --batch_size 2 --norm batch --no_dropout off --lambda_identity 0",
+]
+
+
+@pytest.mark.parametrize("flags", PAIRED + UNPAIRED)
+def test_training_is_the_same_with_and_without_validation(
+    flags, tmp_path, dataroots, trainer, vgg_of_noise
+):
+    kind = "paired" if flags in PAIRED else "unpaired"
+    line = f"{TINY} --dataroot {dataroots[kind]} {flags}".replace("VGG", str(vgg_of_noise))
+    found = []
+    for name, more in (("with", JUDGED), ("without", UNJUDGED)):
+        (tmp_path / name).mkdir()
+        trainer.run(tmp_path / name, f"{line} {more}")
+        found.append(training(tmp_path / name))
+    judged, unjudged = found
+    assert [key for key in unjudged if judged.get(key) != unjudged[key]] == []
+    assert judged.keys() == unjudged.keys()
+    assert [record["epoch"] for record in records(tmp_path / "with")] == [1, 2]
+    assert not (run_folder(tmp_path / "without") / "validation.jsonl").exists()
+
+
+def test_both_sets_of_weights_are_judged_beside_doing_nothing(tmp_path, dataroots, trainer):
+    trainer.run(
+        tmp_path, f"{TINY} --dataroot {dataroots['paired']} --model pix2pix --ema 0.5 {JUDGED}"
+    )
+    for record in records(tmp_path):
+        assert {"L1", "PSNR", "SSIM"} <= record["nothing"].keys() & record["last"].keys()
+        assert record["EMA"].keys() == record["last"].keys()
+        assert record["EMA"] != record["last"]
+    assert records(tmp_path)[0]["nothing"] == records(tmp_path)[1]["nothing"]
+    printed = told(tmp_path)
+    assert re.search(r"doing nothing scores L1 [\d.]+, PSNR [\d.]+", printed)
+    assert re.search(r"validation, epoch 1: L1 [\d.]+ \([+-][\d.]+\)", printed)
+
+
+def test_the_figures_are_those_of_test_py(tmp_path, dataroots, trainer, run_in):
+    """Without dropout, since its noise differs; the two round norms differently."""
+    line = f"{TINY} --dataroot {dataroots['paired']} --model pix2pix --no_dropout {JUDGED}"
+    trainer.run(tmp_path, line)
+    last = records(tmp_path)[-1]["last"]
+    words = f"--dataroot {dataroots['paired']} --name run --model pix2pix --phase val"
+    done = run_in(tmp_path, "test.py", *words.split(), "--device", "cpu")
+    assert done.status == 0, done.stderr
+    for name in ("L1", "PSNR", "SSIM"):
+        found = re.search(rf"mean {name}: ([\d.]+)", done.stdout)
+        assert found is not None and float(found[1]) == pytest.approx(last[name], rel=2e-3)
+
+
+CUTS = [
+    ("validation, epoch 1", signal.SIGKILL, -9),
+    ("validation, epoch 2", signal.SIGTERM, 143),
+    ("saved best", signal.SIGKILL, -9),
+    ("End of epoch 1", signal.SIGINT, 130),
+    ("epoch: 2, iters: 2", signal.SIGKILL, -9),
+]
+
+
+@pytest.mark.parametrize("at, number, ends", CUTS, ids=[cut[0] for cut in CUTS])
+def test_cut_before_in_and_after_a_validation(at, number, ends, tmp_path, dataroots, trainer):
+    line = f"{TINY} --dataroot {dataroots['paired']} --model pix2pix {JUDGED} --n_epochs 3"
+    line += " --save_latest_freq 3 --save_epoch_freq 2 --ema 0.5 --patience 2"
+    for name in ("straight", "cut"):
+        (tmp_path / name).mkdir()
+    trainer.run(tmp_path / "straight", line)
+    trainer.run(tmp_path / "cut", line, at, number, ends)
+    trainer.run(tmp_path / "cut", "--name run --continue_train auto " + line.split("--n_epochs")[0])
+    both = []
+    for name in ("straight", "cut"):
+        run = run_folder(tmp_path / name)
+        found = training(tmp_path / name)
+        found["validations"] = records(tmp_path / name)
+        found |= {f.name: f.read_bytes() for f in run.glob("best_net_*.pth")}
+        found |= {f.name: f.read_bytes() for f in (run / "web" / "images").iterdir()}
+        found["best"] = torch.load(run / "latest_state.pth", weights_only=True)["best"]
+        both.append(found)
+    assert [key for key in both[0] if both[1].get(key) != both[0][key]] == []
+    assert both[0].keys() == both[1].keys()
+
+
+def test_held_out_pictures_are_listed_and_not_trained_on(tmp_path, pictures, trainer):
+    root = pictures.two_folders(10)
+    line = f"{TINY} --dataroot {root} --model pix2pix --val_split 0.25"
+    trainer.run(tmp_path, line)
+    listed = (run_folder(tmp_path) / "validation.txt").read_text(encoding="utf-8").splitlines()
+    assert len(listed) == 4  # two pairs
+    stems = {Path(file).stem for file in listed}
+    assert len(stems) == 2
+    assert "dataset [aligned]: 8 images" in told(tmp_path)
+    for file in listed:  # they could not even be opened in training
+        Path(file).write_bytes(b"")
+    trainer.run(tmp_path, f"{line} --overwrite --val_freq 0 --val_pictures 0 --no_html")
+
+
+def test_names_on_both_sides_are_held_out_together(tmp_path, pictures, trainer):
+    for index in range(8):
+        for side in "AB":
+            pictures.save(pictures.draw(index), f"same/train{side}/{index}.png")
+    line = f"{TINY} --dataroot {tmp_path / 'same'} --model cycle_gan --val_split 0.3 --dry_run"
+    trainer.run(tmp_path, line)
+    trainer.run(tmp_path, line.replace(" --dry_run", " --n_epochs_decay 0"))
+    listed = (run_folder(tmp_path) / "validation.txt").read_text(encoding="utf-8").splitlines()
+    by_side = [{Path(f).name for f in listed if f"train{side}" in f} for side in "AB"]
+    assert by_side[0] == by_side[1] and len(by_side[0]) == 2
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ("--val_split 0.9 --max_dataset_size 1", "leaves none to train on"),
+        ("--val_split 1", "--val_split"),
+        ("--patience 3", "--patience needs validation"),
+        ("--lr_policy plateau --plateau_on validation", "--plateau_on validation needs validation"),
+        ("--best_metric SSIM", "--best_metric needs validation"),
+        ("--val_split 0.5 --best_metric KID", "--best_metric KID is not measured"),
+        ("--val_split 0.5 --patience 1 --lr_policy plateau", "--when_stuck stop"),
+    ],
+)
+def test_what_cannot_be_validated_is_told_at_the_start(flags, words, tmp_path, pictures, trainer):
+    line = f"{TINY} --dataroot {pictures.side_by_side(4)} --model pix2pix"
+    trainer.run(tmp_path, f"{line} {flags}", ends=2)
+    assert words in told(tmp_path)
+    assert "Traceback" not in told(tmp_path)
+    assert not run_folder(tmp_path).exists()
+
+
+def test_a_bad_validation_picture_is_told_before_the_first_step(tmp_path, pictures, trainer):
+    root = Path(pictures.side_by_side(3))
+    pictures.side_by_side(3, phase="val")
+    (root / "val" / "p1.png").write_bytes(b"no picture")
+    line = f"{TINY} --dataroot {root} --model pix2pix"
+    trainer.run(tmp_path, line, ends=2)
+    assert "p1.png" in told(tmp_path)
+    assert "End of epoch" not in told(tmp_path)
+    trainer.run(tmp_path, f"{line} --overwrite --skip_bad_images")
+    assert records(tmp_path)
+
+
+def test_without_validation_a_line_says_how_to_get_it(tmp_path, pictures, trainer):
+    root = pictures.two_folders(3)
+    trainer.run(tmp_path, f"{TINY} --dataroot {root} --model pix2pix")
+    assert f"no validation: put pictures in {root}/valA and {root}/valB" in told(tmp_path)
+    assert "--val_split 0.1" in told(tmp_path)
+    assert "shown while training: 3 of the training pictures" in told(tmp_path)
+
+
+def test_the_test_set_is_never_validated_on(tmp_path, pictures, trainer):
+    pictures.side_by_side(3)
+    root = pictures.side_by_side(3, phase="test")
+    trainer.run(tmp_path, f"{TINY} --dataroot {root} --model pix2pix")
+    assert not (run_folder(tmp_path) / "validation.jsonl").exists()
+
+
+def test_the_best_checkpoint_is_the_epoch_that_scored_best(tmp_path, dataroots, trainer, run_in):
+    line = f"{TINY} --dataroot {dataroots['paired']} --model pix2pix --val_freq 1 --lr 0.01"
+    trainer.run(tmp_path, f"{line} --n_epochs 6 --save_epoch_freq 1 --best_metric L1")
+    values = [record["last"]["L1"] for record in records(tmp_path)]
+    best = values.index(min(values)) + 1
+    run = run_folder(tmp_path)
+    assert (run / "best_net_G.pth").read_bytes() == (run / f"{best}_net_G.pth").read_bytes()
+    assert [record["best"] for record in records(tmp_path)] == [
+        value < min([*values[:i], float("inf")]) for i, value in enumerate(values)
+    ]
+    words = f"--dataroot {dataroots['paired']} --name run --model pix2pix --phase val --device cpu"
+    latest = run_in(tmp_path, "test.py", *words.split())
+    assert latest.status == 0, latest.stderr
+    if best != len(values):
+        assert f"checkpoint best is of epoch {best}" in latest.stdout
+        assert "--epoch best" in latest.stdout
+    of_best = run_in(tmp_path, "test.py", *words.split(), "--epoch", "best")
+    assert of_best.status == 0, of_best.stderr
+    assert (tmp_path / "results" / "run" / "val_best" / "index.html").is_file()
+
+
+def test_without_a_best_checkpoint_the_labels_are_told(tmp_path, pictures, trainer, run_in):
+    root = pictures.side_by_side(3)
+    trainer.run(tmp_path, f"{TINY} --dataroot {root} --model pix2pix")
+    words = f"--dataroot {root} --name run --model pix2pix --epoch best --phase train"
+    done = run_in(tmp_path, "test.py", *words.split())
+    assert done.status == 2
+    assert "best_net_G.pth: there is no such checkpoint; --epoch can be" in done.stderr
+
+
+@pytest.mark.parametrize("when_stuck, epochs", [("decay", 5), ("stop", 2)])
+def test_a_run_that_is_stuck_ends_sooner(when_stuck, epochs, tmp_path, dataroots, trainer):
+    """Nothing is ever better by 1000 grey levels."""
+    line = f"{TINY} --dataroot {dataroots['paired']} --model pix2pix --val_freq 1 --patience 1"
+    line += f" --min_delta 1000 --when_stuck {when_stuck} --n_epochs 9 --n_epochs_decay 3"
+    for name in ("straight", "cut"):
+        (tmp_path / name).mkdir()
+    trainer.run(tmp_path / "straight", line)
+    rates = {r["epoch"]: r["lr"] for r in records(tmp_path / "straight", "metrics.jsonl")}
+    assert max(rates) == epochs
+    if when_stuck == "decay":
+        expected = [0.0002, 0.0002, 0.00015, 0.0001, 0.00005]
+        assert [rates[e] for e in range(1, 6)] == pytest.approx(expected)
+    again = "--name run --continue_train"
+    if when_stuck == "decay":
+        trainer.run(tmp_path / "cut", line, "epoch: 4, iters: 2", signal.SIGTERM, 143)
+        trainer.run(tmp_path / "cut", again)
+        assert training(tmp_path / "cut") == training(tmp_path / "straight")
+    trainer.run(tmp_path / "straight", again)
+    assert f"run is finished: {epochs} epochs done" in told(tmp_path / "straight")
+    assert "--patience 0" in told(tmp_path / "straight")
+    trainer.run(tmp_path / "straight", f"{again} --patience 0 --n_epochs 6 --n_epochs_decay 0")
+    rates = {r["epoch"]: r["lr"] for r in records(tmp_path / "straight", "metrics.jsonl")}
+    assert rates[6] == pytest.approx(0.0002)
+
+
+def test_plateau_can_watch_the_validation(tmp_path, dataroots, trainer):
+    """At this rate nothing improves by 1%, so the sixth validation after the first lowers it."""
+    line = f"{TINY} --dataroot {dataroots['paired']} --model pix2pix --lr 1e-7 --no_dropout"
+    line += " --lr_policy plateau --plateau_on validation --n_epochs 9"
+    trainer.run(tmp_path, f"{line} --val_freq 1")
+    rates = {r["epoch"]: r["lr"] for r in records(tmp_path, "metrics.jsonl")}
+    assert rates[7] == 1e-7 and rates[8] == pytest.approx(2e-8)
+    trainer.run(tmp_path, f"{line} --val_freq 2 --overwrite")
+    rates = {r["epoch"]: r["lr"] for r in records(tmp_path, "metrics.jsonl")}
+    assert rates[10] == 1e-7  # there were only five
+
+
+def test_fixed_pictures_keep_their_names_and_old_ones_are_small(tmp_path, pictures, trainer):
+    root = pictures.two_folders(5, (700, 600))
+    line = f"{TINY} --dataroot {root} --model pix2pix --val_pictures 2 --n_epochs_decay 2"
+    line += " --preprocess none --ngf 1 --ndf 1 --update_html_freq 5"
+    trainer.run(tmp_path, line)
+    images = run_folder(tmp_path) / "web" / "images"
+    names = {file.name for file in images.iterdir()}
+    fixed = {f"fixed_p{i}_{label}.png" for i in (1, 3) for label in ("real_A", "real_B")}
+    new = {"epoch003_fake_B.png", "epoch003_2_fake_B.png"}
+    old = {f"epoch00{e}_{n}fake_B.jpg" for e in (1, 2) for n in ("", "2_")}
+    batch = {f"last_batch_{label}.png" for label in ("real_A", "fake_B", "real_B")}
+    assert names == fixed | new | old | batch
+    assert Image.open(images / "epoch003_fake_B.png").size == (700, 600)  # not its padding
+    assert max(Image.open(images / "epoch001_fake_B.jpg").size) == 512
+
+
+def test_losses_are_means_and_each_epoch_has_a_point(tmp_path, pictures, trainer):
+    root = pictures.side_by_side(4)
+    line = f"{TINY} --dataroot {root} --model pix2pix --no_html --val_pictures 0 --no_dropout"
+    points: Callable[[], list[dict]] = lambda: records(tmp_path, "metrics.jsonl")  # noqa: E731
+    trainer.run(tmp_path, f"{line} --print_freq 1")
+    single = [record["losses"]["G_L1"] for record in points()]
+    trainer.run(tmp_path, f"{line} --print_freq 3 --overwrite")
+    assert [record["total_images"] for record in points()] == [3, 4, 6, 8]
+    parts = [single[:3], single[3:4], single[4:6], single[6:]]
+    found = [record["losses"]["G_L1"] for record in points()]
+    assert found == pytest.approx([sum(part) / len(part) for part in parts], rel=1e-5)
+
+
+def test_the_console_is_quiet_between_first_and_last_epoch(tmp_path, pictures, trainer):
+    root = pictures.side_by_side(2)
+    line = f"{TINY} --dataroot {root} --model pix2pix --no_html --val_pictures 0 --n_epochs 5"
+    trainer.run(tmp_path, f"{line} --print_freq 8")
+    assert re.findall(r"\(epoch: (\d+), iters: (\d+)", told(tmp_path)) == [
+        ("1", "2"),
+        ("4", "2"),
+        ("6", "2"),
+    ]
+    assert len(records(tmp_path, "metrics.jsonl")) == 6

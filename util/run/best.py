@@ -1,0 +1,100 @@
+"""The best validation of a run so far, and for how many validations there was none better."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from util.metrics.scores import Scores, gain, mean_of
+
+VALIDATIONS = "validation.jsonl"  # in a run's folder; FileLogger writes it
+
+
+class Best:
+    """Follows one metric over the validations of a run; a part of its checkpoints.
+
+    So a resumed run chooses the same checkpoint as an uninterrupted one.
+
+    Args:
+        metric: its name; '' if nothing is measured.
+        min_delta: by how much a validation must be better than the best to replace it.
+        patience: after how many validations without a better one the run is stuck; 0: never.
+
+    Attributes:
+        history: [epoch, value] of each validation.
+        best: that of the best one; [] if there is none.
+        num_since: the number of validations since then.
+        is_stuck: whether the patience was used up.
+    """
+
+    def __init__(self, metric: str, min_delta: float = 0.0, patience: int = 0):
+        self.metric, self.min_delta, self.patience = metric, min_delta, patience
+        self.history: list[list[float]] = []
+        self.best: list[float] = []
+        self.num_since, self.is_stuck = 0, False
+
+    def add(self, scores: Scores) -> bool:
+        """Take a validation into account; returns whether it is the best so far."""
+        return self._take([scores.epoch, mean_of(self.metric, scores.figures)])
+
+    def _take(self, point: list[float]) -> bool:
+        self.history.append(point)
+        value = point[1]
+        is_better = not self.best or gain(self.metric, value, self.best[1]) > self.min_delta
+        if is_better and math.isfinite(value):
+            self.best, self.num_since = point, 0
+            return True
+        self.num_since += 1
+        return False
+
+    def forget_from(self, epoch: int) -> None:
+        """Forget the validations of this epoch and those after it, which will be trained again."""
+        kept = [point for point in self.history if point[0] < epoch]
+        self.history, self.best, self.num_since, self.is_stuck = [], [], 0, False
+        for point in kept:
+            self._take(point)
+
+    def becomes_stuck(self) -> bool:
+        """Whether the last validation has used up the patience; true once in a run."""
+        if not self.patience or self.is_stuck or self.num_since < self.patience:
+            return False
+        self.is_stuck = True
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        names = ("metric", "history", "best", "num_since", "is_stuck")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict()`; with another metric, the best is sought anew."""
+        if state["metric"] not in ("", self.metric):
+            print(f"best by {state['metric']} -> by {self.metric}: the best is sought anew")
+            return
+        for name in ("history", "best", "num_since", "is_stuck"):
+            setattr(self, name, state[name])
+
+
+def best_and_latest(folder: Path) -> str:
+    """How a run's checkpoints `best` and `latest` differ, in a line; '' if they do not, or if that
+    is not known.
+    """
+    if not (folder / VALIDATIONS).is_file() or not any(folder.glob("best_net_*.pth")):
+        return ""
+    try:
+        lines = (folder / VALIDATIONS).read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+        last = records[-1]
+        best = next(record for record in reversed(records) if record["best"])
+        metric = best["judged_by"]
+        figures = [mean_of(metric, r.get("EMA", r["last"])) for r in (best, last)]
+    except (ValueError, LookupError, TypeError, StopIteration):  # cut off by a crash, or edited
+        return ""
+    if best["epoch"] == last["epoch"]:
+        return ""
+    at_best, at_last = figures
+    return (
+        f"best by {metric}: checkpoint best is of epoch {best['epoch']}, with {at_best:.4g} on the "
+        f"validation pictures; latest had {at_last:.4g} at epoch {last['epoch']}"
+    )
