@@ -130,6 +130,7 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
         {"clock": clock, "model": optimizers, **steps.shared},
         plain(opt),
         keep=opt.keep_checkpoints,
+        keep_states=opt.keep_states,
         per_process={
             **steps.per_process,
             "random": runtime.RandomState(model.device),
