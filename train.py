@@ -11,6 +11,7 @@ if __name__ == "__main__":
     begin_imports()
 
 import argparse
+import copy
 import sys
 import time
 from typing import NamedTuple
@@ -27,8 +28,11 @@ from util import distributed, runtime
 from util.errors import Stopped
 from util.run.checkpoint import Checkpoints
 from util.run.clock import Clock
+from util.run.disk import Room, state_size, weights_size
 from util.run.interrupt import Interrupt
 from util.run.lock import RunLock
+from util.run.trial import try_sizes
+from util.show.estimate import Estimate
 from util.show.loggers import Loggers, create_loggers
 from util.show.loggers.base import Losses
 from util.speed.performance import prepare
@@ -48,6 +52,9 @@ def main(*, fast: bool = True) -> None:
     options = TrainOptions(models.registry, data.registry)
     opt = distributed.from_main(lambda: options.parse(arguments()))
     begin(opt, fast=fast)
+    if opt.try_steps and not opt.dry_run:
+        try_out(opt, fast=fast)
+        return
     run = build(opt, fast=fast)
     warning = runtime.warn_of_unused_card(opt.device)
     if opt.dry_run:
@@ -55,15 +62,13 @@ def main(*, fast: bool = True) -> None:
     with RunLock(run.model.save_dir):
         if opt.continue_train:
             resume(run)
-        if run.clock.epoch > run.clock.last_epoch:
-            print(
-                f"{opt.name} is finished: {counted(run.clock.epoch - 1, 'epoch')} done; to train "
-                f"longer, raise --n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
-            )
+        if is_finished(run):
             return
         if opt.overwrite:
             next(iter(run.dataset))  # fail on an unreadable picture before deleting the old run
         options.save(opt)
+        if lack := room_of(run).warning():
+            print(lack)
         model = run.model
         log = create_loggers(
             opt,
@@ -141,6 +146,23 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
     return Run(opt, dataset, model, steps, clock, checkpoints)
 
 
+def room_of(run: Run) -> Room:
+    """The room on the disk that the run needs for its checkpoints, from here to its end."""
+    opt, model, checkpoints = run.opt, run.model, run.checkpoints
+    picture = 4 * max(opt.input_nc, opt.output_nc) * opt.crop_size**2  # float32
+    return Room(
+        model.save_dir,
+        weights_size([*model.networks().values(), *checkpoints.averages.values()]),
+        state_size(model.optimizers, model.memories().values(), picture),
+        run.clock,
+        epoch_freq=opt.save_epoch_freq,
+        iter_freq=opt.save_latest_freq if opt.save_by_iter else 0,
+        keep=opt.keep_checkpoints,
+        keep_states=opt.keep_states,
+        resumes=opt.continue_train,
+    )
+
+
 def begin_alike(model: BaseModel, opt: argparse.Namespace) -> None:
     """Give several processes the same weights, and each its own dropout."""
     if distributed.size() == 1:
@@ -152,15 +174,15 @@ def begin_alike(model: BaseModel, opt: argparse.Namespace) -> None:
     runtime.seed_everything(opt.seed + distributed.rank())
 
 
-def resume(run: Run) -> None:
+def resume(run: Run, *, tidies: bool = True) -> None:
     """Resume where the checkpoint was saved or, with --epoch_count, at the beginning of that epoch.
 
-    If there are only weights, everything else starts afresh.
+    If there are only weights, everything else starts afresh. Without `tidies`, changes no file.
     """
     opt, model, clock = run.opt, run.model, run.clock
     with distributed.main_first():
         label = label_to_load(opt)
-        resumed = run.checkpoints.resume(label, model.load_networks)
+        resumed = run.checkpoints.resume(label, model.load_networks, tidies=tidies)
         if resumed is None:
             print(
                 f"{model.save_dir} has weights {label} but no training state: optimizers, schedule "
@@ -173,9 +195,74 @@ def resume(run: Run) -> None:
         print(f"{resumed}: epoch {clock.epoch}, {clock.epoch_images} of its images seen")
 
 
+def is_finished(run: Run) -> bool:
+    """Whether all epochs are done, after a line that says how to train longer."""
+    opt, clock = run.opt, run.clock
+    if clock.epoch <= clock.last_epoch:
+        return False
+    print(
+        f"{opt.name} is finished: {counted(clock.epoch - 1, 'epoch')} done; to train longer, raise "
+        f"--n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
+    )
+    return True
+
+
+def try_out(opt: argparse.Namespace, *, fast: bool = True) -> None:
+    """Take --try_steps steps and print what the run would take; no file is written or deleted.
+
+    If the memory of a GPU does not suffice, raises UserError with sizes for which it does.
+    """
+
+    def attempt(batch_size: int = opt.batch_size, crop_size: int = opt.crop_size) -> None:
+        sized = copy.copy(opt)
+        sized.batch_size, sized.crop_size = batch_size, crop_size
+        run = build(sized, fast=fast)
+        if opt.continue_train:
+            resume(run, tidies=False)
+        if not is_finished(run):
+            print(*first_steps(run), sep="\n")
+
+    runtime.warn_of_unused_card(opt.device)
+    if runtime.resolve_device(opt.device).type == "cuda" and distributed.size() == 1:
+        try_sizes(attempt, opt.batch_size, crop_sizes(opt), MEMORY_FLAGS)
+    else:
+        attempt()
+
+
+def crop_sizes(opt: argparse.Namespace) -> list[int]:
+    """All sizes up to --crop_size that the networks take, ascending; itself if nothing crops."""
+    multiple = opt.size_multiple
+    least = -(-opt.size_minimum // multiple) * multiple
+    smaller = range(least, opt.crop_size, multiple) if opt.preprocess.endswith("crop") else []
+    return [*smaller, opt.crop_size]
+
+
+def estimate_of(run: Run, num_steps: int | None = None) -> Estimate:
+    """What the run will take, told by its first steps."""
+    images = run.opt.batch_size * distributed.size()
+    return Estimate(run.clock, run.model.device, images, room_of(run), num_steps)
+
+
+def first_steps(run: Run) -> list[str]:
+    """Take --try_steps steps; returns the lines of the estimate."""
+    opt, dataset, model, steps, clock, _ = run
+    estimate = estimate_of(run, opt.try_steps)
+    for epoch in clock.epochs():
+        dataset.set_epoch(epoch, start=clock.epoch_images)
+        for batch in clock.iterations(dataset):
+            model.set_input(batch)
+            with steps.step(batch.share):
+                model.optimize_parameters()
+            if estimate.step():
+                return estimate.lines()
+        clock.end_epoch()
+    return estimate.lines()
+
+
 def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
     """Train all remaining epochs. After a signal, saves `latest` and raises Stopped."""
     opt, dataset, model, steps, clock, checkpoints = run
+    estimate = estimate_of(run)
 
     def save(*labels: str) -> None:
         steps.guard.check_weights()
@@ -192,6 +279,8 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
                 with steps.step(batch.share):
                     model.optimize_parameters()
                 log.step(clock)
+                if estimate.step():
+                    log.say("\n".join(estimate.lines()))
                 if clock.due(opt.print_freq):
                     own = model.get_current_losses()
                     losses = distributed.mean_losses(own, batch.share.weight)

@@ -200,6 +200,9 @@ TRAINING = Section("Training schedule and objective", (
     Flag("--grad_checkpoint", False, on_off,
          "compute the generators' activations twice instead of storing them: less memory, more "
          "time, the same result"),
+    Flag("--try_steps N", 0, whole(0),
+         "take N steps, print when the run would end and what memory and disk it needs, then exit; "
+         "writes no file; if a GPU's memory does not suffice, look for sizes that fit; 0: train"),
 ))
 
 CHECKPOINTS = Section("Checkpoints", (

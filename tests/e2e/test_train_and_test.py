@@ -617,6 +617,7 @@ TRAINING_ELSEWHERE = {
     "--save_latest_minutes": HERE + "test_save_latest_minutes",
     "--keep_checkpoints": HERE + "test_keep_checkpoints",
     "--keep_states": "e2e/test_resume.py::test_states_that_are_gone_and_those_that_are_left",
+    "--try_steps": "e2e/test_before_you_wait.py::test_steps_of_a_new_run_leave_nothing_behind",
     "--verbose": HERE + "test_verbose_prints_the_layers",
     "--suffix --checkpoints_dir": HERE + "test_suffix_and_checkpoints_dir",
     "--dry_run": HERE + "test_dry_run_of_training_prints_and_writes_nothing",
