@@ -39,6 +39,7 @@ from util.run.labels import (
     weights_only,
     weights_path,
     with_state,
+    with_weights,
 )
 
 FORMAT = 2
@@ -176,7 +177,7 @@ class Checkpoints:
                     f"{note}and there is no other whole one; {weights_only(self.folder)}"
                 )
             label, state = max(whole, key=newest)
-        elif state is None and labels and self._has_weights(label):
+        elif state is None and labels and label in with_weights(self.folder):
             raise UserError(stateless(self.folder, label))
         load_networks(label)
         self._load_averages(label)
@@ -212,9 +213,6 @@ class Checkpoints:
         if "latest" in labels:  # no iter_N is newer
             for state in self.folder.glob("iter_*_state.pth"):
                 state.unlink()
-
-    def _has_weights(self, label: str) -> bool:
-        return all(weights_path(self.folder, label, name).is_file() for name in self.networks)
 
     def _load_averages(self, label: str) -> None:
         for name, net in self.averages.items():
