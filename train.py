@@ -11,9 +11,9 @@ if __name__ == "__main__":
     begin_imports()
 
 import argparse
+import copy
 import sys
 import time
-from dataclasses import replace
 from typing import NamedTuple
 
 import data
@@ -22,20 +22,23 @@ from data.loader import DataError, Loader
 from models.base_model import BaseModel
 from models.optimizer_state import OptimizerState
 from models.schedules import decay_from, start_at
-from models.validation.create import Judging, create_judging
+from models.validation.create import create_judging
 from models.validation.generators import CannotRun
+from models.validation.judging import Judging
 from models.weights import label_to_load
 from options.train_options import TrainOptions, plain
 from util import distributed, runtime
 from util.errors import Stopped
 from util.files import write_whole
-from util.metrics.scores import cost
 from util.run.checkpoint import Checkpoints
 from util.run.clock import Clock
+from util.run.disk import Room, state_size, weights_size
 from util.run.interrupt import Interrupt
 from util.run.lock import RunLock
+from util.run.trial import try_sizes
+from util.show.estimate import Estimate
 from util.show.loggers import Loggers, create_loggers
-from util.show.loggers.base import Example, Losses
+from util.show.loggers.base import Losses
 from util.speed.performance import prepare
 from util.speed.process import begin
 from util.step import Steps
@@ -53,6 +56,9 @@ def main(*, fast: bool = True) -> None:
     options = TrainOptions(models.registry, data.registry)
     opt = distributed.from_main(lambda: options.parse(arguments()))
     begin(opt, fast=fast)
+    if opt.try_steps and not opt.dry_run:
+        try_out(opt, fast=fast)
+        return
     run = build(opt, fast=fast)
     warning = runtime.warn_of_unused_card(opt.device)
     if opt.dry_run:
@@ -60,17 +66,14 @@ def main(*, fast: bool = True) -> None:
     with RunLock(run.model.save_dir):
         if opt.continue_train:
             resume(run)
-        if run.clock.epoch > run.clock.last_epoch:
-            how = f"raise --n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
-            if run.clock.ends_after:
-                how = f"pass --patience 0 instead of {opt.patience}"
-            done = counted(run.clock.epoch - 1, "epoch")
-            print(f"{opt.name} is finished: {done} done; to train longer, {how}")
+        if is_finished(run):
             return
         if opt.overwrite:
             next(iter(run.dataset))  # fail on an unreadable picture before deleting the old run
         options.save(opt)
         save_held_out(run)
+        if lack := room_of(run).warning():
+            print(lack)
         model = run.model
         log = create_loggers(
             opt,
@@ -144,6 +147,7 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
         {"clock": clock, "model": optimizers, "best": judging.best, **steps.shared},
         plain(opt),
         keep=opt.keep_checkpoints,
+        keep_states=opt.keep_states,
         per_process={
             **steps.per_process,
             "random": runtime.RandomState(model.device),
@@ -161,6 +165,24 @@ def save_held_out(run: Run) -> None:
         write_whole(run.model.save_dir / "validation.txt", text)
 
 
+def room_of(run: Run) -> Room:
+    """The room on the disk that the run needs for its checkpoints, from here to its end."""
+    opt, model, checkpoints = run.opt, run.model, run.checkpoints
+    picture = 4 * max(opt.input_nc, opt.output_nc) * opt.crop_size**2  # float32
+    return Room(
+        model.save_dir,
+        weights_size([*model.networks().values(), *checkpoints.averages.values()]),
+        state_size(model.optimizers, model.memories().values(), picture),
+        run.clock,
+        epoch_freq=opt.save_epoch_freq,
+        iter_freq=opt.save_latest_freq if opt.save_by_iter else 0,
+        keep=opt.keep_checkpoints,
+        keep_states=opt.keep_states,
+        has_best=run.judging.validation is not None,
+        resumes=opt.continue_train,
+    )
+
+
 def begin_alike(model: BaseModel, opt: argparse.Namespace) -> None:
     """Give several processes the same weights, and each its own dropout."""
     if distributed.size() == 1:
@@ -172,15 +194,15 @@ def begin_alike(model: BaseModel, opt: argparse.Namespace) -> None:
     runtime.seed_everything(opt.seed + distributed.rank())
 
 
-def resume(run: Run) -> None:
+def resume(run: Run, *, tidies: bool = True) -> None:
     """Resume where the checkpoint was saved or, with --epoch_count, at the beginning of that epoch.
 
-    If there are only weights, everything else starts afresh.
+    If there are only weights, everything else starts afresh. Without `tidies`, changes no file.
     """
     opt, model, clock = run.opt, run.model, run.clock
     with distributed.main_first():
         label = label_to_load(opt)
-        resumed = run.checkpoints.resume(label, model.load_networks)
+        resumed = run.checkpoints.resume(label, model.load_networks, tidies=tidies)
         if resumed is None:
             print(
                 f"{model.save_dir} has weights {label} but no training state: optimizers, schedule "
@@ -197,9 +219,75 @@ def resume(run: Run) -> None:
         print(f"{resumed}: epoch {clock.epoch}, {clock.epoch_images} of its images seen")
 
 
+def is_finished(run: Run) -> bool:
+    """Whether all epochs are done, after a line that says how to train longer."""
+    opt, clock = run.opt, run.clock
+    if clock.epoch <= clock.last_epoch:
+        return False
+    how = f"raise --n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
+    if clock.ends_after:
+        how = f"pass --patience 0 instead of {opt.patience}"
+    done = counted(clock.epoch - 1, "epoch")
+    print(f"{opt.name} is finished: {done} done; to train longer, {how}")
+    return True
+
+
+def try_out(opt: argparse.Namespace, *, fast: bool = True) -> None:
+    """Take --try_steps steps and print what the run would take; no file is written or deleted.
+
+    If the memory of a GPU does not suffice, raises UserError with sizes for which it does.
+    """
+
+    def attempt(batch_size: int = opt.batch_size, crop_size: int = opt.crop_size) -> None:
+        sized = copy.copy(opt)
+        sized.batch_size, sized.crop_size = batch_size, crop_size
+        run = build(sized, fast=fast)
+        if opt.continue_train:
+            resume(run, tidies=False)
+        if not is_finished(run):
+            print(*first_steps(run), sep="\n")
+
+    runtime.warn_of_unused_card(opt.device)
+    if runtime.resolve_device(opt.device).type == "cuda" and distributed.size() == 1:
+        try_sizes(attempt, opt.batch_size, crop_sizes(opt), MEMORY_FLAGS)
+    else:
+        attempt()
+
+
+def crop_sizes(opt: argparse.Namespace) -> list[int]:
+    """All sizes up to --crop_size that the networks take, ascending; itself if nothing crops."""
+    multiple = opt.size_multiple
+    least = -(-opt.size_minimum // multiple) * multiple
+    smaller = range(least, opt.crop_size, multiple) if opt.preprocess.endswith("crop") else []
+    return [*smaller, opt.crop_size]
+
+
+def estimate_of(run: Run, num_steps: int | None = None) -> Estimate:
+    """What the run will take, told by its first steps."""
+    images = run.opt.batch_size * distributed.size()
+    return Estimate(run.clock, run.model.device, images, room_of(run), num_steps)
+
+
+def first_steps(run: Run) -> list[str]:
+    """Take --try_steps steps; returns the lines of the estimate."""
+    opt, dataset, model, steps, clock, *_ = run
+    estimate = estimate_of(run, opt.try_steps)
+    for epoch in clock.epochs():
+        dataset.set_epoch(epoch, start=clock.epoch_images)
+        for batch in clock.iterations(dataset):
+            model.set_input(batch)
+            with steps.step(batch.share):
+                model.optimize_parameters()
+            if estimate.step():
+                return estimate.lines()
+        clock.end_epoch()
+    return estimate.lines()
+
+
 def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
     """Train all remaining epochs. After a signal, saves `latest` and raises Stopped."""
     opt, dataset, model, steps, clock, checkpoints, judging, _ = run
+    estimate = estimate_of(run)
 
     def save(*labels: str) -> None:
         steps.guard.check_weights()
@@ -207,8 +295,7 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
         checkpoints.save(*labels)
         log.say(f"saved {' and '.join(labels)} ({counted(clock.total_images, 'image')})")
 
-    if judging.validation and (line := judging.validation.begin()):
-        log.say(line)
+    judging.begin(log)
     for epoch in clock.epochs():
         started = time.perf_counter()
         dataset.set_epoch(epoch, start=clock.epoch_images)
@@ -218,23 +305,26 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
                 with steps.step(batch.share):
                     model.optimize_parameters()
                 log.step(clock)
+                if estimate.step():
+                    log.say("\n".join(estimate.lines()))
                 if clock.due(opt.print_freq) or clock.epoch_done:
                     losses = steps.losses.take()
                     log.losses(Losses.now(clock, losses, model.learning_rate, opt.print_freq))
                 if log.images_due(clock):
-                    show(run, log)
+                    judging.show(clock, log)
                 if labels := labels_due(run):
                     save(*labels)
                 if received := distributed.highest(interrupt.received or 0):
                     save("latest")
                     raise Stopped(received)
-            is_best = validate(run, log)
+            is_best = judging.validate(clock, log)
         except (DataError, CannotRun):
             if clock.total_images > 0:
                 save("latest")
             raise
 
-        old_lr, new_lr = model.update_learning_rate(plateau_metric(run))
+        metric = judging.plateau_metric(epoch, steps.generator_loss.take())
+        old_lr, new_lr = model.update_learning_rate(metric)
         clock.end_epoch()
         labels = ["best"] if is_best else []
         if epoch % opt.save_epoch_freq == 0 or epoch == clock.last_epoch:
@@ -246,59 +336,6 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
             f"Time Taken: {time.perf_counter() - started:.0f} sec \t "
             f"learning rate {old_lr:.7f} -> {new_lr:.7f}"
         )
-
-
-def show(run: Run, log: Loggers, *, to_all: bool = False) -> None:
-    """Pass pictures to the loggers that want them now, or to all."""
-    model, examples = run.model, run.judging.examples()
-    batch = None
-    if model.get_image_paths():  # it has taken a step since the start
-        model.compute_visuals()
-        batch = Example("", model.get_current_visuals())
-    examples = examples or ([batch] if batch else [])
-    if examples:
-        log.images(run.clock, examples, batch, to_all=to_all)
-
-
-def validate(run: Run, log: Loggers) -> bool:
-    """Validate, if that is due; returns whether this is the best validation so far."""
-    validation, _, best = run.judging
-    if validation is None or not validation.due(run.clock):
-        return False
-    scores = validation.run(run.clock)
-    scores = replace(scores, judged_by=best.metric, is_best=best.add(scores))
-    log.validation(scores)
-    if best.becomes_stuck():
-        end_sooner(run, log)
-    if scores.is_best or run.clock.epoch == run.clock.last_epoch:
-        show(run, log, to_all=True)
-    return scores.is_best
-
-
-def end_sooner(run: Run, log: Loggers) -> None:
-    """The run is stuck: stop, or lower the learning rate to zero from now on."""
-    opt, clock = run.opt, run.clock
-    stops = opt.when_stuck == "stop"
-    end = clock.epoch + (0 if stops else opt.n_epochs_decay)
-    if end >= clock.last_epoch:
-        return
-    clock.end_after(end)
-    if not stops:
-        decay_from(clock.epoch, run.model.schedulers)
-    log.say(
-        f"no better {run.judging.best.metric} in {counted(opt.patience, 'validation')}: "
-        f"{'stops' if stops else f'lowers the learning rate to zero, until epoch {end}'}"
-    )
-
-
-def plateau_metric(run: Run) -> float | None:
-    """What --lr_policy plateau watches, or None if there is nothing new."""
-    best = run.judging.best
-    loss = run.steps.generator_loss.take()
-    if run.opt.plateau_on == "loss":
-        return loss
-    is_new = best.history and best.history[-1][0] == run.clock.epoch
-    return cost(best.metric, best.history[-1][1]) if is_new else None
 
 
 def labels_due(run: Run) -> list[str]:

@@ -213,18 +213,24 @@ TRAINING = Section("Training schedule and objective", (
     Flag("--inception_weights FILE", None, path_text,
          "weights of Inception v3 for KID: torchvision's inception_v3, or the port of the network "
          "of the original FID"),
+    Flag("--try_steps N", 0, whole(0),
+         "take N steps, print when the run would end and what memory and disk it needs, then exit; "
+         "writes no file; if a GPU's memory does not suffice, look for sizes that fit; 0: train"),
 ))
 
 CHECKPOINTS = Section("Checkpoints", (
     Flag("--save_latest_freq IMAGES", 5000, whole(1),
          "save checkpoint `latest` every IMAGES images"),
     Flag("--save_by_iter", False, on_off,
-         "also keep each `latest` of --save_latest_freq as iter_N"),
+         "also keep the weights of each `latest` of --save_latest_freq as iter_N"),
     Flag("--save_epoch_freq EPOCHS", 5, whole(1),
          "save a numbered checkpoint every EPOCHS epochs, and at the end"),
     Flag("--save_latest_minutes M", 0.0, number(0),
          "also save `latest` every M minutes; 0: not by time"),
     Flag("--keep_checkpoints K", 0, whole(0), "keep only the last K numbered checkpoints; 0: all"),
+    Flag("--keep_states N", 0, whole(0),
+         "keep the training state, to resume from, of N more numbered checkpoints than the last; "
+         "the others keep only their weights"),
     Flag("--skip_nonfinite N", 0, whole(0),
          "skip up to N steps whose gradients are not finite; 0: stop at the first"),
     Flag("--continue_train", False, on_off_auto,

@@ -21,8 +21,8 @@ PICTURES = ("preprocess", "crop_size", "direction", "range_A", "range_B")
 PER_START = frozenset(
     (
         *("name", "checkpoints_dir", "suffix", "continue_train", "overwrite", "epoch", "load_iter"),
-        *("epoch_count", "load_pretrain", "load_pretrain_partial", "dry_run", "verbose", "device"),
-        "gpu_ids",
+        *("epoch_count", "load_pretrain", "load_pretrain_partial", "dry_run", "try_steps"),
+        *("verbose", "device", "gpu_ids"),
     )
 )
 

@@ -66,6 +66,9 @@ class TrainOptions(BaseOptions):
                 opt.load_pretrain = ""
         elif not opt.overwrite:
             refuse_used(opt)
+        if opt.try_steps and opt.cache == "disk":
+            print("--try_steps writes no file: leaving out --cache disk")
+            opt.cache = "none"
         if not (opt.continue_train or "model" in self.given) and dataset.looks_paired(opt):
             print(
                 f"{opt.dataroot}: {opt.phase}A and {opt.phase}B have pictures of the same names; "

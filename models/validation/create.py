@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -14,6 +14,7 @@ from models.networks.inception import InceptionFeatures
 from models.validation.examples import Examples
 from models.validation.generators import Generators, OwnTest, generators_of
 from models.validation.judge import Judge, PairedJudge, UnpairedJudge
+from models.validation.judging import Judging
 from models.validation.validation import Validation, frequency
 from util import distributed
 from util.errors import UserError
@@ -29,19 +30,6 @@ class Batches(Protocol):
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Any: ...
-
-
-class Judging(NamedTuple):
-    """What shows how good a run gets.
-
-    Attributes:
-        validation: None if there is nothing to validate on.
-        best: which validation is the best so far.
-    """
-
-    validation: Validation | None
-    examples: Examples
-    best: Best
 
 
 def create_judging(
@@ -79,7 +67,7 @@ def create_judging(
     names = [name for judge in judges[:1] for name in judge.names]
     best = Best(best_metric(opt, names), opt.min_delta, opt.patience)
     if pictures is None or not judges:
-        return Judging(None, examples, best)
+        return Judging(model, opt, None, examples, best)
     if every == "auto":
         num_validated = len(pictures) * len(generators.weights)
         every = frequency(opt.n_epochs + opt.n_epochs_decay, num_training, num_validated)
@@ -92,7 +80,7 @@ def create_judging(
         seed=opt.seed,
         every_epochs=every,
     )
-    return Judging(validation, examples, best)
+    return Judging(model, opt, validation, examples, best)
 
 
 def create_judges(opt: argparse.Namespace, generators: Generators | OwnTest) -> list[Judge]:

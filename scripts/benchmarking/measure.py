@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from scripts.benchmarking.variants import ROOT, VARIANTS, Setting, is_fast
 from util.errors import UserError
+from util.run.memory import process_peak
 from util.speed import heap
 
 GIB = 2**30
@@ -93,13 +92,4 @@ def peak_memory(device: torch.device) -> float:
     """Peak memory of this process so far, or its peak allocation on the GPU, in GiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / GIB
-    status = Path("/proc/self/status")
-    if status.exists():  # on Linux, ru_maxrss starts from the parent's peak
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) * 1024 / GIB
-    if sys.platform == "win32":  # where scripts/benchmark.py leaves the row out
-        raise NotImplementedError
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
+    return process_peak() / GIB

@@ -266,7 +266,7 @@ def logging(setting: Setting) -> list[Row]:
     logs = {variant: loggers_of(variant, run, clock) for variant, run in built.items()}
 
     def share(variant: str) -> float:
-        run, log = built[variant]._replace(clock=clock), logs[variant]
+        run, log = built[variant], logs[variant]
         opt, model = run.opt, run.model
 
         def tell_losses() -> None:
@@ -274,7 +274,7 @@ def logging(setting: Setting) -> list[Row]:
             log.losses(Losses.now(clock, losses, model.learning_rate, opt.print_freq))
 
         def tell_images() -> None:
-            train.show(run, log)
+            run.judging.show(clock, log)
 
         step_s = seconds(lambda: take_step(model, batch), setting.device, setting.steps_per_turn)
         losses_s = seconds(tell_losses, setting.device)

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -150,6 +151,7 @@ def runs(tmp_path_factory, photos, home, server, run_in) -> Runs:
     line = f"{TINY} --use_visdom --use_wandb --use_tensorboard --wandb_project_name faces"
     line += f" --display_port {server.port} --display_env faces --display_id 5 --display_ncols 2"
     line += " --display_freq 6 --update_html_freq 1 --save_epoch_freq 1 --n_epochs_decay 0"
+    line += " --keep_states 1"
     pages, printed = [], []
     for more in ("--n_epochs 2", "--n_epochs 3 --continue_train --epoch 1"):
         words = f"--dataroot {photos} {line} {more}".split()
@@ -344,11 +346,14 @@ def test_tensorboard_pictures(runs, events) -> None:
         np.testing.assert_array_equal(shown, pixels(runs.pages[1][-3 + VISUALS.index(name)]))
 
 
-def test_the_page_forgets_what_a_resumed_run_trains_again(train, folder) -> None:
+def test_the_page_forgets_what_a_resumed_run_trains_again(train, folder, at, tmp_path) -> None:
     """Read as page.js reads it: pictures by epoch, losses in a row, and both up to the clock."""
     flags = "--n_epochs 2 --n_epochs_decay 0 --print_freq 2 --update_html_freq 1"
-    train(f"{flags} --save_latest_freq 4 --save_by_iter")
-    train(f"{flags} --continue_train --load_iter 8")
+    at(10, lambda: shutil.copytree(folder, tmp_path / "kept", dirs_exist_ok=True))
+    train(f"{flags} --save_latest_freq 4")
+    for file in (tmp_path / "kept").glob("latest_*"):  # of 8 images
+        shutil.copy(file, folder)
+    train(f"{flags} --continue_train")
     pictures: dict[int, int] = {}
     losses: list[int] = []
     shown = []  # of each process, where it began

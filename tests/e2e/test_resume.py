@@ -36,6 +36,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     state = torch.load(run / "latest_state.pth", weights_only=True)
     del state["options"]  # hold --continue_train
     found["latest_state.pth"] = dict(leaves(state, ""))
+    found |= {file.name: True for file in run.glob("*_state.pth") if file.name not in found}
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     times = {"time_s", "data_s"}
     found["metrics.jsonl"] = [
@@ -182,26 +183,54 @@ def test_numbers_of_workers_can_change_between_pieces(tmp_path, dataroots, strai
 
 
 @posix_only
-def test_save_by_iter_goes_on_from_any_of_its_checkpoints(tmp_path, dataroots, straight, trainer):
+def test_save_by_iter_keeps_weights_and_the_run_resumes_from_latest(
+    tmp_path, dataroots, straight, trainer
+):
     flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --n_epochs 1 --n_epochs_decay 1"
     flags += " --num_threads 0 --save_by_iter"
     trainer.run(tmp_path, flags, "epoch: 2, iters: 4", signal.SIGKILL, ends=-signal.SIGKILL)
-    trainer.run(tmp_path, f"{AGAIN} --load_iter 4")
+    trainer.run(tmp_path, f"{AGAIN} --load_iter 4", ends=2)
+    errors = (tmp_path / "err.txt").read_text()
+    assert "--load_iter 4: checkpoints/run/iter_4_state.pth does not exist" in errors
+    assert "pass --epoch latest or 1;" in errors
+    trainer.run(tmp_path, AGAIN)
     assert_same(tmp_path, straight(flags))
 
 
 @posix_only
-def test_the_last_whole_checkpoint_may_be_one_by_iteration(tmp_path, dataroots, straight, trainer):
-    """At 13 images: latest and iter_12 are of 12, 2 is of 10; some files of latest are older."""
+def test_states_that_are_gone_and_those_that_are_left(tmp_path, dataroots, trainer):
+    """Of a finished run; its error's two ways on both work."""
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --n_epochs 4 --n_epochs_decay 0"
+    trainer.run(tmp_path, f"{flags} --num_threads 0 --keep_states 1")
+    run = tmp_path / "checkpoints" / "run"
+    found = {file.name.removesuffix("_state.pth") for file in run.glob("*_state.pth")}
+    assert found == {"latest", "4", "3"}
+    assert len(list(run.glob("[1234]_net_[GD].pth"))) == 8
+
+    trainer.run(tmp_path, f"{AGAIN} --epoch 1", ends=2)
+    error = (tmp_path / "err.txt").read_text()
+    assert error.count("\n") == 1
+    assert "pass --epoch latest or 4 or 3;" in error
+    assert "--load_pretrain checkpoints/run --epoch 1 under another --name" in error
+    trainer.run(tmp_path, f"{AGAIN} --epoch 3")
+    assert "resumed from checkpoint 3" in told(tmp_path)
+    other = flags.replace("--name run", "--name other").replace("--n_epochs 4", "--n_epochs 1")
+    trainer.run(tmp_path, f"{other} --load_pretrain checkpoints/run --epoch 1")
+    assert "loaded checkpoints/run/1_net_G.pth" in told(tmp_path)
+
+
+@posix_only
+def test_a_torn_latest_falls_back_to_the_newest_number(tmp_path, dataroots, straight, trainer):
+    """At 13 images: latest is of 12, 2 is of 10; some files of latest are older."""
     flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --n_epochs 1 --n_epochs_decay 2"
     flags += " --num_threads 0 --save_latest_freq 4 --save_by_iter --ema 0.9"
     trainer.run(tmp_path, flags, "epoch: 3, iters: 3", signal.SIGKILL, ends=-signal.SIGKILL)
     run = tmp_path / "checkpoints" / "run"
     for name in ("G", "G_ema"):
-        (run / f"latest_net_{name}.pth").unlink()  # of which iter_12 may be another name
+        (run / f"latest_net_{name}.pth").unlink()  # iter_12 may be another name of this file
         shutil.copy(run / f"iter_8_net_{name}.pth", run / f"latest_net_{name}.pth")
     trainer.run(tmp_path, AGAIN)
-    assert "latest do not belong together; resumed from checkpoint iter_12" in told(tmp_path)
+    assert "latest do not belong together; resumed from checkpoint 2" in told(tmp_path)
     assert_same(tmp_path, straight(flags))
 
 
@@ -318,7 +347,7 @@ def test_epoch_count_overrides_the_epoch_and_places_the_schedule(started, tmp_pa
 
 def test_from_another_label(started, tmp_path):
     """Checkpoint 1 is where epoch 2 begins."""
-    started("--n_epochs 3")
+    started("--n_epochs 3 --keep_states 9")
     first = outcome(tmp_path)
     text = started("--epoch 1")
     assert "checkpoint 1" in text

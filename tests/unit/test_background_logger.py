@@ -62,9 +62,7 @@ def sink() -> Iterator[Sink]:
 def start(
     make: Callable[[], Logger], *, lossless: bool, patience_s: float = LONG_S
 ) -> BackgroundLogger:
-    return BackgroundLogger(
-        "sink", make, PicturesDue(2), lossless=lossless, patience_s=patience_s
-    )
+    return BackgroundLogger("sink", make, PicturesDue(2), lossless=lossless, patience_s=patience_s)
 
 
 def losses(count: int) -> Losses:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
 import io
 import os
@@ -159,11 +160,13 @@ class Count:
 class Process:
     """A miniature training program: networks and state all contain their version number."""
 
-    def __init__(self, folder: Path, keep: int = 0):
+    def __init__(self, folder: Path, keep: int = 0, keep_states: int = 0):
         self.folder, self.count, self.clock = folder, Count(), Clock(1, 9, 1)
         self.networks = {name: nn.Linear(2, 1) for name in "GD"}
         parts = {"count": self.count, "clock": self.clock}
-        self.checkpoints = Checkpoints(folder, self.networks, parts, {}, keep=keep)
+        self.checkpoints = Checkpoints(
+            folder, self.networks, parts, {}, keep=keep, keep_states=keep_states
+        )
 
     def save(self, version: int, *labels: str) -> None:
         self.count.number = version
@@ -174,15 +177,22 @@ class Process:
         self.checkpoints.save(*labels)
 
     def resume(self, label: str = "latest") -> int | None:
-        """The version that all is of now; None where there was no checkpoint at all."""
+        """The version that all is of now; None where there was no checkpoint at all.
+
+        Of a label that has lost its state, the version of its weights.
+        """
         try:
             if self.checkpoints.resume(label, self.load) is None:
                 self.load(label)
                 raise AssertionError("weights without a state")
         except UserError as error:
-            if "there is no such checkpoint" not in str(error):
+            if "there is no such checkpoint" in str(error):
+                return None
+            if "only the weights" not in str(error):
                 raise
-            return None
+            assert label not in ("latest", "best")
+            self.load(label)
+            self.count.number = int(self.networks["G"].bias)
         for net in self.networks.values():
             for parameter in net.parameters():
                 assert torch.all(parameter == self.count.number)
@@ -233,7 +243,8 @@ SAVES = {  # what was saved before, by version; and what is saved now
     "latest": ([["latest"]], ["latest"]),
     "end of epoch": ([["latest", "1"], ["latest"]], ["latest", "2"]),
     "first end of epoch": ([["latest"]], ["latest", "1"]),
-    "by iteration": ([["iter_1"], ["latest"]], ["iter_3"]),
+    "by iteration": ([["iter_1", "latest"], ["latest"]], ["iter_3", "latest"]),
+    "best": ([["best"], ["latest", "1"]], ["best"]),
     "epoch again": ([["latest", "1"], ["latest", "2"]], ["latest", "2"]),
 }
 
@@ -261,6 +272,8 @@ def test_each_operation_of_a_save(saves, how, has_links, faults, tmp_path, monke
 
     for disk in faults(how, prepare):
         what = f"operation {disk.fails_at} of {disk.happened}"
+        resumable = {label for label in (*old, *now) if resumes_from(folder, label)}
+        assert any(map(str.isdigit, resumable)) or not any(map(str.isdigit, old)), what
         for label in {*old, *now}:
             expected = {old.get(label), new if label in now else old[label]}
             if label not in old:  # a label that was not whole yet: another one is taken, or none
@@ -272,6 +285,7 @@ def test_each_operation_of_a_save(saves, how, has_links, faults, tmp_path, monke
         after = Process(folder)
         after.save(new + 1, "latest", "8")
         assert Process(folder).resume() == Process(folder).resume("8") == new + 1, what
+        assert states(folder) == {"latest", "8", *({"best"} & {*old, *now})}, what
 
 
 @pytest.mark.parametrize("how", ["fails", "dies"])
@@ -293,8 +307,30 @@ def test_each_operation_of_a_save_that_deletes_old_checkpoints(how, faults, tmp_
         assert files(folder) == unit("3", "latest"), what
 
 
+def test_each_operation_of_going_on_where_a_save_could_not_tidy(faults, tmp_path):
+    """The states that are too many disappear, whenever the process that deletes them dies."""
+    folder = tmp_path / "run"
+
+    def prepare() -> Callable[[], None]:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        process = Process(folder, keep_states=9)
+        for epoch in range(1, 6):
+            process.save(epoch, "latest", str(epoch))
+        return lambda: (Process(folder).resume(), Process(folder).save(6, "latest", "6"))
+
+    for disk in faults("dies", prepare):
+        what = f"operation {disk.fails_at} of {disk.happened}"
+        process = Process(folder)
+        assert process.resume() in (5, 6), what
+        process.save(7, "latest", "7")
+        assert states(folder) == {"latest", "7"}, what
+        assert [Process(folder).resume(n) for n in "12345"] == [1, 2, 3, 4, 5], what
+
+
 def test_who_goes_back_keeps_the_new_course(tmp_path):
     process = Process(tmp_path)
+    process.checkpoints.keep_states = 9
     for epoch in (1, 2, 3, 4, 5):
         process.save(epoch, "latest", str(epoch))
 
@@ -340,6 +376,20 @@ def unit(*labels: str) -> list[str]:
     return sorted(f"{label}_{end}" for label in labels for end in ends)
 
 
+def states(folder: Path) -> set[str]:
+    """The labels that have a state."""
+    return {file.name.removesuffix("_state.pth") for file in folder.glob("*_state.pth")}
+
+
+def resumes_from(folder: Path, label: str) -> bool:
+    """Whether this very checkpoint is whole."""
+    process = Process(folder)
+    with contextlib.suppress(UserError):
+        line = process.checkpoints.resume(label, process.load)
+        return line == f"resumed from checkpoint {label} in {folder}"
+    return False
+
+
 def files(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
@@ -355,9 +405,12 @@ def test_saving_latest_again_leaves_the_numbered_one_alone(has_links, tmp_path, 
     process.save(1, "latest", "1")
     content = {name: (tmp_path / name).read_bytes() for name in unit("1")}
     process.save(2, "latest")
-    process.save(3, "latest", "3")
     assert content == {name: (tmp_path / name).read_bytes() for name in unit("1")}
+    process.save(3, "latest", "3")
+    del content["1_state.pth"]
+    assert content == {name: (tmp_path / name).read_bytes() for name in content}
     assert [Process(tmp_path).resume(label) for label in ("1", "3", "latest")] == [1, 3, 3]
+    assert states(tmp_path) == {"3", "latest"}
 
 
 def test_one_checkpoint_under_two_labels_is_serialised_once(tmp_path):
@@ -369,10 +422,39 @@ def test_one_checkpoint_under_two_labels_is_serialised_once(tmp_path):
 @pytest.mark.parametrize("keep, kept", [(0, [1, 2, 3, 9, 10]), (1, [10]), (3, [3, 9, 10])])
 def test_keep_checkpoints_counts_epochs_alone(keep, kept, tmp_path):
     process = Process(tmp_path, keep)
-    process.save(4, "iter_4")
+    process.save(4, "iter_4", "latest")
     for epoch in (1, 2, 3, 9, 10):
         process.save(epoch, "latest", str(epoch))
-    assert files(tmp_path) == unit("latest", "iter_4", *map(str, kept))
+    assert {name.partition("_net_")[0] for name in files(tmp_path) if "_net_" in name} == {
+        *("latest", "iter_4", *map(str, kept)),
+    }
+
+
+@pytest.mark.parametrize("more, kept", [(0, "10"), (2, "3 9 10"), (9, "1 2 3 9 10")])
+def test_states_stay_with_the_newest_labels(more, kept, tmp_path):
+    process = Process(tmp_path, keep_states=more)
+    for epoch in (1, 2, 3, 9, 10):
+        process.save(epoch, "best")
+        process.save(epoch, f"iter_{epoch}", "latest")
+        process.save(epoch, "latest", str(epoch))
+    assert states(tmp_path) == {"latest", "best", *kept.split()}
+    for label in ("1", "2", "3", "9", "10", "iter_1", "iter_10"):
+        assert weights_path(tmp_path, label, "G").exists()
+
+
+def test_a_state_stays_until_the_run_that_resumed_from_it_has_another(tmp_path):
+    """Of a run whose older checkpoints have states, as it was once."""
+    process = Process(tmp_path, keep_states=9)
+    process.save(1, "latest", "1")
+    process.save(3, "latest", "3")
+    torch.save(torch.load(tmp_path / "1_state.pth"), tmp_path / "iter_1_state.pth")
+    for name in "GD":
+        shutil.copy(tmp_path / f"1_net_{name}.pth", tmp_path / f"iter_1_net_{name}.pth")
+    process = Process(tmp_path)
+    assert process.resume("iter_1") == 1
+    assert "iter_1" in states(tmp_path)
+    process.save(2, "latest", "2")
+    assert "iter_1" not in states(tmp_path)
 
 
 def test_other_files_of_the_folder_are_left_alone(tmp_path):
@@ -400,10 +482,10 @@ def mix(folder: Path, name: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Checkpoints 1, 2 and latest, which is of version 3."""
+    """Checkpoints 1, 2 and latest, which is of version 3; all have a state."""
     folder = tmp_path / "run"
     folder.mkdir()
-    process = Process(folder)
+    process = Process(folder, keep_states=1)
     for version, labels in enumerate((["latest", "1"], ["latest", "2"], ["latest"]), 1):
         process.save(version, *labels)
     return folder
@@ -472,15 +554,50 @@ def test_nothing_whole_is_said_as_it_is(folder):
     for label in ("1", "2", "latest"):
         (folder / f"{label}_state.pth").write_bytes(b"torn")
     process = Process(folder)
-    with pytest.raises(UserError, match=r"no other whole one.*remove .*latest_state\.pth"):
+    with pytest.raises(UserError, match=r"no other whole one.*remove .*\*_state\.pth"):
         process.checkpoints.resume("latest", process.load)
-
-
-def test_a_label_without_state_takes_no_other(folder):
-    """Weights put there by hand are used as they are."""
-    (folder / "latest_state.pth").unlink()
-    process = Process(folder)
+    for file in folder.glob("*_state.pth"):
+        file.unlink()
     assert process.checkpoints.resume("latest", process.load) is None
+
+
+@pytest.mark.parametrize(
+    "label, flag", [("1", "--epoch 1"), ("latest", "--epoch latest"), ("iter_4", "--load_iter 4")]
+)
+def test_a_label_without_state_takes_no_other_and_names_those_that_have_one(label, flag, folder):
+    for other in ("1", "latest"):
+        (folder / f"{other}_state.pth").unlink()
+    for name in "GD":
+        shutil.copy(folder / f"1_net_{name}.pth", folder / f"iter_4_net_{name}.pth")
+    Process(folder).save(5, "best")
+    before = files(folder)
+    process = Process(folder)
+    with pytest.raises(UserError) as caught:
+        process.checkpoints.resume(label, process.load)
+    message = str(caught.value)
+    assert message.startswith(f"{flag}: ")
+    assert "pass --epoch best or 2;" in message
+    assert f"--load_pretrain {folder} {flag} " in message
+    assert files(folder) == before
+
+
+def test_weights_without_any_state_are_loaded_alone(folder):
+    """As they come from elsewhere."""
+    for file in folder.glob("*_state.pth"):
+        file.unlink()
+    for label in ("1", "latest"):
+        process = Process(folder)
+        assert process.checkpoints.resume(label, process.load) is None
+
+
+def test_reading_a_checkpoint_alone_changes_no_file(folder):
+    """Neither what a killed save has left nor states that are too many."""
+    shutil.copy(folder / "latest_state.pth", folder / "7_state.pth.tmp")
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    process = Process(folder, keep=1)
+    assert process.checkpoints.resume("latest", process.load, tidies=False)
+    assert process.count.number == 3
+    assert {file: file.read_bytes() for file in folder.iterdir()} == before
 
 
 # --- The options of a run ------------------------------------------------------------------------

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MAY_IMPORT = {"util": set(), "options": {"util"}, "data": {"util"}, "models": {"util"}}
 OURS = {*MAY_IMPORT, "train", "test", "scripts", "datasets", "tests"}
 WINGS = {
-    "util/run": {"run"},
+    "util/run": {"run", "metrics"},
     "util/speed": {"speed"},
     "util/step": {"step", "speed", "run"},
     "util/metrics": {"metrics"},

@@ -1,6 +1,6 @@
 """Checkpoints on disk, which let a run resume as if nothing had happened.
 
-A checkpoint LABEL (latest, an epoch number, or iter_N) is one set of files:
+A checkpoint LABEL (latest, best, an epoch number, or iter_N) is one set of files:
 
     LABEL_net_NAME.pth    the bare state_dict of a network, in the field's keys
     LABEL_state.pth       everything else, and the SHA-256 of each network file
@@ -8,6 +8,9 @@ A checkpoint LABEL (latest, an epoch number, or iter_N) is one set of files:
 They are written to LABEL_....tmp, flushed to disk and renamed, the state last. Whenever a process
 is killed, either the old files are still whole, or all new files are complete under one of their
 two names, and `recover` finishes the renaming.
+
+A state is larger than the networks. Once newer files are whole, a number that is not the newest,
+and any iter_N, loses its state and keeps its weights.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-import re
 import shutil
 import time
 import warnings
@@ -28,8 +30,20 @@ from torch import nn
 
 from util import distributed
 from util.errors import UserError, first_line
+from util.run.labels import (
+    available,
+    last_good,
+    prune,
+    state_path,
+    stateless,
+    weights_only,
+    weights_path,
+    with_state,
+    with_weights,
+)
 
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, FORMAT)  # states of format 2 lack some parts, which then begin afresh
 
 # Errors from a state whose data is not of the expected kind.
 WRONG_CONTENT = (
@@ -59,6 +73,7 @@ class Checkpoints:
         shared: parts by name that are the same in all processes.
         options: the run's flags, kept in the state file for the record.
         keep: how many numbered checkpoints to keep; 0 keeps all.
+        keep_states: how many of them, besides the newest, keep their state as well as weights.
         per_process: parts by name that differ between processes.
         averages: further networks, which may be missing in a checkpoint to resume from.
     """
@@ -71,12 +86,13 @@ class Checkpoints:
         options: Mapping[str, Any],
         *,
         keep: int = 0,
+        keep_states: int = 0,
         per_process: Mapping[str, Stateful] | None = None,
         averages: Mapping[str, nn.Module] | None = None,
     ):
         self.folder, self.networks, self.averages = folder, networks, averages or {}
         self.shared, self.per_process = shared, per_process or {}
-        self.options, self.keep = dict(options), keep
+        self.options, self.keep, self.keep_states = dict(options), keep, keep_states
         self._saved_s = time.monotonic()
 
     def save(self, *labels: str) -> None:
@@ -98,7 +114,8 @@ class Checkpoints:
             for label in others:
                 self._link(first, label, names)
                 rename_all(self.folder, label, names)
-            self._prune(max((int(label) for label in labels if label.isdigit()), default=0))
+            epoch = max((int(label) for label in labels if label.isdigit()), default=0)
+            self._prune(epoch, *labels)
         except (OSError, RuntimeError) as error:  # torch.save turns a full disk into the latter
             raise UserError(
                 f"{self.folder}: checkpoint {first} cannot be written: {root_of(error)}; "
@@ -135,45 +152,57 @@ class Checkpoints:
             link(weights_path(self.folder, first, name), weights_path(self.folder, label, name))
         link(state_path(self.folder, first), state_path(self.folder, label))
 
-    def resume(self, label: str, load_networks: Callable[[str], None]) -> str | None:
+    def resume(
+        self, label: str, load_networks: Callable[[str], None], *, tidies: bool = True
+    ) -> str | None:
         """Restore networks and parts from a checkpoint; returns a line that says from which.
 
         If the files of the label do not belong together, uses the most advanced whole checkpoint.
-        If the label has weights but no state, loads only the weights and returns None.
-        `load_networks` loads the networks of a label, or raises UserError.
+        If there are only weights, no state, in the folder, loads them and returns None.
+
+        Args:
+            load_networks: loads the networks of a label, or raises UserError.
+            tidies: whether to finish an interrupted save; without, no file is changed.
+
+        Raises UserError if the label has weights but no state, and others have one.
         """
-        recover(self.folder)
+        if tidies:
+            recover(self.folder)
         state, note = self._whole_state(label), ""
-        if state is None and state_path(self.folder, label).is_file():
-            labels = [f.name.removesuffix("_state.pth") for f in self.folder.glob("*_state.pth")]
+        labels = with_state(self.folder)
+        if state is None and label in labels:
             whole = [(other, s) for other in labels if (s := self._whole_state(other)) is not None]
             note = f"the files of checkpoint {label} do not belong together; "
             if not whole:
                 raise UserError(
-                    f"{note}and there is no other whole one; to start from its weights only, "
-                    f"remove {state_path(self.folder, label)}"
+                    f"{note}and there is no other whole one; {weights_only(self.folder)}"
                 )
             label, state = max(whole, key=newest)
+        elif state is None and labels and label in with_weights(self.folder):
+            raise UserError(stateless(self.folder, label))
         load_networks(label)
         self._load_averages(label)
         if state is None:
             return None
         try:
-            for name, part in self.shared.items():
-                part.load_state_dict(state[name])
             processes = state["processes"]
+            is_older = state["format"] < FORMAT
+            for name, part in self.shared.items():
+                if name in state or not is_older:
+                    part.load_state_dict(state[name])
             for name, part in self.per_process.items():
-                self._load_own(part, [process[name] for process in processes])
+                if name in processes[0] or not is_older:
+                    self._load_own(part, [process[name] for process in processes])
         except WRONG_CONTENT as error:
             raise UserError(
                 f"{state_path(self.folder, label)} is not the state of this model "
-                f"({first_line(error)}); pass the flags of the run that wrote it, or remove it to "
-                "start from the weights only"
+                f"({first_line(error)}); pass the flags of the run that wrote it; "
+                f"{weights_only(self.folder)}"
             ) from error
-        if distributed.is_main():
+        if tidies and distributed.is_main():
             # The process that saved last may have been killed before it could do this.
             finished = state.get("clock", {}).get("epoch", 1) - 1
-            self._prune(int(label) if label.isdigit() else finished)
+            self._prune(int(label) if label.isdigit() else finished, label)
         if len(processes) != distributed.size():
             note += (
                 f"processes: {len(processes)} -> {distributed.size()}: accumulated gradients "
@@ -181,6 +210,13 @@ class Checkpoints:
                 "new processes start with random states from --seed and empty image pools; "
             )
         return f"{note}resumed from checkpoint {label} in {self.folder}"
+
+    def _prune(self, epoch: int, *labels: str) -> None:
+        """Delete what is older than whole checkpoints: numbers up to `epoch`, and `labels`."""
+        prune(self.folder, epoch, keep=self.keep, keep_states=self.keep_states)
+        if "latest" in labels:  # no iter_N is newer
+            for state in self.folder.glob("iter_*_state.pth"):
+                state.unlink()
 
     def _load_averages(self, label: str) -> None:
         for name, net in self.averages.items():
@@ -211,10 +247,10 @@ class Checkpoints:
             return None
         if not isinstance(state, dict) or not isinstance(state.get("format"), int):
             return None
-        if state["format"] != FORMAT:
+        if state["format"] not in READABLE:
             raise UserError(
                 f"{path} has format {state['format']}, but this version reads {FORMAT}; update "
-                "the program, or remove the file to start from the weights only"
+                f"the program; {weights_only(self.folder)}"
             )
         digests = state.get("digests")
         if not isinstance(digests, dict):
@@ -227,44 +263,12 @@ class Checkpoints:
                 refuse_unsafe(weights)
         return state if whole else None
 
-    def _prune(self, epoch: int) -> None:
-        """Delete all but the last `keep` of the numbered checkpoints up to `epoch`.
-
-        Later ones remain: the run has gone back to an older checkpoint since it wrote them.
-        """
-        names = [f.name for f in self.folder.glob("*.pth")]
-        numbers = {
-            int(m[1]) for name in names if (m := re.match(r"(\d+)_(?:net_.*|state)\.pth", name))
-        }
-        passed = sorted(number for number in numbers if number <= epoch)
-        for number in passed[: -self.keep] if self.keep else []:
-            for file in self.folder.glob(f"{number}_net_*.pth"):
-                file.unlink()
-            state_path(self.folder, number).unlink(missing_ok=True)
-
-
-def last_good(folder: Path) -> str:
-    """Which checkpoint a run can resume from, as the end of a message."""
-    files = sorted(folder.glob("*_state.pth"), key=os.path.getmtime)
-    if not files:
-        return "no checkpoint was saved yet"
-    label = files[-1].name.removesuffix("_state.pth")
-    return f"the last good checkpoint is {label}; --continue_train resumes from it"
-
 
 def newest(checkpoint: tuple[str, dict[str, Any]]) -> tuple[int, int]:
     """A key that sorts (label, state) by progress; file times may be lost in a copied folder."""
     label, state = checkpoint
     images = state.get("clock", {}).get("total_images", 0)
     return images, int(label) if label.isdigit() else 0
-
-
-def weights_path(folder: Path, label: str | int, name: str) -> Path:
-    return folder / f"{label}_net_{name}.pth"
-
-
-def state_path(folder: Path, label: str | int) -> Path:
-    return folder / f"{label}_state.pth"
 
 
 def temporary_path(path: Path) -> Path:
@@ -412,19 +416,6 @@ def root_of(error: BaseException) -> str:
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
     return first_line(cause or error)
-
-
-def available(path: Path) -> str:
-    """Which labels exist in the folder of a missing checkpoint, for an error message."""
-    network = path.name.rpartition("_net_")[2]
-    found = sorted(path.parent.glob(f"*_net_{network}"), key=os.path.getmtime, reverse=True)
-    if found:
-        labels = ", ".join(f.name.rpartition("_net_")[0] for f in found[:8])
-        return f"; --epoch can be {labels}"
-    others = sorted({f.name.partition("_net_")[2] for f in path.parent.glob("*_net_*.pth")})
-    if others:
-        return f"; {path.parent} has weights of other networks: {', '.join(others)}"
-    return f"; {path.parent} has no checkpoints"
 
 
 def remove_run(folder: Path) -> None:

@@ -57,6 +57,18 @@ class Clock:
         self.epoch, self.epoch_images = epoch, 0
         self.total_images = self._previous_total = (epoch - 1) * self.images_per_epoch
 
+    @property
+    def images_left(self) -> int:
+        """Images from here to the end of the run."""
+        epochs_left = self.last_epoch - self.epoch + 1
+        return epochs_left * self.images_per_epoch - self.epoch_images
+
+    def steps_left(self, images_per_step: int) -> int:
+        """Steps from here to the end of the run; the last of an epoch may be smaller."""
+        per_epoch = -(-self.images_per_epoch // images_per_step)
+        this_epoch = -(-(self.images_per_epoch - self.epoch_images) // images_per_step)
+        return (self.last_epoch - self.epoch) * per_epoch + this_epoch
+
     def epochs(self) -> Iterator[int]:
         """Yield each remaining epoch; the caller must call `end_epoch` in each."""
         self._pace = Pace()
