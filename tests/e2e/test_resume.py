@@ -416,3 +416,17 @@ def test_no_state_is_left_by_a_dry_run(started, tmp_path):
     before = contents()
     started("--n_epochs 9 --dry_run")
     assert before == contents()
+
+
+def test_a_state_of_an_earlier_version_goes_on(tmp_path, dataroots, trainer):
+    """It has neither the means of the losses nor what validation has found."""
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --n_epochs 1 --n_epochs_decay 0"
+    trainer.run(tmp_path, f"{flags} --num_threads 0")
+    file = tmp_path / "checkpoints" / "run" / "latest_state.pth"
+    state = torch.load(file, weights_only=True)
+    del state["best"], state["processes"][0]["losses"], state["clock"]["ends_after"]
+    for schedule in state["model"]["schedulers"]:
+        del schedule["decays_from"]
+    torch.save({**state, "format": 2}, file)
+    trainer.run(tmp_path, f"{AGAIN} --n_epochs 2")
+    assert clock(tmp_path)["total_images"] == 10

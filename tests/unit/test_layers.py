@@ -1,6 +1,6 @@
 """Imports point one way: util < options, data, models < train.py, test.py, scripts.
 
-Inside util: ground floor < run, speed, metrics < step, show.
+Inside util: ground floor < metrics, speed < run < step, show.
 """
 
 from __future__ import annotations
