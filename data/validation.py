@@ -94,6 +94,8 @@ def create_validation(
     try:
         dataset = as_in_testing(opt, kind, opt.phase if split_off else "val")
     except UserError as error:
+        if split_off:
+            raise
         print(f"no validation: {error}")
         return None, []
     held_out = split(opt, dataset, held_out=True) if split_off else []

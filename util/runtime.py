@@ -96,21 +96,31 @@ def isolated_randomness(*key: int, device: torch.device | None = None) -> Iterat
     """
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
     before = random.getstate(), np.random.get_state()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[]))
+    with torch.random.fork_rng(devices=[]), seeded_device(device, seed):
         random.seed(seed)
         np.random.seed(seed)
         torch.default_generator.manual_seed(seed)
-        if device is not None and device.type != "cpu":
-            # A device's generators are forked by number; MPS has one.
-            number = device.index or 0
-            stack.enter_context(torch.random.fork_rng([number], device_type=device.type))
-            getattr(torch, device.type).manual_seed(seed)
         try:
             yield
         finally:
             random.setstate(before[0])
             np.random.set_state(before[1])
+
+
+@contextlib.contextmanager
+def seeded_device(device: torch.device | None, seed: int) -> Iterator[None]:
+    """Inside, a GPU's random generator starts from this seed; afterwards it is as before."""
+    if device is None or device.type not in ("cuda", "mps"):
+        yield
+        return
+    with torch.cuda.device(device if device.type == "cuda" else -1):
+        module = getattr(torch, device.type)
+        before = module.get_rng_state()
+        module.manual_seed(seed)
+        try:
+            yield
+        finally:
+            module.set_rng_state(before)
 
 
 class RandomState:

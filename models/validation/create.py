@@ -59,19 +59,24 @@ def create_judging(
         pictures, shown = None, ()
     arrange(generators.copies, opt, model.device)
     examples = Examples(generators, shown, opt.seed)
-    every = opt.val_freq
-    if pictures is not None and generators.tasks and every != 0:
+    every, judges = opt.val_freq, list[Judge]()
+    if pictures is not None and every == 0:
+        print("--val_freq 0: these pictures are shown, but nothing is measured on them")
+    elif pictures is not None and not generators.tasks:
+        print(f"no validation: {type(model).__name__} has no pictures real_A, fake_B and real_B")
+    elif pictures is not None:
         judges = create_judges(opt, generators)
-    else:
-        judges = []
     names = [name for judge in judges[:1] for name in judge.names]
     best = Best(best_metric(opt, names), opt.min_delta, opt.patience)
     if pictures is None or not judges:
         return Judging(model, opt, None, examples, best)
+    num_epochs = opt.n_epochs + opt.n_epochs_decay
     if every == "auto":
         num_validated = len(pictures) * len(generators.weights)
-        every = frequency(opt.n_epochs + opt.n_epochs_decay, num_training, num_validated)
-    print(f"validates every {every} epochs, and at the end; the best by {best.metric}")
+        every = frequency(num_epochs, num_training, num_validated)
+    often = f"every {every} epochs and " if 1 < every < num_epochs else ""
+    when = "after each epoch" if every == 1 else f"{often}at the end"
+    print(f"validates {when}; the best checkpoint is that with the best {best.metric}")
     validation = Validation(
         generators,
         pictures,

@@ -8,6 +8,7 @@ import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ import data
 import models
 import train
 from models.base_model import BaseModel
+from models.losses.lpips import LAYERS as LPIPS_LAYERS
+from models.validation.validation import frequency
 from options.train_options import TrainOptions
 from scripts.benchmarking.measure import (
     Samples,
@@ -42,10 +45,12 @@ from util.run.clock import Clock
 from util.run.interrupt import Interrupt
 from util.show.loggers.base import Losses
 from util.speed import heap, performance
+from util.torchvision_compat import import_torchvision
 from util.util import counted
 
 WARM_UP = 2  # steps; the first allocates memory and compiles graphs
 MEMORY_STEPS = 3
+VALIDATED_RUNS = (3, 100, 400)  # pairs
 
 
 def step_pix2pix(setting: Setting) -> list[Row]:
@@ -291,6 +296,59 @@ def logging(setting: Setting) -> list[Row]:
     return [Row("pix2pix: waiting for logs, as a share of a step", "%", samples)]
 
 
+def validation(setting: Setting) -> list[Row]:
+    """What validation adds to the time of a whole run at its default cadence, as a share.
+
+    A tenth of the pictures is held out. All metrics of paired data are computed; the weights of
+    LPIPS are made up, which does not change its time.
+    """
+    more = f"--val_split 0.3 {made_up_weights(setting.folder)}"
+    built = {v: build(setting, v, "pix2pix", "validation", more) for v in VARIANTS}
+    batch = random_batch(setting)
+    clock = Clock(1, 1, 1)
+    shares: dict[int, Samples] = {num: {v: [] for v in VARIANTS} for num in VALIDATED_RUNS}
+
+    def measure(variant: str) -> float:
+        run = built[variant]
+        judged = run.judging.validation
+        assert judged is not None
+        step_s = seconds(
+            lambda: take_step(run.model, batch), setting.device, setting.steps_per_turn
+        )
+        number = len(run.held_out) // 2  # pairs
+        begin_s = seconds(judged.begin, setting.device) / number
+        picture_s = seconds(lambda: judged.run(clock), setting.device) / number
+        epochs = run.opt.n_epochs + run.opt.n_epochs_decay
+        for num, samples in shares.items():
+            held_out = max(1, round(num / 10))
+            times = -(-epochs // frequency(epochs, num - held_out, held_out))
+            added_s = held_out * (begin_s + times * picture_s)
+            samples[variant].append(100 * added_s / (epochs * (num - held_out) * step_s))
+        return picture_s
+
+    for variant in VARIANTS:
+        measure(variant)
+    for samples in shares.values():
+        for times in samples.values():
+            times.clear()  # of the warm-up
+    pictures = in_turns(measure, setting.slow_turns)
+    return [Row("pix2pix: validating one picture", "s", pictures)] + [
+        Row(f"pix2pix: validation, as a share of a run on {counted(num, 'pair')}", "%", samples)
+        for num, samples in shares.items()
+    ]
+
+
+def made_up_weights(folder: Path) -> str:
+    """Write random weights for LPIPS, and return the flags that name them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vgg, heads = folder / "vgg16.pth", folder / "lpips.pth"
+    features = import_torchvision("torchvision.models").vgg16().features.state_dict()
+    torch.save({f"features.{key}": value for key, value in features.items()}, vgg)
+    widths = enumerate(LPIPS_LAYERS.values())
+    torch.save({f"lin{j}.model.1.weight": torch.rand(1, w, 1, 1) for j, w in widths}, heads)
+    return f"--vgg_weights {vgg} --lpips_weights {heads}"
+
+
 def take_step(model: BaseModel, batch: dict[str, Any]) -> None:
     model.set_input(batch)
     model.optimize_parameters()
@@ -319,5 +377,6 @@ ROWS = {
         checkpoint,
         memory,
         logging,
+        validation,
     )
 }

@@ -197,6 +197,43 @@ def test_the_same_as_one_process_with_the_whole_batch(
         assert watched(many) == pytest.approx(watched(one), rel=1e-5)
 
 
+@pytest.mark.parametrize("model", ["pix2pix --norm syncbatch", "cycle_gan --pool_size 2"])
+def test_processes_share_the_validation(model, trainer, pictures, tmp_path):
+    """Three pictures for two processes: one process has none of the last batch."""
+    for phase, number in (("train", 4), ("val", 3)):
+        paired = pictures.two_folders(number, phase=phase)
+        unpaired = pictures.unaligned(number, number, phase)
+    flags = (
+        f"{TINY} --dataroot {unpaired if 'cycle' in model else paired} --model {model} --lr 1e-7"
+    )
+    flags += " --n_epochs 2 --n_epochs_decay 0 --init_gain 0.1 --no_dropout --best_metric "
+    flags += "SWD" if "cycle" in model else "L1"
+    one, many, without = (folder_of(tmp_path, name) for name in ("one", "many", "without"))
+    trainer.run(one, f"{flags} --val_freq 1 --batch_size 2")
+    run(trainer, many, f"{flags} --val_freq 1", 2)
+    run(trainer, without, f"{flags.split(' --best_metric')[0]} --val_freq 0", 2)
+    found, expected = (
+        [json.loads(line) for line in (folder / "checkpoints/run/validation.jsonl").open()]
+        for folder in (many, one)
+    )
+    assert [r["epoch"] for r in found] == [r["epoch"] for r in expected] == [1, 2]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours["nothing"] == pytest.approx(theirs["nothing"], rel=1e-6)
+        assert ours["last"] == pytest.approx(theirs["last"], rel=0.02)
+    judged, unjudged = weights(many), weights(without)
+    assert all(torch.equal(judged[key], unjudged[key]) for key in unjudged)
+    assert state(many)["best"]["history"] == [[r["epoch"], pytest.approx(mean(r))] for r in found]
+
+
+def mean(record: dict) -> float:
+    """The value by which a validation is judged: the mean over the generators."""
+    name = record["judged_by"]
+    values = [
+        v for key, v in record["last"].items() if key.removesuffix("_A").removesuffix("_B") == name
+    ]
+    return sum(values) / len(values)
+
+
 def test_syncbatch_leaves_out_pictures_that_do_not_go_round(trainer, pictures, tmp_path):
     """Each epoch of 5 has 4, in 2 steps; its batches are those of one process, up to there."""
     flags = TINY + "--model pix2pix --norm syncbatch --no_dropout --init_gain 0.1 --lr 1e-5 "
