@@ -21,6 +21,7 @@ from data.base_dataset import BaseDataset, skip_advice
 from data.cache import cache_of
 from data.image_folder import has_pictures
 from data.loader import Batch, Loader
+from data.reading import notes
 from util import distributed
 from util.distributed import Share
 from util.errors import MissingOption, UserError, described
@@ -140,6 +141,8 @@ def load_alone(dataset: Any, place: int, seed: int) -> Batch:
         raise
     except Exception as error:  # a user's own dataset may raise anything
         raise UserError(f"{type(dataset).__name__}, sample {place}: {described(error)}") from error
+    finally:
+        notes.take()  # what there is to say of the pictures is said in the first epoch
 
 
 def reduce(dataset: BaseDataset, wanted: int) -> Any:

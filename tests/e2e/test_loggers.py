@@ -36,7 +36,9 @@ from util.show.loggers.visdom import VisdomLogger
 
 TINY = "--model pix2pix --netG resnet_6blocks --ngf 2 --ndf 2 --load_size 36 --crop_size 32"
 TINY += " --device cpu --seed 1 --name run --num_threads 0 --print_freq 3"
+TINY += " --val_pictures 1"
 VISUALS = ("real_A", "fake_B", "real_B")
+SHOWN = "p3.png"  # the one picture that is always shown
 LONG_S = 60.0  # nothing here takes so long unless it hangs
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:visdom")
@@ -127,10 +129,11 @@ def pixels(picture: Any) -> np.ndarray:
 
 
 def page_pictures(folder: Path) -> list[Path]:
-    """The files that the page shows."""
+    """The files that the page shows, those of the last call at the end."""
     calls = (folder / "web" / "data" / "0001.js").read_text(encoding="utf-8")
-    names = re.findall(r'"(epoch\d+_\w+\.png)"', calls)
-    return [folder / "web" / "images" / name for name in names]
+    names = re.findall(r'":"((?:epoch\d+|fixed_p3)_\w+\.png)"', calls)
+    files = [folder / "web" / "images" / name for name in names]
+    return [file if file.exists() else file.with_suffix(".jpg") for file in files]
 
 
 # --- All of them at once, then resumed ------------------------------------------------------------
@@ -166,8 +169,9 @@ def runs(tmp_path_factory, photos, home, server, run_in) -> Runs:
 
 def test_every_step_reached_the_page(runs) -> None:
     names = [sorted({path.name for path in pictures}) for pictures in runs.pages]
-    expected = [f"epoch{e:03d}_{v}.png" for e in (1, 2, 3) for v in sorted(VISUALS)]
-    assert names == [expected[:6], expected]
+    old, new = [f"epoch00{e}_fake_B.jpg" for e in (1, 2)], ["epoch002", "epoch003"]
+    given = ["fixed_p3_real_A.png", "fixed_p3_real_B.png"]
+    assert names == [[*old[:i], f"{new[i - 1]}_fake_B.png", *given] for i in (1, 2)]
     calls = (runs.folder / "web" / "data" / "0001.js").read_text(encoding="utf-8")
     shown = [int(n) for n in re.findall(r"page\.pictures\(\d+,\d+,(\d+),", calls)]
     assert shown == [*range(1, 13), *range(7, 19)]
@@ -273,7 +277,7 @@ def test_wandb_pictures(runs, wandb_runs) -> None:
     for run in wandb_runs:
         for logged in run.history:
             if "pictures/filenames" in logged:
-                assert logged["pictures/captions"] == list(VISUALS)
+                assert logged["pictures/captions"] == [f"{SHOWN} {name}" for name in VISUALS]
                 shown[logged["_step"]] = [run.files / f for f in logged["pictures/filenames"]]
     assert list(shown) == [6, 12, 18]
     for ours, theirs in zip(runs.pages[1][-3:], shown[18], strict=True):
@@ -338,9 +342,9 @@ def test_tensorboard_curves_go_on_after_a_resume(runs, events) -> None:
 
 
 def test_tensorboard_pictures(runs, events) -> None:
-    assert set(events.Tags()["images"]) == set(VISUALS)
+    assert set(events.Tags()["images"]) == {f"{SHOWN}/{name}" for name in VISUALS}
     for name in VISUALS:
-        images = events.Images(name)
+        images = events.Images(f"{SHOWN}/{name}")
         assert [image.step for image in images] == [6, 12, 18]
         shown = pixels(io.BytesIO(images[-1].encoded_image_string))
         np.testing.assert_array_equal(shown, pixels(runs.pages[1][-3 + VISUALS.index(name)]))

@@ -30,7 +30,7 @@ from options.train_options import TrainOptions
 
 TINY = "--model pix2pix --netG resnet_6blocks --ngf 2 --ndf 2 --load_size 36 --crop_size 32"
 TINY += " --device cpu --seed 1 --name run"
-SHORT = f"{TINY} --num_threads 0 --n_epochs 1 --n_epochs_decay 1"
+SHORT = f"{TINY} --num_threads 0 --n_epochs 1 --n_epochs_decay 1 --val_freq 0"
 NUM_PAIRS, SIZE = 5, (48, 40)
 
 # Five images in batches of 2, 2 and 1, twice: the counts go 2, 4, 5, 7, 9, 10.
@@ -160,10 +160,11 @@ def test_loss_log(trained):
     assert time.strftime("%Y") in first  # a dated header
     assert not LINE.fullmatch(first)
     # Multiples of 2 are crossed at 2, 4, 7, 9 and 10 images in all; `iters` counts in the epoch.
-    assert len(lines) == 5
-    matches = [LINE.fullmatch(line) for line in lines]
+    # Epochs end at 5 and 10, and after the last one the run validates.
+    matches = [m for line in lines if (m := LINE.fullmatch(line))]
     counts = [(int(m["epoch"]), int(m["iters"])) for m in matches]
-    assert counts == [(1, 2), (1, 4), (2, 2), (2, 4), (2, 5)]
+    assert counts == [(1, 2), (1, 4), (1, 5), (2, 2), (2, 4), (2, 5)]
+    assert len(lines) == 7 and lines[-1].startswith("validation, epoch 2: L1 ")
     for m in matches:
         names = [part.split(":")[0] for part in m["losses"].split(", ")]
         assert names == ["G_GAN", "G_L1", "D_real", "D_fake"]
@@ -175,8 +176,8 @@ def test_metrics_for_programs(trained):
     records = [
         json.loads(line) for line in (trained.run / "metrics.jsonl").read_text().split("\n")[:-1]
     ]
-    assert [r["total_images"] for r in records] == [2, 4, 7, 9, 10]
-    assert [r["lr"] for r in records] == pytest.approx([0.01] * 2 + [0.005] * 3)
+    assert [r["total_images"] for r in records] == [2, 4, 5, 7, 9, 10]
+    assert [r["lr"] for r in records] == pytest.approx([0.01] * 3 + [0.005] * 3)
     for record, line in zip(records, trained.loss_lines(), strict=True):
         assert (record["epoch"], record["epoch_images"]) == (int(line["epoch"]), int(line["iters"]))
         told = ", ".join(f"{name}: {value:.3f}" for name, value in record["losses"].items())
@@ -185,12 +186,13 @@ def test_metrics_for_programs(trained):
 
 
 def test_checkpoints(trained):
-    """Every 4 images (8 is crossed at 9), at the last epoch, and latest."""
-    labels = ("iter_4", "iter_9", "2", "latest")
+    """Every 4 images (8 is crossed at 9), at the last epoch, latest, and the only one validated."""
+    labels = ("iter_4", "iter_9", "2", "latest", "best")
     expected = sorted(f"{label}_net_{net}.pth" for label in labels for net in "GD")
     assert [name for name in files(trained.run) if "_net_" in name] == expected
     assert not [name for name in files(trained.run) if "tmp" in name]
     assert_equal(trained.weights(label="2"), trained.weights(label="latest"))
+    assert_equal(trained.weights(label="best"), trained.weights(label="latest"))
     assert digest(trained.weights(label="iter_4")) != digest(trained.weights(label="iter_9"))
     assert digest(trained.weights(label="iter_9")) != digest(trained.weights(label="latest"))
 
@@ -198,12 +200,19 @@ def test_checkpoints(trained):
 def test_training_page(trained):
     images = trained.run / "web" / "images"
     assert (trained.run / "web" / "index.html").is_file()
-    names = [f"epoch{e:03d}_{n}.png" for e in (1, 2) for n in ("fake_B", "real_A", "real_B")]
+    numbers = ("", "_2", "_3")  # of the pictures to validate on
+    names = [f"epoch001{n}_fake_B.jpg" for n in numbers]
+    names += [f"epoch002{n}_fake_B.png" for n in numbers]
+    names += [f"fixed_v{i}_real_{side}.png" for i in range(3) for side in "AB"]
+    names += [f"last_batch_{n}.png" for n in ("real_A", "fake_B", "real_B")]
     assert sorted(file.name for file in images.iterdir()) == sorted(names)
     for file in images.iterdir():
         assert Image.open(file).size == (32, 32)
     told = (trained.run / "web" / "data" / "0001.js").read_text()
-    assert sorted(set(re.findall(r"epoch\d+_\w+\.png", told))) == sorted(names)  # no broken links
+    linked = set(re.findall(r"(?:epoch|fixed|last)_?\w+\.png", told))
+    shrunk = set(re.findall(r"\w+\.png", " ".join(re.findall(r"page\.shrunk\(.*", told))))
+    linked = {n.replace("png", "jpg") if n in shrunk else n for n in linked}
+    assert sorted(linked) == sorted(names)  # no broken links
     page = (trained.run / "web" / "index.html").read_text()
     assert "lambda_L1" in page  # the options
     assert "<h1>run</h1>" in page and re.search("python .*--name run --continue_train<", page)
@@ -214,7 +223,7 @@ def test_pictures_on_the_page_belong_together(trained):
     """The input is the negative of the target in these pictures."""
     images = trained.run / "web" / "images"
     real_A, real_B = (
-        np.asarray(Image.open(images / f"epoch002_{n}.png")).astype(int)
+        np.asarray(Image.open(images / f"last_batch_{n}.png")).astype(int)
         for n in ("real_A", "real_B")
     )
     assert np.abs(real_A + real_B - 255).max() <= 2
@@ -355,14 +364,16 @@ def test_no_html(train):
 
 
 def test_update_html_freq(train):
-    """5 images per epoch: by default pictures after the first and last epoch only."""
+    """5 images per epoch: by default, in a minute, after the first and last epoch only."""
 
     def times(done: Done) -> list[int]:
         told = (done.run / "web" / "data" / "0001.js").read_text()
-        return [int(n) for n in re.findall(r"page\.pictures\(\d+,\d+,(\d+),", told)]
+        return [int(n) for n in re.findall(r"page\.pictures\(\d+,\d+,(\d+),.*,1,", told)]
 
     assert times(train("--n_epochs 2")) == [5, 15]
     assert times(train("--update_html_freq 4 --overwrite")) == [4, 5, 8, 10]
+    assert times(train("--update_html_minutes 1e-9 --overwrite")) == [*range(1, 11)]
+    assert times(train("--update_html_minutes 0 --overwrite")) == [5, 10]
 
 
 def test_display_winsize(train):
@@ -370,9 +381,9 @@ def test_display_winsize(train):
 
 
 def test_print_freq(train):
-    assert train().loss_lines() == []
+    assert [int(m["iters"]) for m in train().loss_lines()] == [5, 5]  # the ends of the epochs
     counts = [int(m["iters"]) for m in train("--print_freq 3 --overwrite").loss_lines()]
-    assert counts == [3, 1, 4]  # at 3, 6 and 9 images in all
+    assert counts == [3, 5, 1, 4, 5]  # at 3, 6 and 9 images in all, too
 
 
 def labels(done: Done) -> set[str]:
@@ -584,7 +595,7 @@ def test_suffix_of_testing(train, run_here, photos):
 def test_flags_of_the_templates(train, pictures):
     """The weight scales the loss; the factor says how blurry the input is."""
     root = pictures.side_by_side(2, SIZE)
-    flags = "--model template --dataset_mode template --print_freq 2 --n_epochs_decay 0"
+    flags = "--model template --dataset_mode template --print_freq 1 --n_epochs_decay 0"
     flags += " --overwrite --lr 1e-9 --no_flip --load_size 32 --serial_batches"
 
     def loss(more: str) -> float:
@@ -597,6 +608,7 @@ def test_flags_of_the_templates(train, pictures):
 
 
 HERE = "e2e/test_train_and_test.py::"
+VALIDATION = "e2e/test_validation.py::"
 # Where else flags are tested, by program: FILE::TEST below tests/ if the test itself
 # uses the flag, or FILE::TEST(FIXTURE) if a fixture of the test does.
 TRAINING_ELSEWHERE = {
@@ -611,6 +623,14 @@ TRAINING_ELSEWHERE = {
     "--print_freq": HERE + "test_print_freq",
     "--display_winsize": HERE + "test_display_winsize",
     "--update_html_freq": HERE + "test_update_html_freq",
+    "--update_html_minutes": HERE + "test_update_html_freq",
+    "--val_split": VALIDATION + "test_held_out_pictures_are_listed_and_not_trained_on",
+    "--val_freq --patience --min_delta --when_stuck": VALIDATION
+    + "test_a_run_that_is_stuck_ends_sooner",
+    "--val_size": VALIDATION + "test_val_size_takes_some_evenly",
+    "--val_pictures": VALIDATION + "test_fixed_pictures_keep_their_names_and_old_ones_are_small",
+    "--best_metric": VALIDATION + "test_the_best_checkpoint_is_the_epoch_that_scored_best",
+    "--plateau_on": VALIDATION + "test_plateau_can_watch_the_validation",
     "--no_html": HERE + "test_no_html",
     "--save_latest_freq --save_by_iter": HERE + "test_save_latest_freq_and_save_by_iter",
     "--save_epoch_freq": HERE + "test_save_epoch_freq_and_the_last_epoch",
@@ -770,7 +790,7 @@ def test_continue_train_goes_on_from_the_weights(train, tmp_path):
     assert [int(m["epoch"]) for m in second.loss_lines()] == [1, 2]
     assert (second.run / "loss_log.txt").read_text().startswith(log)  # appended
     images = {file.name for file in (second.run / "web" / "images").iterdir()}
-    assert {"epoch001_fake_B.png", "epoch002_fake_B.png"} <= images
+    assert {"epoch001_fake_B.jpg", "epoch002_fake_B.png"} <= images
 
 
 @pytest.mark.parametrize("flags, label", [("--epoch 1", "1"), ("--load_iter 5", "iter_5")])

@@ -186,6 +186,17 @@ def test_held_out_pictures_are_listed_and_not_trained_on(tmp_path, pictures, tra
     trainer.run(tmp_path, f"{line} --overwrite --val_freq 0 --val_pictures 0 --no_html")
 
 
+def test_val_size_takes_some_evenly(tmp_path, pictures, trainer):
+    pictures.two_folders(2)
+    root = pictures.two_folders(9, phase="val")
+    trainer.run(tmp_path, f"{TINY} --dataroot {root} --model pix2pix --val_size 3 --val_pictures 9")
+    assert f"validation: 3 of 9 pictures in {root}/valA and {root}/valB" in told(tmp_path)
+    images = run_folder(tmp_path) / "web" / "images"
+    assert {f.name for f in images.glob("*real_A*") if "fixed" in f.name} == {
+        f"fixed_p{i}_real_A.png" for i in (1, 4, 7)
+    }
+
+
 def test_names_on_both_sides_are_held_out_together(tmp_path, pictures, trainer):
     for index in range(8):
         for side in "AB":
