@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from util.metrics.scores import Scores
 from util.show.html import ResultsPage, TrainingPage
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
@@ -429,3 +430,101 @@ def test_pages_fit_a_phone(page, tmp_path: Path, is_dark: bool) -> None:
         paper = page.execute_script("return getComputedStyle(document.body).backgroundColor")
         brightness = int(re.search(r"\d+", paper).group())
         assert brightness < 60 if is_dark else brightness > 200
+
+
+# --- The same pictures throughout, and validation --------------------------------------------------
+
+
+def add_examples(run: TrainingPage, folder: Path, epoch: int, names=("a.png", ODD_NAME)) -> None:
+    for number, name in enumerate(names, 1):
+        stem = f"epoch{epoch:03d}" + (f"_{number}" if number > 1 else "")
+        files = save_pictures(folder, stem)
+        run.add_pictures(
+            epoch=epoch, total_images=epoch * 400, files=files, number=number, name=name
+        )
+
+
+def test_the_pictures_of_the_newest_epoch_stand_together(page, tmp_path):
+    run = training_page(tmp_path)
+    for epoch in (1, 2, 3):
+        add_examples(run, tmp_path, epoch)
+    run.show_batch(save_pictures(tmp_path, "last_batch"))
+    open_page(page, tmp_path)
+    expected = [f"{name}, epoch {epoch}" for epoch in (3, 2, 1) for name in ("a.png", ODD_NAME)]
+    shown = [title for title in headings(page) if title not in ("", "Last batch")]
+    assert shown == expected
+    assert len(page.find_elements("css selector", "#newest .row")) == 2
+    assert texts(page, "#batch figcaption")[:3] == ["", "", ""]  # folded up
+    page.find_element("css selector", "#trained summary").click()
+    assert texts(page, "#batch figcaption")[:3] == ["input", "generated", "target"]
+    assert_pictures_are_shown(page)
+
+
+def test_the_viewer_goes_from_picture_to_picture_and_the_last_batch_stands_alone(page, tmp_path):
+    run = training_page(tmp_path)
+    for epoch in (1, 2):
+        add_examples(run, tmp_path, epoch)
+    run.show_batch(save_pictures(tmp_path, "last_batch"))
+    open_page(page, tmp_path)
+    page.find_element("css selector", "#newest .enlarge").click()
+    seen = []
+    for _ in range(4):
+        seen += texts(page, "#viewer .bar p span:first-child")
+        press(page, KEYS.ARROW_DOWN)
+    names = [f"{name}, epoch {epoch}" for epoch in (2, 1) for name in ("a.png", ODD_NAME)]
+    assert seen == [f"input · {name}" for name in names]
+    press(page, KEYS.ESCAPE)
+    page.find_element("css selector", "#trained summary").click()
+    page.find_element("css selector", "#batch .enlarge").click()
+    before = texts(page, "#viewer .bar p")
+    press(page, KEYS.ARROW_DOWN)
+    assert texts(page, "#viewer .bar p") == before
+
+
+def test_pictures_that_became_smaller_files_are_still_shown(page, tmp_path):
+    """Also on a page that was open when it happened."""
+    run = training_page(tmp_path)
+    add_examples(run, tmp_path, 1)
+    open_page(page, tmp_path)
+    add_examples(run, tmp_path, 2)
+    old = [f"epoch001{number}_fake_B.png" for number in ("", "_2")]
+    for name in old:
+        file = tmp_path / "images" / name
+        Image.open(file).save(file.with_suffix(".jpg"))
+    run.shrink(old)
+    for name in old:
+        (tmp_path / "images" / name).unlink()
+    until(lambda: len(headings(page)) >= 4)
+    assert_pictures_are_shown(page)
+    open_page(page, tmp_path)
+    assert_pictures_are_shown(page)
+
+
+def test_the_table_compares_best_newest_and_doing_nothing(page, tmp_path):
+    run = training_page(tmp_path)
+    nothing = {"L1": 3.66, "SSIM": 0.922}
+    for epoch, ssim in enumerate((0.9, 0.95, 0.91), 1):
+        figures = {
+            "last": {"L1": 9.0 / epoch, "SSIM": ssim - 0.1},
+            "EMA": {"L1": 9.0, "SSIM": ssim},
+        }
+        run.add_validation(Scores(epoch, epoch * 400, figures, nothing, {}, "SSIM", epoch < 3))
+    open_page(page, tmp_path)
+    table = [row.split("\t") for row in texts(page, "#scores tr")]
+    assert [cell.strip() for cell in table[0]] == [
+        "",
+        "best, epoch 2",
+        "newest, epoch 3",
+        "newest, without EMA",
+        "doing nothing",
+    ]
+    assert [cell.strip() for cell in table[2]] == ["SSIM", "0.95", "0.91", "0.81", "0.922"]
+    run.rewind(400)
+    open_page(page, tmp_path)
+    assert texts(page, "#scores tr")[0].split("\t")[1].strip() == "best and newest, epoch 1"
+
+
+def test_without_validation_there_is_no_table(page, tmp_path):
+    add_epoch(training_page(tmp_path), tmp_path, 1)
+    open_page(page, tmp_path)
+    assert not page.find_element("id", "judged").is_displayed()
