@@ -432,7 +432,7 @@ def test_pages_fit_a_phone(page, tmp_path: Path, is_dark: bool) -> None:
         assert brightness < 60 if is_dark else brightness > 200
 
 
-# --- The same pictures throughout, and validation --------------------------------------------------
+# --- The same pictures throughout, and validation -------------------------------------------------
 
 
 def add_examples(run: TrainingPage, folder: Path, epoch: int, names=("a.png", ODD_NAME)) -> None:

@@ -96,11 +96,14 @@ UNPAIRED = [
 ]
 
 
-@pytest.mark.parametrize("flags", PAIRED + UNPAIRED)
+COMPILED = pytest.param("--model pix2pix --compile", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("flags", [*PAIRED, *UNPAIRED, COMPILED])
 def test_training_is_the_same_with_and_without_validation(
     flags, tmp_path, dataroots, trainer, vgg_of_noise
 ):
-    kind = "paired" if flags in PAIRED else "unpaired"
+    kind = "unpaired" if flags in UNPAIRED else "paired"
     line = f"{TINY} --dataroot {dataroots[kind]} {flags}".replace("VGG", str(vgg_of_noise))
     found = []
     for name, more in (("with", JUDGED), ("without", UNJUDGED)):
