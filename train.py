@@ -21,7 +21,7 @@ import models
 from data.loader import DataError, Loader
 from models.base_model import BaseModel
 from models.optimizer_state import OptimizerState
-from models.schedules import decay_from, start_at
+from models.schedules import decay_between, start_at
 from models.validation.create import create_judging
 from models.validation.generators import CannotRun
 from models.validation.judging import Judging
@@ -68,6 +68,7 @@ def main(*, fast: bool = True) -> None:
             resume(run)
         if is_finished(run):
             return
+        run.judging.begin()
         if opt.overwrite:
             next(iter(run.dataset))  # fail on an unreadable picture before deleting the old run
         options.save(opt)
@@ -105,7 +106,7 @@ class Run(NamedTuple):
     clock: Clock
     checkpoints: Checkpoints
     judging: Judging
-    held_out: list[str]
+    held_out: tuple[str, ...]
 
 
 def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
@@ -124,7 +125,13 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
     begin_alike(model, opt)
     ema = EMA(networks, model.optimizers, opt.ema)
     judging = create_judging(
-        model, opt, ema.networks, judged.validation, judged.examples, len(dataset)
+        model,
+        opt,
+        ema.networks,
+        judged.validation.loader,
+        judged.examples,
+        len(dataset),
+        judged.validation.key,
     )
     if fast:
         scalers = prepare(networks, model.optimizers, opt, model.device)
@@ -155,14 +162,21 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
         },
         averages=ema.networks,
     )
-    return Run(opt, dataset, model, steps, clock, checkpoints, judging, judged.held_out)
+    return Run(opt, dataset, model, steps, clock, checkpoints, judging, judged.validation.held_out)
 
 
 def save_held_out(run: Run) -> None:
-    """List the files that --val_split keeps out of training, for people."""
-    if run.held_out and distributed.is_main():
-        text = "".join(f"{file}\n" for file in run.held_out)
-        write_whole(run.model.save_dir / "validation.txt", text)
+    """List the files that --val_split keeps out of training; warns if they were trained on."""
+    if not (run.held_out and distributed.is_main()):
+        return
+    file = run.model.save_dir / "validation.txt"
+    before = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    if run.clock.total_images and (learnt := set(run.held_out) - set(before)):
+        print(
+            f"warning: {len(learnt)} of the {counted(len(run.held_out), 'file')} held out were "
+            "trained on before, so validation flatters; start under another --name to avoid that"
+        )
+    write_whole(file, "".join(f"{held}\n" for held in run.held_out))
 
 
 def room_of(run: Run) -> Room:
@@ -209,9 +223,16 @@ def resume(run: Run, *, tidies: bool = True) -> None:
                 f"and order start afresh at epoch {clock.epoch} (--epoch_count sets another)"
             )
             return
-        if clock.ends_after and opt.patience == 0:
-            clock.ends_after, clock.last_epoch = 0, opt.n_epochs + opt.n_epochs_decay
-            decay_from(0, model.schedulers)
+        best, whole = run.judging.best, opt.n_epochs + opt.n_epochs_decay
+        is_before = 0 < opt.resume_at <= best.stuck_at
+        if best.stuck_at and (opt.patience == 0 or is_before):
+            best.stuck_at, clock.ends_after, clock.last_epoch = 0, 0, whole
+            decay_between(0, 0, model.schedulers)
+        elif clock.ends_after:
+            print(
+                f"stuck since epoch {best.stuck_at}: ends after epoch {clock.last_epoch} instead "
+                f"of {whole}; to train on, pass --patience 0"
+            )
         if opt.resume_at:
             clock.start_at(opt.resume_at)
             start_at(opt.resume_at, model.schedulers)
@@ -295,7 +316,13 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
         checkpoints.save(*labels)
         log.say(f"saved {' and '.join(labels)} ({counted(clock.total_images, 'image')})")
 
-    judging.begin(log)
+    def stop_if_asked() -> None:
+        if received := distributed.highest(interrupt.received or 0):
+            save("latest")
+            raise Stopped(received)
+
+    if judging.validation and distributed.size() == 1:
+        judging.validation.stops = stop_if_asked  # a scheduler may not wait for its end
     for epoch in clock.epochs():
         started = time.perf_counter()
         dataset.set_epoch(epoch, start=clock.epoch_images)
@@ -305,7 +332,7 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
                 with steps.step(batch.share):
                     model.optimize_parameters()
                 log.step(clock)
-                if estimate.step():
+                if estimate.step() and clock.images_left:
                     log.say("\n".join(estimate.lines()))
                 if clock.due(opt.print_freq) or clock.epoch_done:
                     losses = steps.losses.take()
@@ -314,9 +341,7 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
                     judging.show(clock, log)
                 if labels := labels_due(run):
                     save(*labels)
-                if received := distributed.highest(interrupt.received or 0):
-                    save("latest")
-                    raise Stopped(received)
+                stop_if_asked()
             is_best = judging.validate(clock, log)
         except (DataError, CannotRun):
             if clock.total_images > 0:

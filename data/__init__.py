@@ -12,7 +12,7 @@ from typing import NamedTuple
 from data.base_dataset import BaseDataset, skip_advice
 from data.cache import cache_of
 from data.loader import Batch, Loader
-from data.validation import create_validation, load_examples, split
+from data.validation import Pictures, create_validation, load_examples, split
 from util import distributed
 from util.errors import ReportedElsewhere, UserError
 from util.registry import Registry
@@ -26,21 +26,19 @@ class Judged(NamedTuple):
     """The pictures from which people see how good a run gets.
 
     Attributes:
-        validation: those to validate on; None if there are none.
+        validation: those to validate on.
         examples: those to show while training, as batches of one; in the main process.
-        held_out: the files that --val_split keeps out of training.
     """
 
-    validation: Loader | None
+    validation: Pictures
     examples: list[Batch]
-    held_out: list[str]
 
 
 def create_judged(opt: argparse.Namespace) -> Judged:
     """Find and load these pictures; prints where they come from."""
     kind = registry.find(opt.dataset_mode)
-    validation, held_out = create_validation(opt, kind)
-    return Judged(validation, load_examples(opt, kind, validation), held_out)
+    validation = create_validation(opt, kind)
+    return Judged(validation, load_examples(opt, kind, validation.loader))
 
 
 def chosen(loader: Loader) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -165,13 +166,8 @@ def check_shapes(folder: Path, paths: list[str], opt: argparse.Namespace) -> Non
 
     Raises UserError in testing if the run was trained on two folders, whose pictures were not cut.
     """
-    for path in paths:
-        try:
-            width, height = picture_size(path)
-        except UserError:  # reported when the picture is loaded
-            continue
-        if width / height >= WIDE:
-            return
+    if looks_joined(paths):
+        return
     told = f"no picture in {folder} is anywhere near twice as wide as high"
     if opt.isTrain:
         print(
@@ -189,6 +185,18 @@ def check_shapes(folder: Path, paths: list[str], opt: argparse.Namespace) -> Non
             f"{told}, but each is cut into A, its left half, and B, its right half; for pictures "
             f"without targets pass --model test --dataroot {folder}"
         )
+
+
+def looks_joined(paths: Sequence[str]) -> bool:
+    """Whether any of these files looks like two pictures side by side."""
+    for path in paths:
+        try:
+            width, height = picture_size(path)
+        except UserError:  # reported when the picture is loaded
+            continue
+        if width / height >= WIDE:
+            return True
+    return False
 
 
 def match_by_stem(

@@ -12,14 +12,14 @@ import os
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch.utils.data import Subset, default_collate
 
-from data.aligned_dataset import phase_folders
-from data.base_dataset import BaseDataset, skip_advice
+from data.aligned_dataset import looks_joined, phase_folders
+from data.base_dataset import BaseDataset
 from data.cache import cache_of
-from data.image_folder import has_pictures
+from data.image_folder import has_pictures, make_dataset
 from data.loader import Batch, Loader
 from data.reading import notes
 from util import distributed
@@ -79,33 +79,72 @@ def files_of(entry: Any) -> list[str]:
     return list(dict.fromkeys(entry)) if isinstance(entry, tuple) else [entry]
 
 
-def create_validation(
-    opt: argparse.Namespace, kind: type[BaseDataset]
-) -> tuple[Loader | None, list[str]]:
-    """The loader of --val_size pictures to validate on, one at a time; None if there are none.
+class Pictures(NamedTuple):
+    """What there is to validate on.
 
-    Prints where they come from or, without any, how to get some. Also returns all the files that
-    --val_split holds out.
+    Attributes:
+        loader: of single pictures; None if there are none.
+        key: differs where other pictures, or the same in another form, are validated on.
+        held_out: all files that --val_split holds out.
     """
+
+    loader: Loader | None = None
+    key: str = ""
+    held_out: tuple[str, ...] = ()
+
+
+def create_validation(opt: argparse.Namespace, kind: type[BaseDataset]) -> Pictures:
+    """Find --val_size pictures to validate on, or else print how to get some."""
     split_off = opt.val_split > 0
     in_folders = opt.phase != "val" and any(map(has_pictures, phase_folders(opt.dataroot, "val")))
     if not (split_off or in_folders):
         print(f"no validation: {HOW.format(folders=in_words(opt))}")
-        return None, []
+        return Pictures()
+    if not split_off and (why := unfit(opt)):
+        print(f"no validation: {why}")
+        return Pictures()
     try:
         dataset = as_in_testing(opt, kind, opt.phase if split_off else "val")
     except UserError as error:
         if split_off:
             raise
         print(f"no validation: {error}")
-        return None, []
+        return Pictures()
     held_out = split(opt, dataset, held_out=True) if split_off else []
     number = len(dataset)
     chosen = reduce(dataset, opt.val_size)
     dataset.cache = cache_of(dataset.opt, dataset.cacheable())
     source = f"held out by --val_split {opt.val_split:g}" if split_off else f"in {in_words(opt)}"
     print(f"validation: {len(chosen)} of {counted(number, 'picture')} {source}")
-    return loader(opt, chosen), held_out
+    return Pictures(loader(opt, chosen), key_of(opt, chosen), tuple(held_out))
+
+
+def unfit(opt: argparse.Namespace) -> str:
+    """Why the pictures in val, or valA and valB, cannot be validated on; '' if they can."""
+    joined, *sides = phase_folders(opt.dataroot, "val")
+    if not has_pictures(joined):
+        lacking = [side for side in sides if not has_pictures(side)]
+        return f"{lacking[0]} has no pictures, but the other side has" if lacking else ""
+    paths = make_dataset(joined)
+    if has_pictures(Path(opt.dataroot) / opt.phase) and not looks_joined(paths):
+        paired = looks_joined(make_dataset(Path(opt.dataroot) / opt.phase))
+        if paired and opt.dataset_mode == "aligned":
+            return f"no picture in {joined} looks like two side by side"
+    return ""
+
+
+def key_of(opt: argparse.Namespace, dataset: Any) -> str:
+    """Differs where the pictures do, or how they reach the network."""
+    lists = dataset.lists() if isinstance(dataset, BaseDataset) else [dataset.indices]
+    names = [
+        [os.path.relpath(f, opt.dataroot) for f in files_of(entry)]
+        if isinstance(entry, (str, tuple))
+        else entry
+        for entries in lists
+        for entry in entries
+    ]
+    how = opt.preprocess, opt.crop_size, opt.direction, str(opt.range_A), str(opt.range_B)
+    return sha256(repr((names, how)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def load_examples(
@@ -124,11 +163,17 @@ def load_examples(
         else:
             dataset, source = as_in_testing(opt, kind, opt.phase), "the training pictures"
             chosen = reduce(dataset, opt.val_pictures)
-        batches = [load_alone(chosen, place, opt.seed) for place in range(len(chosen))]
     except UserError as error:
         print(f"pages show training batches, not the same pictures each time: {error}")
         return []
-    print(f"shown while training: {len(batches)} of {source}")
+    batches = []
+    for place in range(len(chosen)):
+        try:
+            batches.append(load_alone(chosen, place, opt.seed))
+        except UserError as error:
+            print(f"not shown: {error}")
+    shown = f"{len(batches)} of {source}" if batches else "training batches"
+    print(f"shown while training: {shown}")
     return batches
 
 
@@ -180,7 +225,7 @@ def loader(opt: argparse.Namespace, dataset: Any) -> Loader:
         num_workers=0,
         skip_bad=opt.skip_bad_images,
         replace_bad=False,
-        advice=skip_advice(opt),
+        advice="; --skip_bad_images leaves it out",
         seed=opt.seed,
     )
     found.notes = None  # the training pictures have told what there is to say

@@ -69,7 +69,7 @@ def make_scheduler(
     factors = {"linear": linear, "step": step, "cosine": cosine}
     if policy not in factors:
         raise unknown_choice("--lr_policy", policy, LR_POLICIES)
-    return EpochSchedule(optimizer, factors[policy], first_epoch, n_epochs_decay)
+    return EpochSchedule(optimizer, factors[policy], first_epoch)
 
 
 def start_at(epoch: int, schedulers: Iterable[LRScheduler]) -> None:
@@ -78,33 +78,26 @@ def start_at(epoch: int, schedulers: Iterable[LRScheduler]) -> None:
         scheduler.load_state_dict({**scheduler.state_dict(), "last_epoch": epoch - 1})
 
 
-def decay_from(epoch: int, schedulers: Iterable[LRScheduler]) -> None:
-    """Lower the rates of this epoch linearly to zero; for 0, follow the policy again."""
+def decay_between(epoch: int, last_epoch: int, schedulers: Iterable[LRScheduler]) -> None:
+    """Lower the rates of an epoch to zero right after the last one; for 0, follow the policy."""
     for scheduler in schedulers:
         if isinstance(scheduler, EpochSchedule):
-            scheduler.load_state_dict({**scheduler.state_dict(), "decays_from": epoch})
+            state = {**scheduler.state_dict(), "decays": [epoch, last_epoch]}
+            scheduler.load_state_dict(state)
 
 
 class EpochSchedule(LRScheduler):
     """Full rate times factor(e) in epoch e = 1, 2, ...; `step()` moves to the next epoch.
 
-    Its state has only the epoch and that of `decay_from`, so a run that is resumed with
+    Its state has only the epoch and those of `decay_between`, so a run that is resumed with
     another rate or length follows its new options, not the saved ones. Load the optimizer's state
     first, since it also sets rates.
-
-    Args:
-        n_epochs_decay: over how many epochs `decay_from` lowers the rate to zero.
     """
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        factor: Callable[[int], float],
-        first_epoch: int = 1,
-        n_epochs_decay: int = 0,
-    ):
-        self.factor, self.n_epochs_decay = factor, n_epochs_decay
-        self.decays_from = 0  # the last epoch at the rate before the decay; 0: it follows `factor`
+    def __init__(self, optimizer: Optimizer, factor: Callable[[int], float], first_epoch: int = 1):
+        self.factor = factor
+        # The last epoch before the decay, and the last one of the run; 0: it follows `factor`.
+        self.decays = [0, 0]
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         # The base class counts epochs from 0, and steps once in its constructor.
@@ -112,17 +105,17 @@ class EpochSchedule(LRScheduler):
 
     def get_lr(self) -> list[float | Tensor]:
         epoch, left = self.last_epoch + 1, 1.0
-        if self.decays_from:
-            left = max(0.0, 1 - (epoch - self.decays_from) / (self.n_epochs_decay + 1))
-            epoch = self.decays_from
+        start, end = self.decays
+        if start and epoch > start:
+            left, epoch = max(0.0, 1 - (epoch - start) / (end - start + 1)), start
         return [full_rate * self.factor(epoch) * left for full_rate in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"last_epoch": self.last_epoch, "decays_from": self.decays_from}
+        return {"last_epoch": self.last_epoch, "decays": [*self.decays]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.last_epoch = state_dict["last_epoch"]
-        self.decays_from = state_dict.get("decays_from", 0)  # older states have none
+        self.decays = state_dict.get("decays", [0, 0])  # older states have none
         self._last_lr = self.get_lr()
         for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
             group["lr"] = rate

@@ -183,7 +183,7 @@ TRAINING = Section("Training schedule and objective", (
     Flag("--beta1 X", 0.5, number(0, below=1), "beta1 (momentum) of Adam, from 0 to below 1"),
     Flag("--lr_policy", "linear", ("linear", "step", "plateau", "cosine"),
          "linear: constant for n_epochs, then down to zero; step: x0.1 every lr_decay_iters "
-         "epochs; plateau: x0.2 when the generator loss has not improved by 1%% for 5 epochs; "
+         "epochs; plateau: x0.2 when what --plateau_on names has not improved by 1%% 5 times; "
          "cosine: down to zero along a cosine over the whole run"),
     Flag("--lr_decay_iters N", 50, whole(1), "epochs between the steps of --lr_policy step"),
     Flag("--gan_mode", "lsgan", ("vanilla", "lsgan", "wgangp"),

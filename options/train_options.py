@@ -79,6 +79,8 @@ class TrainOptions(BaseOptions):
         super().check(opt)
         if opt.load_pretrain and not Path(opt.load_pretrain).is_dir():
             raise UserError(f"--load_pretrain {opt.load_pretrain}: there is no such folder")
+        if opt.plateau_on == "validation" and opt.lr_policy != "plateau":
+            print("--plateau_on validation has no effect without --lr_policy plateau")
         if opt.patience and opt.when_stuck == "decay" and opt.lr_policy == "plateau":
             raise UserError(
                 "--patience with --lr_policy plateau: both lower the learning rate when a run is "

@@ -39,6 +39,7 @@ def create_judging(
     pictures: Batches | None,
     shown: Sequence[Any],
     num_training: int,
+    key: str = "",
 ) -> Judging:
     """Build it before the networks are sped up; their copies are sped up here.
 
@@ -47,6 +48,7 @@ def create_judging(
         pictures: to validate on, or None.
         shown: to show while training, as batches of one.
         num_training: pictures of an epoch.
+        key: tells whether a resumed run validates on the same pictures.
 
     Raises:
         UserError: an option needs validation, or a metric that is not measured.
@@ -67,7 +69,7 @@ def create_judging(
     elif pictures is not None:
         judges = create_judges(opt, generators)
     names = [name for judge in judges[:1] for name in judge.names]
-    best = Best(best_metric(opt, names), opt.min_delta, opt.patience)
+    best = Best(best_metric(opt, names), opt.min_delta, opt.patience, key)
     if pictures is None or not judges:
         return Judging(model, opt, None, examples, best)
     num_epochs = opt.n_epochs + opt.n_epochs_decay
@@ -100,6 +102,8 @@ def create_judges(opt: argparse.Namespace, generators: Generators | OwnTest) -> 
             if is_asked_for or opt.lpips_weights:
                 raise
             print(f"LPIPS is not measured: {error}")
+    if opt.inception_weights and all(task.is_paired for task in tasks):
+        print("--inception_weights is for data without pairs: it is not used")
     elif opt.inception_weights:
         inception = InceptionFeatures(opt.inception_weights).to(device)
     labels = [label for task in tasks for label in (task.result, task.target)]
@@ -120,15 +124,19 @@ def best_metric(opt: argparse.Namespace, names: Iterable[str]) -> str:
     names = list(names)
     on_plateau = opt.lr_policy == "plateau" and opt.plateau_on == "validation"
     if not names and (opt.patience or on_plateau or opt.best_metric != "auto"):
-        flag = "--patience" if opt.patience else "--best_metric"
+        flag = "--patience" if opt.patience else f"--best_metric {opt.best_metric}"
+        flag = "--plateau_on validation" if on_plateau else flag
+        if opt.val_freq == 0:
+            raise UserError(f"{flag} needs validation, which --val_freq 0 turns off")
         raise UserError(
-            f"{'--plateau_on validation' if on_plateau else flag} needs validation: put pictures "
-            f"in valA and valB, or val, under {opt.dataroot}, or pass --val_split 0.1"
+            f"{flag} needs validation: put pictures in valA and valB, or val, under "
+            f"{opt.dataroot}, or pass --val_split 0.1"
         )
     if opt.best_metric == "auto":
         return next((name for name in AUTOMATIC if name in names), "")
     if opt.best_metric not in names:
-        needs = "; KID needs --inception_weights FILE" if opt.best_metric == "KID" else ""
+        lacks = opt.best_metric == "KID" and "SWD" in names
+        needs = "; KID needs --inception_weights FILE" if lacks else ""
         raise UserError(
             f"--best_metric {opt.best_metric} is not measured in this run, only "
             f"{', '.join(names)}{needs}"

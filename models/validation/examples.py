@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from models.validation.generators import CannotRun, Generators, OwnTest
+from models.validation.generators import CannotRun, Generators, OwnTest, file_of
 from util.show.loggers.base import Example
 
 
@@ -36,5 +36,6 @@ class Examples:
 
     def _example(self, number: int, batch: Any) -> Example:
         pictures = self.generators(batch, self.generators.weights[-1], self.seed, number)
-        path = next(batch[key][0] for key in batch if key.endswith("_paths"))
+        files = (file_of(batch, key) for key in batch if key.endswith("_paths"))
+        path = next(files, f"picture {number + 1}")
         return Example(path, {label: x[None] for label, x in pictures.items()}, self.given)

@@ -82,9 +82,9 @@ class CannotRun(UserError):
 class OwnTest:
     """The generators of a model file that does not say what they do, through its own `test`.
 
-    A shallow copy of the model takes the input, so that what it remembers of its last step stays.
-    Buffers of its networks, such as running statistics, are put back. Raises CannotRun if weights
-    or memories, such as image pools, have changed nevertheless, after putting them back too.
+    A copy with memories of its own takes the input; see `view_of`. Buffers of its networks, such as
+    running statistics, are put back. Raises CannotRun if weights have changed nevertheless, after
+    putting them back too.
     """
 
     def __init__(self, model: BaseModel, *, is_paired: bool):
@@ -99,7 +99,7 @@ class OwnTest:
 
     def __call__(self, batch: Any, weights: str, *key: int) -> dict[str, torch.Tensor]:
         """As that of Generators."""
-        view = copy.copy(self.model)
+        view = view_of(self.model)
         with isolated_randomness(*key, device=self.model.device), unchanged(self.model):
             try:
                 view.set_input(dict(batch))
@@ -140,6 +140,11 @@ def paths_of(task: Translation, direction: str) -> tuple[str, str]:
     return keys if (direction == "AtoB") != task.is_reverse else keys[::-1]
 
 
+def file_of(batch: Any, key: str) -> str:
+    """The file of a batch of one, under this key; '' if a user's own dataset does not name it."""
+    return str(batch.get(key, [""])[0])
+
+
 def without_padding(
     pictures: Mapping[str, torch.Tensor],
     batch: Any,
@@ -150,7 +155,9 @@ def without_padding(
     shares = batch.shares_kept()
     of_label: dict[str, tuple[float, float]] = {}
     for task in tasks:
-        given, target = (shares.get(batch[key][0], (1, 1)) for key in paths_of(task, direction))
+        given, target = (
+            shares.get(file_of(batch, key), (1, 1)) for key in paths_of(task, direction)
+        )
         of_label |= {task.input: given, task.result: given, task.target: target}
     usual = next(iter(shares.values()), (1, 1))
     return {label: cut(x[0], of_label.get(label, usual)) for label, x in pictures.items()}
@@ -174,45 +181,52 @@ def sharing(net: nn.Module) -> nn.Module:
     return own
 
 
+def view_of(model: BaseModel) -> BaseModel:
+    """A copy of a model with the same networks, optimizers and options, but memories of its own.
+
+    So whatever it notes of its input, in a list or a tensor, does not reach the model.
+    """
+    view = copy.copy(model)
+    stays = [model.opt, *model.optimizers, *model.schedulers]
+    stays += [module for module in vars(model).values() if isinstance(module, nn.Module)]
+    memo = {id(one): one for one in stays}
+    for name, value in vars(model).items():
+        with contextlib.suppress(Exception):  # what cannot be copied stays shared
+            if isinstance(value, torch.Tensor) and not value.is_leaf:
+                setattr(view, name, value.detach().clone())
+            else:
+                setattr(view, name, copy.deepcopy(value, dict(memo)))
+    return view
+
+
+def trained_on(model: BaseModel, seed: int) -> dict[str, Any]:
+    """What a model shows of its last step; changes nothing, whatever its file computes for that."""
+    if type(model).compute_visuals is BaseModel.compute_visuals:
+        return model.get_current_visuals()
+    view = view_of(model)
+    with torch.no_grad(), isolated_randomness(seed, device=model.device), unchanged(model):
+        view.compute_visuals()
+        return view.get_current_visuals()
+
+
 @contextlib.contextmanager
 def unchanged(model: BaseModel) -> Iterator[None]:
-    """Inside, a model runs; afterwards its buffers are as before.
+    """Inside, a model's networks run; afterwards their buffers are as before.
 
-    Raises CannotRun if weights or memories have changed, after putting them back.
+    Raises CannotRun if weights have changed, after putting them back.
     """
     nets = model.networks().values()
     buffers = [(b, b.clone()) for net in nets for b in net.buffers()]
     weights = [(p, p.detach().clone()) for net in nets for p in net.parameters()]
-    memories = model.memories()
-    before = {name: copy.deepcopy(memory.state_dict()) for name, memory in memories.items()}
     try:
         yield
     finally:
-        for buffer, old in buffers:
-            buffer.copy_(old)
-        changed = [p for p, old in weights if not torch.equal(p.detach(), old)]
+        changed = any(not torch.equal(p.detach(), old) for p, old in weights)
         with torch.no_grad():
-            for weight, old in weights:
-                weight.copy_(old)
-        remembered = [
-            n for n, memory in memories.items() if not same(memory.state_dict(), before[n])
-        ]
-        for name in remembered:
-            memories[name].load_state_dict(before[name])
-    if changed or remembered:
-        what = "its weights" if changed else f"its {remembered[0]}"
+            for value, old in [*buffers, *weights]:
+                value.copy_(old)
+    if changed:
         raise CannotRun(
-            f"{type(model).__name__} changes {what} when it is tested, which would change the "
+            f"{type(model).__name__} changes its weights when it is tested, which would change the "
             "training; add `translations` to the model's file"
         )
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two states are equal, bit for bit."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from models.base_model import Translation
-from models.losses.lpips import LPIPS
+from models.losses.lpips import LPIPS, SMALLEST_PX
 from models.networks.inception import InceptionFeatures
 from util.metrics.distributions import kernel_distance, patches, sliced_wasserstein
 from util.metrics.pixels import image_metrics, luma_ssim
@@ -44,9 +44,12 @@ class PairedJudge:
         """The metrics of one picture, `label`, (C, H, W) in [-1, 1], against its target."""
         result, target = pictures[label], pictures[self.task.target]
         figures = self._of_pixels(result, target)
-        if self.lpips is not None and len(target) in (1, 3) and min(target.shape[1:]) >= 16:
-            features = self.lpips.features(result[None])
-            figures["LPIPS"] = float(self.lpips.distance(features, self._of_target(target, number)))
+        if self.lpips is not None:
+            figures["LPIPS"] = math.nan
+            if len(target) in (1, 3) and min(target.shape[1:]) >= SMALLEST_PX:
+                ours = self.lpips.features(result[None])
+                theirs = self._of_target(target, number)
+                figures["LPIPS"] = float(self.lpips.distance(ours, theirs))
         return figures
 
     def _of_pixels(self, result: torch.Tensor, target: torch.Tensor) -> Figures:
@@ -69,9 +72,15 @@ class PairedJudge:
         return [f.to(target.device) for f in self._features[number]]
 
     def means(self, looks: Mapping[str, Figures], of_targets: Mapping[str, Any]) -> Figures:
-        """The mean of each metric over all pictures, by file."""
-        names = next(iter(looks.values()), {})
-        return {n: math.fsum(look[n] for look in looks.values()) / len(looks) for n in names}
+        """The mean of each metric over all pictures that have it, by file; NaN if none has.
+
+        Pictures may be too small for some: see SSIM and LPIPS.
+        """
+        found = {}
+        for name in self.names:
+            values = [look[name] for look in looks.values() if not math.isnan(look[name])]
+            found[name] = math.fsum(values) / len(values) if values else math.nan
+        return found
 
 
 class UnpairedJudge:

@@ -6,8 +6,9 @@ import argparse
 from dataclasses import replace
 
 from models.base_model import BaseModel
-from models.schedules import decay_from
+from models.schedules import decay_between
 from models.validation.examples import Examples
+from models.validation.generators import trained_on
 from models.validation.validation import Validation
 from util.metrics.scores import cost
 from util.run.best import Best
@@ -36,20 +37,19 @@ class Judging:
         self.model, self.opt = model, opt
         self.validation, self.examples, self.best = validation, examples, best
 
-    def begin(self, log: Loggers) -> None:
-        """Look at the validation pictures before the first step.
+    def begin(self) -> None:
+        """Look at the validation pictures, before anything is written or deleted.
 
         Raises UserError if one cannot be loaded.
         """
         if self.validation is not None and (line := self.validation.begin()):
-            log.say(line)
+            print(line, flush=True)
 
     def show(self, clock: Clock, log: Loggers, *, to_all: bool = False) -> None:
         """Pass pictures to the loggers that want them now, or to all."""
         examples, batch = self.examples(), None
         if self.model.get_image_paths():  # the model has taken a step since the start
-            self.model.compute_visuals()
-            batch = Example("", self.model.get_current_visuals())
+            batch = Example("", trained_on(self.model, self.opt.seed))
             examples = examples or [batch]
         if examples:
             log.images(clock, examples, batch, to_all=to_all)
@@ -72,13 +72,13 @@ class Judging:
 
     def _end_sooner(self, clock: Clock, log: Loggers) -> None:
         """Stop after this epoch, or lower the learning rate to zero from now on."""
-        stops = self.opt.when_stuck == "stop"
+        stops = self.opt.when_stuck == "stop" or self.opt.n_epochs_decay == 0
         end = clock.epoch + (0 if stops else self.opt.n_epochs_decay)
         if end >= clock.last_epoch:
             return
         clock.end_after(end)
         if not stops:
-            decay_from(clock.epoch, self.model.schedulers)
+            decay_between(clock.epoch, end, self.model.schedulers)
         what = "stops" if stops else f"lowers the learning rate to zero, until epoch {end}"
         number = counted(self.best.patience, "validation")
         log.say(f"no better {self.best.metric} in {number}: {what}")

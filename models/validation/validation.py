@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from tqdm import tqdm
+
 from models.base_model import Translation
-from models.validation.generators import NONE, CannotRun, Generators, OwnTest, paths_of
+from models.validation.generators import NONE, CannotRun, Generators, OwnTest, file_of, paths_of
 from models.validation.judge import Figures, Judge, PairedJudge
 from util import distributed
-from util.metrics.scores import Scores, in_words
+from util.metrics.scores import Scores, explained
 from util.run.clock import Clock
 
 MOST_VALIDATIONS = 100  # of a run, by default
@@ -41,6 +44,8 @@ class Validation:
     ):
         self.generators, self.batches, self.judges = generators, batches, judges
         self.direction, self.seed, self.every_epochs = direction, seed, every_epochs
+        # Called before each picture; raises an error to end a validation early.
+        self.stops: Callable[[], None] | None = None
         self._once: Looks = {}  # in the main process: what does not depend on the weights
 
     def begin(self) -> str:
@@ -55,7 +60,7 @@ class Validation:
             self.every_epochs = 0
             return f"no validation: {error}"
         figures = self._means(NOTHING, self._once)[0]
-        return f"doing nothing scores {in_words(figures)}" if figures else ""
+        return f"doing nothing scores {explained(figures)}" if figures else ""
 
     def due(self, clock: Clock) -> bool:
         """Whether to validate at the end of this epoch."""
@@ -79,7 +84,7 @@ class Validation:
         for number, (task, judge) in enumerate(
             zip(self.generators.tasks, self.judges, strict=True)
         ):
-            given, target = (batch[key][0] for key in paths_of(task, self.direction))
+            given, target = self._files(batch, task, place)
             if len(pictures[task.input]) == len(pictures[task.target]):
                 look = judge.look(pictures, place, task.input)
                 looks[NOTHING, number] = {given: (place, look)}
@@ -93,26 +98,32 @@ class Validation:
         for weights in self.generators.weights:
             pictures = self.generators(batch, weights, self.seed, place)
             for number, task in enumerate(self.generators.tasks):
-                path = batch[paths_of(task, self.direction)[0]][0]
+                path, _ = self._files(batch, task, place)
                 look = self.judges[number].look(pictures, place, task.result)
                 looks[weights, number] = {path: (place, look)}
         return looks
 
+    def _files(self, batch: Any, task: Translation, place: int) -> list[str]:
+        """Those of the input and the target of a task; a picture without a file has its place."""
+        keys = paths_of(task, self.direction)
+        return [file_of(batch, key) or f"picture {place + 1}" for key in keys]
+
     def _look(self, at: Any) -> Looks:
         """What `at(batch, place)` finds in all pictures, in order of place, in the main process."""
-        own: Looks = {}
-        for batch in self.batches:
+        own: list[tuple[tuple[str, int], str, tuple[int, Any]]] = []
+        bar = tqdm(self.batches, "validation", leave=False, disable=not sys.stderr.isatty())
+        for batch in bar:
+            if self.stops is not None:
+                self.stops()
             if batch.share.num:  # the last batch may not suffice for all processes
                 for key, looks in at(batch, batch.share.first).items():
-                    own.setdefault(key, {}).update(looks)
-        merged: Looks = {}
-        for looks_of_process in distributed.gather(own):
-            for key, looks in looks_of_process.items():
-                merged.setdefault(key, {}).update(looks)
-        return {
-            key: dict(sorted(looks.items(), key=lambda item: item[1][0]))
-            for key, looks in merged.items()
-        }
+                    own += [(key, path, look) for path, look in looks.items()]
+        everyones = [entry for entries in distributed.gather(own) for entry in entries]
+        found: Looks = {}
+        for key, path, look in sorted(everyones, key=lambda entry: entry[2][0]):
+            # Without pairs, the shorter side comes again: its first time counts.
+            found.setdefault(key, {}).setdefault(path, look)
+        return found
 
     def _means(self, of: str, looks: Looks) -> tuple[Figures, dict[str, Figures]]:
         """The metrics by name, and those of each picture; empty in all but the main process."""

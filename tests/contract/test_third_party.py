@@ -740,30 +740,77 @@ def test_a_model_that_does_not_say_what_it_does_is_validated_through_its_own_tes
     assert (images / f"epoch002_{label}.png").is_file()
 
 
-@pytest.mark.parametrize(
-    "what, change",
-    [
-        ("weights", "next(self.netG.parameters()).data.add_(0.01)"),
-        ("pool", "self.pool.query(self.fake_B.detach())"),
-    ],
-)
-def test_a_model_that_changes_when_it_is_tested_is_not_validated(what, change, checkout):
-    text = MODEL.replace("class TwoStep", f"class Drift{what.capitalize()}")
-    text += f"""
-    def test(self):
-        BaseModel.test(self)
-        {change}
-"""
-    name = f"drift{what}"
-    (checkout / "models" / f"{name}_model.py").write_text(text)
+def both_ways(checkout, name, more=""):
+    """Train with and without looking at pictures apart; returns what was printed."""
     line = f"train.py {SMALL} --name {name}_NAME --model {name} --dataset_mode aligned --ndf 2"
     line += " --netG resnet_6blocks --norm batch --n_epochs 1 --n_epochs_decay 1 --seed 4"
-    line += f" --overwrite {JUDGED}"
-    told = run_all(
-        checkout, line.replace("NAME", "a"), line.replace("NAME", "b") + " --val_freq 0 --no_html"
-    ).stdout
-    assert f"Model changes its {what} when it is tested" in told
-    assert "no validation: Drift" in told
-    assert learnt(checkout, f"{name}_a") == learnt(checkout, f"{name}_b")
-    images = checkout / "checkpoints" / f"{name}_a" / "web" / "images"
+    line += f" --overwrite {more}"
+    with_it, without = line.replace("NAME", "a"), line.replace("NAME", "b")
+    return run_all(checkout, f"{with_it} {JUDGED}", f"{without} --val_split 0.4 {OFF}").stdout
+
+
+OFF = "--val_freq 0 --val_pictures 0 --no_html"
+
+
+def test_a_model_that_changes_when_it_is_tested_is_not_validated(checkout):
+    text = MODEL.replace("class TwoStep", "class Drifting")
+    text += """
+    def test(self):
+        BaseModel.test(self)
+        next(self.netG.parameters()).data.add_(0.01)
+"""
+    (checkout / "models" / "drifting_model.py").write_text(text)
+    told = both_ways(checkout, "drifting")
+    assert "DriftingModel changes its weights when it is tested" in told
+    assert "no validation: Drifting" in told
+    assert learnt(checkout, "drifting_a") == learnt(checkout, "drifting_b")
+    images = checkout / "checkpoints" / "drifting_a" / "web" / "images"
     assert (images / "epoch002_fake_B.png").is_file()  # of the training batch
+
+
+NOTES = """
+    def set_input(self, input):
+        self.noted = getattr(self, 'noted', [])
+        self.mean = getattr(self, 'mean', torch.zeros(()))
+        self.noted.append(1)
+        self.mean.mul_(0.9).add_(input['A'].mean())
+        {base}.set_input(self, input)
+        self.real_A = self.real_A + 0.1 * self.mean + 0.01 * len(self.noted)
+
+    def compute_visuals(self):
+        torch.rand(5)
+        self.pool.query(self.fake_B.detach())
+        self.netG(self.real_A)
+"""
+
+
+def test_what_a_model_notes_of_other_pictures_stays_apart(checkout):
+    """In lists, tensors and pools; what it computes for display changes nothing either."""
+    text = MODEL.replace("class TwoStep", "class Noting").replace(
+        "    def set_input(self, input):", "    def take(self, input):"
+    )
+    text += NOTES.replace("{base}.set_input", "self.take").replace("self.take(self, ", "self.take(")
+    (checkout / "models" / "noting_model.py").write_text(text)
+    both_ways(checkout, "noting", "--pool_size 2")
+    assert learnt(checkout, "noting_a") == learnt(checkout, "noting_b")
+    assert (checkout / "checkpoints" / "noting_a" / "validation.jsonl").is_file()
+
+
+PATHLESS = """
+from data.aligned_dataset import AlignedDataset
+
+
+class PathlessDataset(AlignedDataset):
+    def __getitem__(self, index):
+        sample = AlignedDataset.__getitem__(self, index)
+        return {'A': sample['A'], 'B': sample['B'], 'A_paths': sample['A_paths']}
+"""
+
+
+@pytest.mark.parametrize("model", ["pix2pix", "two_step"])
+def test_a_dataset_that_does_not_name_every_file(model, checkout):
+    (checkout / "data" / "pathless_dataset.py").write_text(PATHLESS)
+    line = f"train.py {SMALL} --name pathless --model {model} --dataset_mode pathless --ndf 2"
+    line += f" --netG resnet_6blocks --n_epochs 1 --n_epochs_decay 0 --overwrite {JUDGED}"
+    assert "finished after epoch 1" in run_all(checkout, line).stdout
+    assert (checkout / "checkpoints" / "pathless" / "validation.jsonl").is_file()

@@ -127,7 +127,9 @@ def test_both_sets_of_weights_are_judged_beside_doing_nothing(tmp_path, dataroot
         assert record["EMA"] != record["last"]
     assert records(tmp_path)[0]["nothing"] == records(tmp_path)[1]["nothing"]
     printed = told(tmp_path)
-    assert re.search(r"doing nothing scores L1 [\d.]+, PSNR [\d.]+", printed)
+    assert re.search(
+        r"nothing scores L1 [\d.]+ \(lower is better\), PSNR [\d.]+ \(higher\)", printed
+    )
     assert re.search(r"validation, epoch 1: L1 [\d.]+ \([+-][\d.]+\)", printed)
 
 
@@ -219,7 +221,7 @@ def test_names_on_both_sides_are_held_out_together(tmp_path, pictures, trainer):
         ("--val_split 1", "--val_split"),
         ("--patience 3", "--patience needs validation"),
         ("--lr_policy plateau --plateau_on validation", "--plateau_on validation needs validation"),
-        ("--best_metric SSIM", "--best_metric needs validation"),
+        ("--best_metric SSIM", "--best_metric SSIM needs validation"),
         ("--val_split 0.5 --best_metric KID", "--best_metric KID is not measured"),
         ("--val_split 0.5 --patience 1 --lr_policy plateau", "--when_stuck stop"),
     ],
@@ -242,6 +244,93 @@ def test_a_bad_validation_picture_is_told_before_the_first_step(tmp_path, pictur
     assert "End of epoch" not in told(tmp_path)
     trainer.run(tmp_path, f"{line} --overwrite --skip_bad_images")
     assert records(tmp_path)
+
+
+def test_a_bad_validation_picture_costs_no_old_run(tmp_path, pictures, trainer):
+    root = Path(pictures.side_by_side(3))
+    trainer.run(tmp_path, f"{TINY} --dataroot {root} --model pix2pix")
+    before = {f.name for f in run_folder(tmp_path).iterdir()}
+    pictures.side_by_side(2, phase="val")
+    (root / "val" / "p1.png").write_bytes(b"no picture")
+    trainer.run(tmp_path, f"{TINY} --dataroot {root} --model pix2pix --overwrite", ends=2)
+    assert {f.name for f in run_folder(tmp_path).iterdir()} == before
+
+
+def test_pictures_too_small_for_a_metric_leave_it_out_of_its_mean(tmp_path, pictures, trainer):
+    pictures.two_folders(2, (48, 48))
+    for index, side in enumerate((9, 48, 48)):
+        for folder, picture in zip("AB", pictures.pair(index, side, side), strict=True):
+            pictures.save(picture, f"pairs/val{folder}/{index}.png")
+    line = f"{TINY} --dataroot {tmp_path / 'pairs'} --model pix2pix --preprocess none --val_freq 1"
+    trainer.run(tmp_path, line)
+    assert all(-1 < record["last"]["SSIM"] < 1 for record in records(tmp_path))
+    assert (run_folder(tmp_path) / "best_net_G.pth").is_file()
+
+
+def test_one_side_alone_is_not_validated_on(tmp_path, pictures, trainer):
+    root = pictures.two_folders(3)
+    pictures.save(pictures.draw(1), "pairs/valA/p0.png")
+    trainer.run(tmp_path, f"{TINY} --dataroot {root} --model pix2pix")
+    assert f"no validation: {root}/valB has no pictures, but the other" in told(tmp_path)
+
+
+def test_single_pictures_are_not_validated_as_pairs(tmp_path, pictures, trainer):
+    root = pictures.side_by_side(3)
+    pictures.save(pictures.draw(1), "joined/val/p0.png")
+    trainer.run(tmp_path, f"{TINY} --dataroot {root} --model pix2pix")
+    assert f"no picture in {root}/val looks like two side by side" in told(tmp_path)
+    assert not (run_folder(tmp_path) / "validation.jsonl").exists()
+
+
+def test_pictures_held_out_later_were_learnt_and_the_best_is_sought_anew(
+    tmp_path, pictures, trainer
+):
+    line = f"{TINY} --dataroot {pictures.two_folders(6)} --model pix2pix --val_freq 1"
+    trainer.run(tmp_path, f"{line} --val_split 0.2")
+    trainer.run(tmp_path, "--name run --continue_train --n_epochs 2 --val_split 0.5")
+    assert "warning: 4 of the 6 files held out were trained on before" in told(tmp_path)
+    assert "the pictures of the validation changed: the best" in told(tmp_path)
+    assert records(tmp_path)[-1]["best"]
+
+
+def test_other_pictures_of_the_same_name_do_not_replace_what_was_shown(tmp_path, pictures, trainer):
+    root = pictures.two_folders(2)
+    line = f"{TINY} --dataroot {root} --model pix2pix --val_pictures 1"
+    trainer.run(tmp_path, line)
+    images = run_folder(tmp_path) / "web" / "images"
+    before = (images / "fixed_p1_real_A.png").read_bytes()
+    for side in "AB":
+        pictures.save(pictures.draw(77), f"pairs/val{side}/p1.png")
+    trainer.run(tmp_path, "--name run --continue_train --n_epochs 2 --val_pictures 1")
+    assert (images / "fixed_p1_real_A.png").read_bytes() == before
+    assert (images / "fixed_p1_2_real_A.png").is_file()
+
+
+def test_one_bad_picture_does_not_hide_the_others(tmp_path, pictures, trainer):
+    root = Path(pictures.two_folders(4))
+    (root / "trainA" / "p1.png").write_bytes(b"no picture")
+    line = f"{TINY} --dataroot {root} --model pix2pix --skip_bad_images"
+    trainer.run(tmp_path, line)
+    assert "shown while training: 3 of the training pictures" in told(tmp_path)
+    assert re.search(r"not shown: .*p1\.png", told(tmp_path))
+
+
+def test_a_signal_while_validating_stops_the_run_there(tmp_path, dataroots, trainer):
+    line = f"{TINY} --dataroot {dataroots['paired']} --model pix2pix {JUDGED}"
+    at = "call models.validation.judge:PairedJudge.look 4"  # the first of epoch 1
+    trainer.run(tmp_path, line, at, signal.SIGTERM, 143)
+    assert not (run_folder(tmp_path) / "validation.jsonl").exists()
+    trainer.run(tmp_path, "--name run --continue_train")
+    assert [record["epoch"] for record in records(tmp_path)] == [1, 2]
+
+
+def test_a_run_killed_within_its_first_save_goes_on(tmp_path, dataroots, trainer):
+    line = f"{TINY} --dataroot {dataroots['paired']} --model pix2pix {JUDGED}"
+    trainer.run(tmp_path, line, "call util.run.checkpoint:rename_all 2", signal.SIGKILL, -9)
+    for file in run_folder(tmp_path).glob("latest_*"):
+        file.unlink()
+    trainer.run(tmp_path, "--name run --continue_train auto")
+    assert "there is no checkpoint latest; resumed from checkpoint best" in told(tmp_path)
 
 
 def test_without_validation_a_line_says_how_to_get_it(tmp_path, pictures, trainer):
@@ -307,12 +396,23 @@ def test_a_run_that_is_stuck_ends_sooner(when_stuck, epochs, tmp_path, dataroots
         trainer.run(tmp_path / "cut", line, "epoch: 4, iters: 2", signal.SIGTERM, 143)
         trainer.run(tmp_path / "cut", again)
         assert training(tmp_path / "cut") == training(tmp_path / "straight")
-    trainer.run(tmp_path / "straight", again)
+    trainer.run(tmp_path / "straight", f"{again} --n_epochs_decay 7")
     assert f"run is finished: {epochs} epochs done" in told(tmp_path / "straight")
-    assert "--patience 0" in told(tmp_path / "straight")
+    assert "to train on, pass --patience 0" in told(tmp_path / "straight")
     trainer.run(tmp_path / "straight", f"{again} --patience 0 --n_epochs 6 --n_epochs_decay 0")
     rates = {r["epoch"]: r["lr"] for r in records(tmp_path / "straight", "metrics.jsonl")}
     assert rates[6] == pytest.approx(0.0002)
+
+
+def test_going_back_before_it_was_stuck_starts_over(tmp_path, dataroots, trainer):
+    line = f"{TINY} --dataroot {dataroots['paired']} --model pix2pix --val_freq 1 --patience 2"
+    line += " --min_delta 1000 --n_epochs 9 --n_epochs_decay 3"
+    trainer.run(tmp_path, line, "call models.validation.validation:Validation.run 5", 9, ends=-9)
+    trainer.run(tmp_path, "--name run --continue_train --epoch_count 2 --patience 4")
+    rates = {r["epoch"]: r["lr"] for r in records(tmp_path, "metrics.jsonl")}
+    assert max(rates.values()) == 0.0002
+    assert max(rates) == 8  # stuck after epoch 5, four after the first: counted anew
+    assert rates[8] == pytest.approx(0.00005)
 
 
 def test_plateau_can_watch_the_validation(tmp_path, dataroots, trainer):

@@ -82,8 +82,25 @@ def test_another_metric_is_sought_anew(capsys):
     first, second = Best("SSIM"), Best("LPIPS")
     course(first, [0.9])
     second.load_state_dict(first.state_dict())
-    assert "best by SSIM -> by LPIPS" in capsys.readouterr().out
+    assert "the metric of the validation changed: the best" in capsys.readouterr().out
     assert course(second, [0.5]) == [True]
+
+
+def test_other_pictures_are_sought_anew_too(capsys):
+    first, second = Best("SSIM", pictures="a"), Best("SSIM", pictures="b")
+    course(first, [0.9])
+    second.load_state_dict(first.state_dict())
+    assert "the pictures of the validation changed" in capsys.readouterr().out
+    assert second.validated == 1
+    assert course(second, [0.5], 2) == [True]
+
+
+def test_a_run_that_does_not_validate_any_more_keeps_what_it_knew():
+    first, without, again = Best("SSIM", pictures="a"), Best(""), Best("SSIM", pictures="a")
+    course(first, [0.9, 0.8])
+    without.load_state_dict(first.state_dict())
+    again.load_state_dict(without.state_dict())
+    assert again.state_dict() == first.state_dict()
 
 
 def test_epochs_that_are_trained_again_are_forgotten():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Figures = dict[str, float]  # by metric, with the generator's suffix if a model has two: SWD_A
@@ -64,6 +64,8 @@ def kind_of(name: str) -> str:
 
 def gain(name: str, value: float, base: float) -> float:
     """By how much a metric is better than a base, in its own units."""
+    if value == base:  # both may be infinite
+        return 0.0
     return base - value if kind_of(name) in LOWER_IS_BETTER else value - base
 
 
@@ -71,7 +73,7 @@ def cost(name: str, value: float) -> float:
     """A number that is lower for better pictures, and zero for perfect ones."""
     if name == "SSIM":
         return 1 - value
-    return 10 ** (-value / 10) if name == "PSNR" else value
+    return 10 ** (-value / 10) if name == "PSNR" else max(0.0, value)  # KID may be below 0
 
 
 def mean_of(name: str, figures: Mapping[str, float]) -> float:
@@ -80,6 +82,12 @@ def mean_of(name: str, figures: Mapping[str, float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def in_words(figures: Mapping[str, float], names: Iterable[str] | None = None) -> str:
-    """'L1 3.66, PSNR 25.8, SSIM 0.922'."""
-    return ", ".join(f"{n} {figures[n]:.4g}" for n in (names or figures) if n in figures)
+def explained(figures: Mapping[str, float]) -> str:
+    """'L1 3.66 (lower is better), PSNR 25.8 (higher), SSIM 0.922 (higher)'."""
+    parts, more = [], " is better"
+    for name, value in figures.items():
+        known = kind_of(name) in (*LOWER_IS_BETTER, *HIGHER_IS_BETTER)
+        way = "lower" if kind_of(name) in LOWER_IS_BETTER else "higher"
+        parts.append(f"{name} {value:.4g}" + (f" ({way}{more})" if known else ""))
+        more = "" if known else more
+    return ", ".join(parts)

@@ -21,19 +21,22 @@ class Best:
         metric: its name; '' if nothing is measured.
         min_delta: by how much a validation must be better than the best to replace it.
         patience: after how many validations without a better one the run is stuck; 0: never.
+        pictures: tells whether a resumed run validates on the same pictures, in the same way.
 
     Attributes:
         history: [epoch, value] of each validation.
         best: that of the best one; [] if there is none.
         num_since: the number of validations since then.
-        is_stuck: whether the patience was used up.
+        stuck_at: the epoch at which the patience was used up; 0: it was not.
+        validated: the last epoch with a validation.
     """
 
-    def __init__(self, metric: str, min_delta: float = 0.0, patience: int = 0):
+    def __init__(self, metric: str, min_delta: float = 0.0, patience: int = 0, pictures: str = ""):
         self.metric, self.min_delta, self.patience = metric, min_delta, patience
+        self.pictures = pictures
         self.history: list[list[float]] = []
         self.best: list[float] = []
-        self.num_since, self.is_stuck = 0, False
+        self.num_since = self.stuck_at = self.validated = 0
 
     def add(self, scores: Scores) -> bool:
         """Take a validation into account; returns whether it is the best so far."""
@@ -41,7 +44,7 @@ class Best:
 
     def _take(self, point: list[float]) -> bool:
         self.history.append(point)
-        value = point[1]
+        self.validated, value = int(point[0]), point[1]
         is_better = not self.best or gain(self.metric, value, self.best[1]) > self.min_delta
         if is_better and math.isfinite(value):
             self.best, self.num_since = point, 0
@@ -52,27 +55,36 @@ class Best:
     def forget_from(self, epoch: int) -> None:
         """Forget the validations of this epoch and those after it, which will be trained again."""
         kept = [point for point in self.history if point[0] < epoch]
-        self.history, self.best, self.num_since, self.is_stuck = [], [], 0, False
+        self.history, self.best = [], []
+        self.num_since = self.stuck_at = self.validated = 0
         for point in kept:
             self._take(point)
 
     def becomes_stuck(self) -> bool:
         """Whether the last validation has used up the patience; true once in a run."""
-        if not self.patience or self.is_stuck or self.num_since < self.patience:
+        if not self.patience or self.stuck_at or self.num_since < self.patience:
             return False
-        self.is_stuck = True
+        self.stuck_at = self.validated
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("metric", "history", "best", "num_since", "is_stuck")
+        names = ("metric", "pictures", "history", "best", "num_since", "stuck_at", "validated")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore `state_dict()`; with another metric, the best is sought anew."""
-        if state["metric"] not in ("", self.metric):
-            print(f"best by {state['metric']} -> by {self.metric}: the best is sought anew")
+        """Restore `state_dict()`; with another metric or other pictures, the best is sought anew.
+
+        A run without validation keeps what it was.
+        """
+        self.validated = state["validated"]
+        if not self.metric:
+            self.metric, self.pictures = state["metric"], state["pictures"]
+        changed = "metric" if state["metric"] != self.metric else ""
+        changed = changed or ("pictures" if state["pictures"] != self.pictures else "")
+        if changed and state["history"]:
+            print(f"the {changed} of the validation changed: the best checkpoint is sought anew")
             return
-        for name in ("history", "best", "num_since", "is_stuck"):
+        for name in ("history", "best", "num_since", "stuck_at"):
             setattr(self, name, state[name])
 
 

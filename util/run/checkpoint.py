@@ -170,15 +170,21 @@ class Checkpoints:
             recover(self.folder)
         state, note = self._whole_state(label), ""
         labels = with_state(self.folder)
-        if state is None and label in labels:
+        weights = with_weights(self.folder)
+        is_torn = label in labels
+        # Killed in its first save, a run has another label but not yet the usual one.
+        is_missing = label == "latest" and label not in weights and bool(labels)
+        if state is None and (is_torn or is_missing):
             whole = [(other, s) for other in labels if (s := self._whole_state(other)) is not None]
             note = f"the files of checkpoint {label} do not belong together; "
+            if is_missing:
+                note = f"there is no checkpoint {label}; "
             if not whole:
                 raise UserError(
                     f"{note}and there is no other whole one; {weights_only(self.folder)}"
                 )
             label, state = max(whole, key=newest)
-        elif state is None and labels and label in with_weights(self.folder):
+        elif state is None and labels and label in weights:
             raise UserError(stateless(self.folder, label))
         load_networks(label)
         self._load_averages(label)

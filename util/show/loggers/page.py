@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from util.metrics.scores import Scores
@@ -51,6 +53,7 @@ class PageLogger(Logger):
         self.best_epoch = best_epoch
         self._names = UniqueNames()
         self._written: set[str] = set()  # of the files that are written once
+        self._given: dict[tuple[str, str], str] = {}  # their names, by source and label
 
     def losses(self, losses: Losses) -> None:
         self.page.add_losses(
@@ -66,11 +69,13 @@ class PageLogger(Logger):
             files = {}
             for label, tensor in example.pictures.items():
                 is_given = label in example.given
-                own = f"fixed_{self._names.of(example.path, label)}"
-                files[label] = f"{own if is_given else stem}_{label}.png"
+                picture = tensor2im(tensor)
+                files[label] = f"{stem}_{label}.png"
+                if is_given:
+                    files[label] = self._file_of(example.path, label, picture)
                 path = self.images_folder / files[label]
                 if files[label] not in self._written:
-                    save_image(tensor2im(tensor), path)
+                    save_image(picture, path)
                     path.with_suffix(".jpg").unlink(missing_ok=True)  # of an epoch trained again
                 if is_given:
                     self._written.add(files[label])
@@ -87,6 +92,21 @@ class PageLogger(Logger):
                 save_image(tensor2im(batch.pictures[label]), self.images_folder / file)
             self.page.show_batch(files)
         self._shrink_others(clock.epoch)
+
+    def _file_of(self, source: str, label: str, picture: np.ndarray) -> str:
+        """The file of an input or target: a new one if there is another picture of this name.
+
+        So what earlier epochs have shown stays beside them if a resumed run shows other pictures.
+        """
+        if (source, label) not in self._given:
+            stem = f"fixed_{self._names.of(source, label)}"
+            for number in itertools.count(1):
+                name = f"{stem}{f'_{number}' if number > 1 else ''}_{label}.png"
+                file = self.images_folder / name
+                if not file.exists() or same_picture(file, picture):
+                    break
+            self._given[source, label] = name
+        return self._given[source, label]
 
     def _shrink_others(self, newest_epoch: int) -> None:
         """Turn the pictures of all but the newest and the best epoch into small JPEGs."""
@@ -111,3 +131,12 @@ class PageLogger(Logger):
 
     def close(self, outcome: Outcome) -> None:
         self.page.end(outcome.kind)
+
+
+def same_picture(file: Path, picture: np.ndarray) -> bool:
+    """Whether a file holds exactly this picture, (H, W, 3)."""
+    try:
+        with Image.open(file) as opened:
+            return np.array_equal(np.asarray(opened), picture)
+    except OSError:  # cut off by a crash
+        return True  # and written anew
