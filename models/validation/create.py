@@ -99,7 +99,8 @@ def create_judges(opt: argparse.Namespace, generators: Generators | OwnTest) -> 
         except UserError as error:
             if is_asked_for or opt.lpips_weights:
                 raise
-            print(f"LPIPS is not measured: {error}")
+            how = "--best_metric LPIPS downloads its weights (528 MB)"
+            print(f"LPIPS is not measured: {error if opt.vgg_weights else how}")
     elif opt.inception_weights:
         inception = InceptionFeatures(opt.inception_weights).to(device)
     labels = [label for task in tasks for label in (task.result, task.target)]
