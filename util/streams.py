@@ -80,7 +80,8 @@ def paint(text: str, code: int, stream: TextIO) -> str:
     NO_COLOR (https://no-color.org), and TERM=dumb, ask for none.
     """
     wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    if not (text and wanted and stream.isatty()):
+    isatty = getattr(stream, "isatty", bool)  # a program that runs this one may have its own stream
+    if not (text and wanted and isatty()):
         return text
     if os.name == "nt":
         os.system("")  # makes Windows' console understand the codes

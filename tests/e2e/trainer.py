@@ -7,6 +7,7 @@ longer than the runs.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import re
@@ -48,6 +49,28 @@ class Tripwire:
         self.file.flush()
 
 
+def trip_at_call(place: str, number: int) -> None:
+    """Send this process a signal when a function, MODULE:NAME, is called for the Nth time.
+
+    `place` is "MODULE:NAME N"; NAME may be that of a method, CLASS.NAME.
+    """
+    where, count = place.split()
+    module, names = where.split(":")
+    owner = importlib.import_module(module)
+    *parents, name = names.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    called, left = getattr(owner, name), [int(count)]
+
+    def tripped(*arguments, **named):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), number)
+        return called(*arguments, **named)
+
+    setattr(owner, name, tripped)
+
+
 def child(folder: Path, words: list[str], pattern: str, number: int) -> None:
     """What a forked process does: train.py in `folder`, as from the command line."""
     multiprocessing.set_start_method(None, force=True)  # of this system, not of this test
@@ -57,6 +80,9 @@ def child(folder: Path, words: list[str], pattern: str, number: int) -> None:
     import train
     from util import runtime
 
+    if pattern.startswith("call "):
+        trip_at_call(pattern.removeprefix("call "), number)
+        pattern = ""
     with (
         contextlib.redirect_stdout(Tripwire(folder / "out.txt", pattern, number)),  # type: ignore
         open(folder / "err.txt", "a", encoding="utf-8") as errors,

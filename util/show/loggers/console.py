@@ -105,7 +105,7 @@ class ConsoleLogger(Logger):
         if self.ending.losses is None and self.ending.scores is None:
             self._tell(saved_line(labels, total_images))
         else:
-            self.ending.labels += labels
+            self.ending.labels = list(dict.fromkeys([*self.ending.labels, *labels]))
 
     def epoch_end(self, end: EpochEnd) -> None:
         """Print at most one line for the end of an epoch, if there is something to tell."""
