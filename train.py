@@ -327,9 +327,9 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
         metric = judging.plateau_metric(epoch, steps.generator_loss.take())
         rates = model.update_learning_rate(metric)
         clock.end_epoch()
-        labels = ["best"] if is_best else []
+        labels = ["best", "latest"] if is_best else []  # so that `best` is never the newest
         if epoch % opt.save_epoch_freq == 0 or epoch == clock.last_epoch:
-            labels += ["latest", str(epoch)]
+            labels = [*labels[:1], "latest", str(epoch)]
         if labels:
             save(*labels)
         took_s = time.perf_counter() - started
