@@ -38,11 +38,17 @@ from util.util import mkdirs, save_image, tensor2im
 
 
 class Compared(NamedTuple):
-    """A checkpoint, what it scores, and its pictures."""
+    """A checkpoint, what it scores, its pictures, and what the model calls them.
+
+    Attributes:
+        metric: the one by which the run has chosen its best.
+    """
 
     title: str
     scores: Scores
     examples: list[Example]
+    captions: Mapping[str, str]
+    metric: str
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -96,7 +102,8 @@ def checkpoints_of(name: str, opt: argparse.Namespace) -> Iterable[Compared]:
         with contextlib.redirect_stdout(io.StringIO()):
             run.checkpoints.load_weights(label, run.model.load_networks)
         title = label if len(opt.name) == 1 else name if not opt.epoch else f"{name} {label}"
-        yield Compared(title, validation.run(run.clock), run.judging.examples())
+        scores, examples = validation.run(run.clock), run.judging.examples()
+        yield Compared(title, scores, examples, run.model.captions, run.judging.best.metric)
 
 
 def chosen(folder: Path, opt: argparse.Namespace) -> list[str]:
@@ -145,7 +152,7 @@ def write_page(compared: list[Compared], out: Path) -> None:
     results = [label for label in first[0].pictures if label not in first[0].given]
     titles = [c.title for c in compared]
     shown = [f"{title} {label}" for title in titles for label in results]
-    captions = {
+    captions = {**compared[0].captions} | {
         f"{title} {label}": title if len(results) == 1 else f"{title}: {label}"
         for title in titles
         for label in results
@@ -191,11 +198,12 @@ def pictures_of(
 
 
 def figures_of(compared: list[Compared], path: str) -> dict[str, float]:
-    """The metrics of one picture by checkpoint and name."""
+    """The metric that counts, of one picture, by checkpoint."""
     return {
-        f"{c.title} {name}": value
+        f"{c.title}: {name}": value
         for c in compared
         for name, value in c.scores.by_picture.get(path, {}).items()
+        if kind_of(name) == c.metric
     }
 
 
