@@ -38,7 +38,7 @@ from util.run.lock import RunLock
 from util.run.trial import try_sizes
 from util.show.estimate import Estimate
 from util.show.loggers import Loggers, create_loggers
-from util.show.loggers.base import Losses
+from util.show.loggers.base import EpochEnd, Losses
 from util.speed.performance import prepare
 from util.speed.process import begin
 from util.step import Steps
@@ -84,6 +84,7 @@ def main(*, fast: bool = True) -> None:
             captions=model.captions,
             compare=model.compare,
             warning=warning,
+            more_to_test=["--dataset_mode", opt.dataset_mode] * ("dataset_mode" in options.given),
             waits=not fast,
         )
         with Interrupt() as interrupt, log:
@@ -314,7 +315,7 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
         steps.guard.check_weights()
         log.flush()
         checkpoints.save(*labels)
-        log.say(f"saved {' and '.join(labels)} ({counted(clock.total_images, 'image')})")
+        log.saved(labels, clock.total_images)
 
     def stop_if_asked() -> None:
         if received := distributed.highest(interrupt.received or 0):
@@ -349,18 +350,15 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
             raise
 
         metric = judging.plateau_metric(epoch, steps.generator_loss.take())
-        old_lr, new_lr = model.update_learning_rate(metric)
+        rates = model.update_learning_rate(metric)
         clock.end_epoch()
         labels = ["best", "latest"] if is_best else []  # so that `best` is never the newest
         if epoch % opt.save_epoch_freq == 0 or epoch == clock.last_epoch:
             labels = [*labels[:1], "latest", str(epoch)]
         if labels:
             save(*labels)
-        log.say(
-            f"End of epoch {epoch} / {clock.last_epoch} \t "
-            f"Time Taken: {time.perf_counter() - started:.0f} sec \t "
-            f"learning rate {old_lr:.7f} -> {new_lr:.7f}"
-        )
+        took_s = time.perf_counter() - started
+        log.epoch_end(EpochEnd(epoch, clock.last_epoch, took_s, rates))
 
 
 def labels_due(run: Run) -> list[str]:

@@ -100,7 +100,8 @@ class BaseOptions:
         self.check(opt)
         vars(opt).update(self.facts(opt, dataset))
         self.text = describe(opt, self.parser, typed)
-        print(*changes, self.text, sep="\n", flush=True)
+        shows_all = opt.verbose or opt.dry_run
+        print(*changes, self.text if shows_all else changed_only(self.text), sep="\n", flush=True)
         return opt
 
     def earlier_options(self, argv: list[str]) -> tuple[dict[str, Any], Path] | None:
@@ -258,6 +259,14 @@ def expand_suffix(opt: argparse.Namespace) -> str:
         return opt.suffix.format(**vars(opt))
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise UserError(f"--suffix {opt.suffix!r} is not a format string: {error}") from error
+
+
+def changed_only(text: str) -> str:
+    """The lines of `describe` with options that differ from their defaults."""
+    head, *lines, end = text.splitlines()
+    changed = [line for line in lines if "\t[default: " in line]
+    rest = f"{'(the others)':>25}: as --verbose shows"
+    return "\n".join([head, *changed, rest, end])
 
 
 def describe(opt: argparse.Namespace, parser: OptionParser, typed: dict[str, Any]) -> str:

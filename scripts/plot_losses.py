@@ -1,24 +1,28 @@
-"""Plot the loss curves of one or more training runs as PNG or SVG, with one panel per loss.
+"""Plot the losses and validation metrics of one or more training runs as PNG or SVG.
 
     python scripts/plot_losses.py checkpoints/my_run
     python scripts/plot_losses.py checkpoints/a checkpoints/b --smooth 20 --out a_and_b.svg
 
 RUN is the folder of a run, or a file metrics.jsonl or loss_log.txt, including those written by
 other programs of this family. If epochs were trained twice, after resuming or restarting under the
-same name, the last time counts.
+same name, the last time counts. Each loss and metric has a panel; in those of metrics, a dashed
+line shows what doing nothing scores, and a dot the best.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import re
 import statistics
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import matplotlib
@@ -32,6 +36,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options.parser import OptionParser, whole
 from util.errors import UserError, did_you_mean, exit_status, unknown_choice
 from util.files import to_path
+from util.metrics.scores import gain
+from util.run.best import VALIDATIONS
 
 LOGS = ("metrics.jsonl", "loss_log.txt")  # the first one that contains losses is used
 # (epoch: 1, iters: 100, time: 0.123, data: 0.002) , G_GAN: 0.956, G_L1: 12.345
@@ -48,19 +54,35 @@ class PlainLogFormatter(LogFormatter):
 
 
 class Point(NamedTuple):
-    """Losses at one moment of a run; `images` counts from the beginning of the epoch."""
+    """Losses at one moment of a run; `images` counts from the beginning of the epoch.
+
+    `total` counts from the beginning of the run, where the log says that.
+    """
 
     epoch: int
     images: int
     losses: dict[str, float]
+    total: int | None = None
 
 
 class Curves(NamedTuple):
-    """A run: its name, the positions of its points in epochs, and (points,) values of each loss."""
+    """A run: its name, the positions of its points in epochs, and (points,) values of each loss.
+
+    Attributes:
+        metrics: those of its validations by name, as (epochs, values).
+        nothing: what doing nothing scores.
+    """
 
     name: str
     epochs: np.ndarray
     losses: dict[str, np.ndarray]
+    metrics: Mapping[str, tuple[np.ndarray, np.ndarray]] = MappingProxyType({})
+    nothing: Mapping[str, float] = MappingProxyType({})
+
+    def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(epochs, values) of a loss or metric; without values if the run has none."""
+        none = np.full(len(self.epochs), math.nan)
+        return self.metrics.get(name, (self.epochs, self.losses.get(name, none)))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -77,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
         help="output file, .png or .svg (default: losses.png)",
     )
     parser.add_argument(
-        "--losses", metavar="NAMES", help="plot only these, as in G_GAN,G_L1 (default: all)"
+        "--losses", metavar="NAMES", help="plot only these, as in G_GAN,G_L1,SSIM (default: all)"
     )
     parser.add_argument(
         "--smooth",
@@ -93,8 +115,11 @@ def main(argv: list[str] | None = None) -> None:
     if opt.out.suffix.lower() not in (".png", ".svg"):
         raise UserError(f"--out {opt.out}: the file must end in .png or .svg")
 
-    runs = [curves(name, read(run)) for name, run in zip(names_of(opt.runs), opt.runs, strict=True)]
-    available = list(dict.fromkeys(name for run in runs for name in run.losses))
+    runs = [
+        curves(name, read(run), *validations(run))
+        for name, run in zip(names_of(opt.runs), opt.runs, strict=True)
+    ]
+    available = list(dict.fromkeys(name for run in runs for name in [*run.losses, *run.metrics]))
     chosen = available if opt.losses is None else [n for n in opt.losses.split(",") if n]
     for name in chosen:
         if name not in available:
@@ -102,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
     if not chosen:
         raise UserError(f"--losses names none; available: {', '.join(available)}")
 
-    shown = [n for n in chosen if any(np.isfinite(run.losses.get(n, [])).any() for run in runs)]
+    shown = [n for n in chosen if any(np.isfinite(run.series(n)[1]).any() for run in runs)]
     if not shown:
         told = " and ".join(chosen) + (" has" if len(chosen) == 1 else " have")
         raise UserError(f"{told} no finite values: there is nothing to plot")
@@ -144,19 +169,50 @@ def parse(line: str) -> Point | None:
         if line.startswith("{"):
             record = json.loads(line)
             values = {n: math.nan if v is None else v for n, v in record["losses"].items()}
-            epoch, images = record["epoch"], record["epoch_images"]
+            epoch, images, total = (
+                record["epoch"],
+                record["epoch_images"],
+                record.get("total_images"),
+            )
         elif match := LINE.match(line):
             epoch, images, rest = match.groups()
-            values = dict(VALUE.findall(rest))
+            values, total = dict(VALUE.findall(rest)), None
         else:
             return None
         losses = {name: float(value) for name, value in values.items()}
-        return Point(int(epoch), int(images), losses) if losses else None
+        return Point(int(epoch), int(images), losses, total) if losses else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def curves(name: str, points: list[Point]) -> Curves:
+def validations(run: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[str, float]]:
+    """The metrics of a run's validations by name, and what doing nothing scores.
+
+    They are those of the weights that test.py would use. Lines cut off by a crash are left out.
+    """
+    file = (run if run.is_dir() else run.parent) / VALIDATIONS
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    records = {}  # by epoch: the last time counts
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError, LookupError, TypeError):
+            record = json.loads(line)
+            records[int(record["epoch"])] = record.get("EMA", record["last"]), record["nothing"]
+    epochs = sorted(records)
+    names = dict.fromkeys(name for epoch in epochs for name in records[epoch][0])
+    metrics = {}
+    for name in names:
+        values = [records[epoch][0].get(name) for epoch in epochs]
+        metrics[name] = np.array(epochs, float), np.array(values, float)  # None becomes nan
+    nothing = records[epochs[-1]][1] if epochs else {}
+    return metrics, {name: value for name, value in nothing.items() if value is not None}
+
+
+def curves(
+    name: str,
+    points: list[Point],
+    metrics: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    nothing: dict[str, float] | None = None,
+) -> Curves:
     """Points by epoch; a point that goes back replaces everything logged from there on."""
     size = images_per_epoch(points)
     kept: list[tuple[float, Point]] = []
@@ -172,6 +228,8 @@ def curves(name: str, points: list[Point]) -> Curves:
         name,
         np.array([epochs for epochs, _ in kept]),
         {loss: np.array([p.losses.get(loss, math.nan) for _, p in kept]) for loss in losses},
+        metrics or {},
+        nothing or {},
     )
 
 
@@ -179,8 +237,14 @@ def images_per_epoch(points: list[Point]) -> int:
     """Work out what the logs do not say, from how far the image count falls between epochs.
 
     With a line every 100 images, a count of 400 followed by 50 in the next epoch means 450 images
-    per epoch.
+    per epoch. If all epochs end at the same count, that is the number.
     """
+    for point in points:
+        if point.total is not None and point.epoch > 1:
+            return max(1, (point.total - point.images) // (point.epoch - 1))
+    ends = [a.images for a, b in pairwise(points) if b.epoch == a.epoch + 1]
+    if len(ends) > 1 and len(set(ends)) == 1:
+        return ends[0]
     most = max(1, *(point.images for point in points))
     steps = [b.images - a.images for a, b in pairwise(points) if b.epoch == a.epoch]
     rises = Counter(step for step in steps if step > 0)  # the count falls after a restart
@@ -231,18 +295,23 @@ def draw(runs: list[Curves], losses: list[str], out: Path, *, smooth: int, log: 
     for index, run in enumerate(runs):
         colour = colours(index if few else (index + 0.5) / len(runs))
         for panel, loss in zip(shown, losses, strict=True):
-            values = run.losses.get(loss, np.full(len(run.epochs), math.nan))
+            epochs, values = run.series(loss)
             marker = "." if np.isfinite(values).sum() == 1 else ""
             style = {"color": colour, "marker": marker}
             if smooth > 1:
-                panel.plot(run.epochs, values, **style, linewidth=0.6, alpha=0.25)
-            panel.plot(run.epochs, smoothed(values, smooth), **style, linewidth=1.2)
+                panel.plot(epochs, values, **style, linewidth=0.6, alpha=0.25)
+            panel.plot(epochs, smoothed(values, smooth), **style, linewidth=1.2)
+            if loss in run.metrics and np.isfinite(values).any():
+                best = np.nanargmax([gain(loss, value, 0) for value in values])
+                panel.plot(epochs[best], values[best], color=colour, marker="o", markersize=4)
+            if loss in run.nothing:
+                panel.axhline(run.nothing[loss], color=colour, linestyle="--", linewidth=0.8)
         handles.append(plt.Line2D([], [], color=colour, linewidth=2.5))
     for panel, loss in zip(shown, losses, strict=True):
         panel.set_title(literal(loss))
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-        if log and all(np.nanmin(r.losses[loss], initial=1) > 0 for r in runs if loss in r.losses):
+        if log and all(np.nanmin(run.series(loss)[1], initial=1) > 0 for run in runs):
             panel.set_yscale("log")
             panel.yaxis.set_major_formatter(PlainLogFormatter())
             panel.yaxis.set_minor_formatter(PlainLogFormatter(minor_thresholds=(2, 0.5)))

@@ -16,7 +16,7 @@ import torch
 from util import distributed, nvidia
 from util.errors import ReportedElsewhere, Stopped, UserError, first_line
 from util.startup import end_imports
-from util.streams import make_streams_last
+from util.streams import RED, make_streams_last, paint
 
 show_tracebacks = False  # set by --verbose
 status = 1  # exit status of the process; 1, for an unexpected exception, until `run` returns
@@ -191,7 +191,8 @@ def outcome(main: Callable[[], None], memory_flags: str = "") -> int:
             traceback.print_exc()
         line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
         examples = getattr(error, "examples", ())
-        print(f"{program}: error: {line}", *examples, sep="\n    ", file=sys.stderr)
+        word = paint("error:", RED, sys.stderr)
+        print(f"{program}: {word} {line}", *examples, sep="\n    ", file=sys.stderr)
         return 2
     except Stopped as stopped:
         return stopped.status

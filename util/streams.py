@@ -1,4 +1,4 @@
-"""Keep a run alive when its output fails: a pipe closes, a terminal goes away, a disk fills."""
+"""Standard output: a run lives on when it fails (a pipe closes, a disk fills); colours."""
 
 from __future__ import annotations
 
@@ -69,3 +69,20 @@ def raise_if_switched_off() -> None:
     """If standard output was switched off, raise the error that caused it."""
     if isinstance(sys.stdout, LastingStream) and sys.stdout.error is not None:
         raise sys.stdout.error
+
+
+BOLD, RED, GREEN = 1, 31, 32  # codes of a terminal
+
+
+def paint(text: str, code: int, stream: TextIO) -> str:
+    """The text in a colour or weight, if the stream is a terminal that has them.
+
+    NO_COLOR (https://no-color.org), and TERM=dumb, ask for none.
+    """
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    isatty = getattr(stream, "isatty", bool)  # a program that runs this one may have its own stream
+    if not (text and wanted and isatty()):
+        return text
+    if os.name == "nt":
+        os.system("")  # makes Windows' console understand the codes
+    return f"\033[{code}m{text}\033[0m"

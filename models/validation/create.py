@@ -101,7 +101,8 @@ def create_judges(opt: argparse.Namespace, generators: Generators | OwnTest) -> 
         except UserError as error:
             if is_asked_for or opt.lpips_weights:
                 raise
-            print(f"LPIPS is not measured: {error}")
+            how = "--best_metric LPIPS downloads its weights (528 MB)"
+            print(f"LPIPS is not measured: {error if opt.vgg_weights else how}")
     if opt.inception_weights and all(task.is_paired for task in tasks):
         print("--inception_weights is for data without pairs: it is not used")
     elif opt.inception_weights:

@@ -156,14 +156,21 @@ def test_plateau_that_falls_remembers_what_it_has_seen(tmp_path, dataroots, stra
     assert rates[-1] == pytest.approx(2e-8)
 
     trainer.run(tmp_path, flags, "epoch: 3, iters: 1", signal.SIGINT, ends=130)
-    trainer.run(tmp_path, AGAIN, "epoch: 6, iters: 2", signal.SIGTERM, ends=143)
-    trainer.run(tmp_path, AGAIN, "epoch: 8, iters: 2", signal.SIGKILL, ends=-9)
+    trainer.run(tmp_path, AGAIN, "epoch: 6, iters: 1", signal.SIGTERM, ends=143)
+    trainer.run(tmp_path, AGAIN, "epoch: 8, iters: 1", signal.SIGKILL, ends=-9)
     trainer.run(tmp_path, AGAIN)
     assert_same(tmp_path, straight(flags))
 
 
 @posix_only
-@pytest.mark.parametrize("at", ["epoch: 1, iters: 5", "saved latest and 1", "End of epoch 1"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        "call util.show.loggers:Loggers.losses 5",
+        "call util.run.checkpoint:Checkpoints.save 3",
+        "End of epoch 1",
+    ],
+)
 @pytest.mark.parametrize("number, ends", [(9, -9), (2, 130), (15, 143)])
 def test_cut_at_the_end_of_an_epoch(at, number, ends, tmp_path, dataroots, straight, trainer):
     """At the epoch's last image, where the schedule step and the checkpoint coincide."""

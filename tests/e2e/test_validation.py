@@ -130,7 +130,9 @@ def test_both_sets_of_weights_are_judged_beside_doing_nothing(tmp_path, dataroot
     assert re.search(
         r"nothing scores L1 [\d.]+ \(lower is better\), PSNR [\d.]+ \(higher\)", printed
     )
-    assert re.search(r"validation, epoch 1: L1 [\d.]+ \([+-][\d.]+\)", printed)
+    assert re.search(r"End of epoch 1 / 2: SSIM [\d.]+ \([+-][\d.]+\), the best; ", printed)
+    log = (run_folder(tmp_path) / "loss_log.txt").read_text(encoding="utf-8")
+    assert re.search(r"validation, epoch 1: L1 [\d.]+ \([+-][\d.]+\)", log)
 
 
 def test_the_figures_are_those_of_test_py(tmp_path, dataroots, trainer, run_in):
@@ -147,9 +149,12 @@ def test_the_figures_are_those_of_test_py(tmp_path, dataroots, trainer, run_in):
 
 
 CUTS = [
-    ("validation, epoch 1", signal.SIGKILL, -9),
-    ("validation, epoch 2", signal.SIGTERM, 143),
-    ("saved best", signal.SIGKILL, -9),
+    ("call models.validation.validation:Validation.run 1", signal.SIGKILL, -9),
+    ("call models.validation.judge:PairedJudge.look 8", signal.SIGKILL, -9),
+    ("call util.show.loggers:Loggers.validation 2", signal.SIGTERM, 143),
+    ("call util.run.checkpoint:Checkpoints.save 2", signal.SIGKILL, -9),
+    ("call util.run.checkpoint:rename_all 2", signal.SIGKILL, -9),
+    ("call util.show.html.pages:TrainingPage.shrink 1", signal.SIGKILL, -9),
     ("End of epoch 1", signal.SIGINT, 130),
     ("epoch: 2, iters: 2", signal.SIGKILL, -9),
 ]
@@ -460,9 +465,7 @@ def test_the_console_is_quiet_between_first_and_last_epoch(tmp_path, pictures, t
     root = pictures.side_by_side(2)
     line = f"{TINY} --dataroot {root} --model pix2pix --no_html --val_pictures 0 --n_epochs 5"
     trainer.run(tmp_path, f"{line} --print_freq 8")
-    assert re.findall(r"\(epoch: (\d+), iters: (\d+)", told(tmp_path)) == [
-        ("1", "2"),
-        ("4", "2"),
-        ("6", "2"),
-    ]
+    ends = re.findall(r"End of epoch (\d+) / 6.*G_L1", told(tmp_path))
+    assert ends == ["1", "4", "5", "6"]  # the first; 8 images; a checkpoint; the last
+    assert all(len(line) <= 100 for line in told(tmp_path).splitlines() if "End of" in line)
     assert len(records(tmp_path, "metrics.jsonl")) == 6

@@ -29,7 +29,7 @@ import time
 from types import SimpleNamespace
 from util.run.clock import Clock
 from util.distributed import Share
-from util.show.loggers.base import Losses, Outcome
+from util.show.loggers.base import EpochEnd, Losses, Outcome
 from util.show.loggers.console import ConsoleLogger
 
 class Pictures:
@@ -45,13 +45,14 @@ for epoch in clock.epochs():
     for batch in clock.iterations(Pictures()):
         time.sleep(0.03)
         console.step(clock)
-        if clock.due(3):
+        if clock.due(3) or clock.epoch_done:
             console.losses(Losses.now(clock, {"G_GAN": 0.5, "G_L1": 12.0}, 2e-4, 3))
     clock.end_epoch()
-    console.say(f"End of epoch {epoch}")
+    console.epoch_end(EpochEnd(epoch, 3, 0.4, (2e-4, 2e-4)))
 console.close(Outcome("finished", "finished"))
 """
 LOSSES = r"\(epoch: \d, iters: \d, time: 0\.\d{3}, data: 0\.\d{3}\) , G_GAN: 0\.500, G_L1: 12\.000"
+END = r"End of epoch {} / 3: G_GAN 0\.5, G_L1 12"
 EPOCH_BAR = (
     r"epoch (?P<epoch>\d)/3 \|(?P<bar>[^|]*)\| (?P<images>\d)/8, 00:00 left, "
     r"(?P<pace>\d+(\.\d\d)?) images/s, data wait (?P<wait>\d+)%"
@@ -93,7 +94,9 @@ class Screen:
         return [line.rstrip() for line in self.lines]
 
 
-def run_on_terminal(columns: int, script: str, **files: object) -> tuple[Screen, list[list[str]]]:
+def run_on_terminal(
+    columns: int, script: str, *, colours: bool = False, **files: object
+) -> tuple[Screen, list[list[str]]]:
     """The final screen, and the screen after each piece of output."""
     import fcntl
     import pty
@@ -104,6 +107,7 @@ def run_on_terminal(columns: int, script: str, **files: object) -> tuple[Screen,
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     streams = {"stdin": subprocess.DEVNULL, "stdout": theirs, "stderr": theirs, **files}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "TERM": "xterm"}
+    environment["NO_COLOR"] = "" if colours else "1"
     process = subprocess.Popen([sys.executable, "-c", script], env=environment, **streams)
     os.close(theirs)
     screen, screens = Screen(columns), []
@@ -123,8 +127,9 @@ def run_on_terminal(columns: int, script: str, **files: object) -> tuple[Screen,
 def test_lines_stay_whole_above_the_bars(columns) -> None:
     screen, screens = run_on_terminal(columns, CHILD)
     shown = "\n".join(screen.shown())
-    lines = [LOSSES] * 2 + ["End of epoch 1"] + [LOSSES] * 3 + ["End of epoch 2"] + [LOSSES] * 3
-    assert re.fullmatch("\n".join([*lines, "End of epoch 3", "finished", ""]), shown), shown
+    ends = [END.format(epoch) for epoch in (1, 3)]  # at 16 images, none is asked for
+    lines = [*[LOSSES] * 2, ends[0], *[LOSSES] * 5, ends[1], "finished", ""]
+    assert re.fullmatch("\n".join(lines), shown), shown
 
     seen = []
     for lines in screens:
@@ -149,8 +154,8 @@ def test_a_narrow_terminal_shows_less_and_all_of_it() -> None:
     short = EPOCH_BAR.removesuffix(r", data wait (?P<wait>\d+)%")
     for columns, gone in ((60, None), (50, r" \|(?P<bar>[^|]*)\|")):
         screen, screens = run_on_terminal(columns, CHILD)
-        assert len(re.findall(LOSSES, "".join(screen.shown()))) == 8
-        assert screen.shown()[-3:] == ["End of epoch 3", "finished", ""]
+        assert len(re.findall(LOSSES, "".join(screen.shown()))) == 7
+        assert re.search(END.format(3) + "finished$", "".join(screen.shown()))
         assert not any("run  " in line for line in screen.shown())
         bars = [bar.replace(gone, "") if gone else bar for bar in (short, RUN_BAR)]
         assert any(
@@ -161,6 +166,14 @@ def test_a_narrow_terminal_shows_less_and_all_of_it() -> None:
 
 
 @needs_pty
+def test_colours_where_the_terminal_has_them_and_nobody_minds() -> None:
+    screen, _ = run_on_terminal(100, CHILD, colours=True)
+    assert "[1mfinished[0m" in "".join(screen.shown())  # a screen does not show the escapes
+    screen, _ = run_on_terminal(100, CHILD)
+    assert "[1m" not in "".join(screen.shown())
+
+
+@needs_pty
 def test_lines_reach_a_file_at_once_while_the_bars_are_on_the_terminal(tmp_path) -> None:
     """With `tail -f` on the file, they appear as they are printed."""
     file = tmp_path / "out.txt"
@@ -168,10 +181,9 @@ def test_lines_reach_a_file_at_once_while_the_bars_are_on_the_terminal(tmp_path)
     with open(file, "wb") as out:
         screen, screens = run_on_terminal(100, script, stdout=out)
     lines = file.read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if not re.fullmatch(LOSSES, line)] == [
-        "End of epoch 1", "End of epoch 2", "End of epoch 3", "finished",
-    ]  # fmt: skip
-    assert len(lines) == 12
+    others = [line for line in lines if not re.fullmatch(LOSSES, line)]
+    assert re.fullmatch(f"{END.format(1)}\n{END.format(3)}\nfinished", "\n".join(others))
+    assert len(lines) == 10
     assert any("images/s" in line for shown in screens for line in shown)
     assert not "".join(screen.shown())
 

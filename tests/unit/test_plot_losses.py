@@ -263,3 +263,52 @@ def test_from_any_folder_as_a_program(two_runs, tmp_path) -> None:
     done = run("plain", "--out", f"{file}/losses.png")
     assert done.returncode == 2
     assert re.fullmatch(r"scripts/plot_losses\.py: error: .*loss_log.*\n", done.stderr)
+
+
+def validated(folder: Path, epoch: int, ssim: float | None, **more: dict) -> None:
+    record = {"epoch": epoch, "nothing": {"SSIM": 0.9}, "last": {"SSIM": ssim, "L1": 9.0}, **more}
+    with open(folder / "validation.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def test_metrics_of_validations(tmp_path) -> None:
+    """The last time an epoch was validated counts, and EMA weights where there are any."""
+    validated(tmp_path, 5, 0.5)
+    validated(tmp_path, 10, None)
+    validated(tmp_path, 5, 0.7, EMA={"SSIM": 0.8, "L1": 7.0})
+    with open(tmp_path / "validation.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"epoch": 15, "noth')
+    metrics, nothing = plot_losses.validations(tmp_path)
+    assert nothing == {"SSIM": 0.9}
+    np.testing.assert_array_equal(metrics["SSIM"], ([5, 10], [0.8, math.nan]))
+    np.testing.assert_array_equal(metrics["L1"], ([5, 10], [7, 9]))
+
+
+def test_metrics_have_panels_beside_the_losses(tmp_path, capsys) -> None:
+    log(tmp_path / "run" / "loss_log.txt", [(1, 100, 0.5), (2, 100, 0.4)])
+    for epoch, ssim in ((1, 0.6), (2, 0.7)):
+        validated(tmp_path / "run", epoch, ssim)
+    out = tmp_path / "out.svg"
+    plot_losses.main([str(tmp_path / "run"), "--out", str(out), "--smooth", "3"])
+    assert capsys.readouterr().out == f"{out} shows G_GAN, D, SSIM, L1\n"
+    titles = re.findall(r">(G_GAN|D|SSIM|L1)<", out.read_text(encoding="utf-8"))
+    assert titles == ["G_GAN", "D", "SSIM", "L1"]
+    plot_losses.main([str(tmp_path / "run"), "--out", str(out), "--losses", "SSIM"])
+    assert re.findall(r">(G_GAN|D|SSIM|L1)<", out.read_text(encoding="utf-8")) == ["SSIM"]
+
+
+@pytest.mark.parametrize("size, every", [(450, 100), (3, 100), (1000, 7)])
+def test_a_point_at_the_end_of_each_epoch_tells_its_length(size, every, tmp_path) -> None:
+    counts = [(e, i, 1.0) for e in range(1, 7) for i in range(1, size + 1)]
+    points = [(e, i, v) for e, i, v in counts if ((e - 1) * size + i) % every == 0 or i == size]
+    run = curves(log(tmp_path / "loss_log.txt", points))
+    np.testing.assert_allclose(run.epochs, [e - 1 + i / size for e, i, _ in points])
+
+
+def test_the_log_for_programs_tells_the_length_of_an_epoch(tmp_path) -> None:
+    lines = [
+        {"epoch": e, "epoch_images": i, "total_images": 450 * (e - 1) + i, "losses": {"G": 1}}
+        for e, i in ((1, 400), (1, 450), (2, 50))
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    np.testing.assert_allclose(curves(tmp_path).epochs, [400 / 450, 1, 1 + 50 / 450])

@@ -11,6 +11,7 @@ Figures = dict[str, float]  # by metric, with the generator's suffix if a model 
 LOWER_IS_BETTER = ("L1", "LPIPS", "SWD", "KID")
 HIGHER_IS_BETTER = ("PSNR", "SSIM")
 CHOICES = (*LOWER_IS_BETTER, *HIGHER_IS_BETTER)  # to choose the best checkpoint by
+BEST = ", the best"  # in a line, after the best value so far
 AUTOMATIC = ("LPIPS", "SSIM", "KID", "SWD")  # the first of these that there is
 
 
@@ -51,6 +52,13 @@ class Scores:
         ]
         best = f": the best {self.judged_by} so far" if self.is_best else ""
         return f"validation, epoch {self.epoch}: {', '.join(parts)}{best}"
+
+    def short(self) -> str:
+        """The metric that decides: SSIM 0.931 (+0.009), the best"""
+        name = self.judged_by
+        gains = {k: v for k, v in self.gains().items() if kind_of(k) == name}
+        brackets = f" ({mean_of(name, gains):+.3g})" if gains else ""
+        return f"{name} {mean_of(name, self.figures):.4g}{brackets}{BEST * self.is_best}"
 
     def gains(self) -> Figures:
         """By how much each metric is better than that of doing nothing; negative if worse."""

@@ -67,6 +67,14 @@ class Best:
         self.stuck_at = self.validated
         return True
 
+    def in_words(self) -> str:
+        """'best SSIM 0.931 at epoch 12, last 0.927 at epoch 20'; '' without a validation."""
+        if not self.best:
+            return ""
+        (epoch, value), (last_epoch, last) = self.best, self.history[-1]
+        line = f"best {self.metric} {value:.4g} at epoch {epoch:g}"
+        return line + (f", last {last:.4g} at epoch {last_epoch:g}" if last_epoch != epoch else "")
+
     def state_dict(self) -> dict[str, Any]:
         names = ("metric", "pictures", "history", "best", "num_since", "stuck_at", "validated")
         return {name: getattr(self, name) for name in names}

@@ -186,8 +186,7 @@ class Checkpoints:
             label, state = max(whole, key=newest)
         elif state is None and labels and label in weights:
             raise UserError(stateless(self.folder, label))
-        load_networks(label)
-        self._load_averages(label)
+        self.load_weights(label, load_networks)
         if state is None:
             return None
         try:
@@ -224,7 +223,9 @@ class Checkpoints:
             for state in self.folder.glob("iter_*_state.pth"):
                 state.unlink()
 
-    def _load_averages(self, label: str) -> None:
+    def load_weights(self, label: str, load_networks: Callable[[str], None]) -> None:
+        """Load the networks of a label, and the averages that it has, without any state."""
+        load_networks(label)
         for name, net in self.averages.items():
             path = weights_path(self.folder, label, name)
             if path.is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from util import distributed
 from util.errors import command_line
@@ -22,6 +23,14 @@ def test_command(opt: argparse.Namespace, dataroot: str, model_suffix: str) -> s
     """`python test.py --name NAME --model test ...`, which runs one generator on a folder."""
     words = ["python", *program_for_run(opt), "--model", "test", "--dataroot", dataroot]
     return command_line(words + (["--model_suffix", model_suffix] if model_suffix else []))
+
+
+def result_command(opt: argparse.Namespace, label: str, more: Sequence[str] = ()) -> str:
+    """`python test.py --dataroot DIR --name NAME --model MODEL ...`, which tests a trained run."""
+    script = os.path.join(os.path.dirname(sys.argv[0]), "test.py")
+    words = ["python", script, "--dataroot", opt.dataroot, *program_for_run(opt)[1:]]
+    words += ["--model", opt.model, *more]
+    return command_line(words + (["--epoch", label] if label != "latest" else []))
 
 
 def program_for_run(opt: argparse.Namespace) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import copy
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from util import distributed
@@ -14,9 +15,10 @@ from util.metrics.scores import Scores
 from util.run.best import Best
 from util.run.checkpoint import last_good
 from util.run.clock import Clock
-from util.run.command import resume_command
+from util.run.command import result_command, resume_command
+from util.show.estimate import duration_text
 from util.show.loggers.background import BackgroundLogger, PicturesDue
-from util.show.loggers.base import Example, Logger, Losses, Outcome, switched_off
+from util.show.loggers.base import EpochEnd, Example, Logger, Losses, Outcome, switched_off
 from util.show.loggers.console import ConsoleLogger
 from util.show.loggers.files import FileLogger
 from util.show.loggers.page import PageLogger
@@ -105,6 +107,12 @@ class Loggers:
             self._said.add(line)
             self.say(line)
 
+    def saved(self, labels: Sequence[str], total_images: int) -> None:
+        self._tell(lambda logger: logger.saved(labels, total_images))
+
+    def epoch_end(self, end: EpochEnd) -> None:
+        self._tell(lambda logger: logger.epoch_end(end))
+
     def step(self, clock: Clock) -> None:
         self._tell(lambda logger: logger.step(clock))
 
@@ -160,6 +168,7 @@ def create_loggers(
     captions: dict[str, str],
     compare: list[tuple[str, str]],
     warning: str = "",
+    more_to_test: Sequence[str] = (),
     waits: bool = False,
 ) -> Loggers:
     """The loggers that the options ask for; only the main process has any.
@@ -169,17 +178,24 @@ def create_loggers(
         clock, best: the position of the run; log entries beyond it are dropped.
         captions, compare: see BaseModel.
         warning: a text for the top of the training page.
+        more_to_test: flags that test.py needs besides --dataroot, --name and --model.
         waits: whether each call waits for its logger, as if there were no threads.
     """
     if not distributed.is_main():
         return Loggers(None)
     folder = Path(opt.checkpoints_dir) / opt.name
     wandb_mode = log_in(folder) if opt.use_wandb else None
-    total_images = clock.total_images
+    total_images, started_s = clock.total_images, time.monotonic()
+    page = "" if opt.no_html else (folder / "web" / "index.html").absolute().as_uri()
 
     def outcome(error: Exception | None) -> Outcome:
         if error is None:
-            return Outcome("finished", f"finished after epoch {clock.last_epoch}: {folder}")
+            took = duration_text(time.monotonic() - started_s)
+            line = f"finished after epoch {clock.last_epoch}, in {took}: {folder}"
+            label = "best" if best.best else "latest"
+            command = result_command(opt, label, more_to_test)
+            more = [best.in_words(), f"page: {page}" if page else "", f"next: {command}"]
+            return Outcome("finished", line, tuple(filter(None, more)))
         if isinstance(error, Stopped):
             return Outcome("stopped", f"stopped; to resume: {resume_command(opt)}")
         return Outcome("stopped by an error", f"stopped by an error; {last_good(folder)}")
@@ -192,7 +208,8 @@ def create_loggers(
         due = PicturesDue(opt.display_freq)
         log.loggers.append(BackgroundLogger(name, make, due, lossless=False, waits=waits))
 
-    if not opt.no_html:
+    if page:
+        log.say(f"page: {page}")
         start, best_epoch = copy.copy(clock), int(best.best[0]) if best.best else 0
         texts = {"options": options_text, "warning": warning}
         log.loggers.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from util import runtime
 from util.errors import described
 from util.metrics.scores import Scores
 from util.run.clock import Clock
+from util.util import counted, listed
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Losses:
         data_s: the part of time_s spent waiting for data.
         is_asked_for: whether people should see them: at --print_freq, and after the first and last
             epochs.
+        ends_epoch: whether the step was the last of its epoch.
     """
 
     epoch: int
@@ -33,6 +35,7 @@ class Losses:
     learning_rate: float
     values: Mapping[str, float]
     is_asked_for: bool = True
+    ends_epoch: bool = False
 
     @staticmethod
     def now(
@@ -41,7 +44,8 @@ class Losses:
         time_s, data_s = clock.lap()
         counts = clock.epoch, clock.epoch_images, clock.total_images
         is_asked_for = clock.due(print_freq) or clock.epoch in (1, clock.last_epoch)
-        return Losses(*counts, time_s, data_s, learning_rate, values, is_asked_for)
+        told = is_asked_for, clock.epoch_done
+        return Losses(*counts, time_s, data_s, learning_rate, values, *told)
 
     def line(self) -> str:
         """(epoch: 1, iters: 100, time: 0.123, data: 0.002) , G_GAN: 0.956, G_L1: 12.345"""
@@ -71,16 +75,33 @@ class Example(NamedTuple):
 
 
 @dataclass(frozen=True)
+class EpochEnd:
+    """The end of an epoch, after everything that belongs to it.
+
+    Attributes:
+        time_s: what it took.
+        learning_rates: those of this epoch and of the next one.
+    """
+
+    epoch: int
+    last_epoch: int
+    time_s: float
+    learning_rates: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a run ended.
 
     Attributes:
         kind: a few words, for pages.
         line: the same with its consequences, for consoles.
+        more: further lines for consoles.
     """
 
     kind: str
     line: str
+    more: tuple[str, ...] = ()
 
 
 class Logger:
@@ -107,11 +128,21 @@ class Logger:
     def validation(self, scores: Scores) -> None:
         """Log the metrics of a validation."""
 
+    def saved(self, labels: Sequence[str], total_images: int) -> None:
+        """A checkpoint was saved under these labels."""
+
+    def epoch_end(self, end: EpochEnd) -> None:
+        """An epoch is over, with its validation and checkpoints."""
+
     def flush(self) -> None:
         """Before a checkpoint: write everything logged so far, so that a crash cannot lose it."""
 
     def close(self, outcome: Outcome) -> None:
         """End the log: the run is over."""
+
+
+def saved_line(labels: Sequence[str], total_images: int) -> str:
+    return f"saved {listed(labels)} ({counted(total_images, 'image')})"
 
 
 def switched_off(name: str, error: Exception) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from util.files import write_whole
 from util.metrics.scores import Scores
 from util.run.best import VALIDATIONS
-from util.show.loggers.base import Logger, Losses, Outcome
+from util.show.loggers.base import Logger, Losses, Outcome, saved_line
 
 
 class FileLogger(Logger):
@@ -42,6 +42,10 @@ class FileLogger(Logger):
     def say(self, line: str) -> None:
         self.replaces_console = True
         self._append(self.log, line)
+
+    def saved(self, labels: Sequence[str], total_images: int) -> None:
+        if self.replaces_console:
+            self._append(self.log, saved_line(labels, total_images))
 
     def losses(self, losses: Losses) -> None:
         self._append(self.log, losses.line())

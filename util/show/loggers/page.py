@@ -15,6 +15,7 @@ from util.metrics.scores import Scores
 from util.run.clock import Clock
 from util.run.command import resume_command
 from util.show.html import TrainingPage
+from util.show.html.runs import Summary
 from util.show.loggers.base import Example, Logger, Losses, Outcome
 from util.show.names import UniqueNames
 from util.util import mkdirs, save_image, tensor2im
@@ -51,6 +52,7 @@ class PageLogger(Logger):
         )
         self.page.rewind(clock.total_images)
         self.best_epoch = best_epoch
+        self._summary = Summary(folder, vars(opt), clock)
         self._names = UniqueNames()
         self._written: set[str] = set()  # of the files that are written once
         self._given: dict[tuple[str, str], str] = {}  # their names, by source and label
@@ -86,12 +88,14 @@ class PageLogger(Logger):
                 name=example.name,
                 files=files,
             )
+            self._summary.show(number, example.name, files)
         if batch and examples[0].path:
             files = {label: f"last_batch_{label}.png" for label in batch.pictures}
             for label, file in files.items():
                 save_image(tensor2im(batch.pictures[label]), self.images_folder / file)
             self.page.show_batch(files)
         self._shrink_others(clock.epoch)
+        self._summary.write(clock.epoch)
 
     def _file_of(self, source: str, label: str, picture: np.ndarray) -> str:
         """The file of an input or target: a new one if there is another picture of this name.
@@ -131,6 +135,7 @@ class PageLogger(Logger):
 
     def close(self, outcome: Outcome) -> None:
         self.page.end(outcome.kind)
+        self._summary.end(outcome.kind)
 
 
 def same_picture(file: Path, picture: np.ndarray) -> bool:

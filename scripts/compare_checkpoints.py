@@ -1,0 +1,211 @@
+"""Compare the checkpoints of a run, or several runs, on the validation pictures.
+
+    python scripts/compare_checkpoints.py --name my_run
+    python scripts/compare_checkpoints.py --name small large --epoch best --out compared
+
+Prints a table, and writes a page with the pictures of each checkpoint side by side. Of one run, all
+checkpoints are compared; of several, their best ones or, in runs without one, the last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import data
+import models
+import train
+from options.parser import OptionParser
+from options.restore import runs_in
+from options.train_options import TrainOptions
+from util.errors import UserError, exit_status
+from util.files import path_text, to_path
+from util.metrics.scores import HIGHER_IS_BETTER, Figures, Scores, kind_of
+from util.run.labels import with_weights
+from util.show.html import ResultsPage
+from util.show.loggers.base import Example
+from util.show.names import UniqueNames
+from util.util import mkdirs, save_image, tensor2im
+
+
+class Compared(NamedTuple):
+    """A checkpoint, what it scores, its pictures, and what the model calls them.
+
+    Attributes:
+        metric: the one by which the run has chosen its best.
+    """
+
+    title: str
+    scores: Scores
+    examples: list[Example]
+    captions: Mapping[str, str]
+    metric: str
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = OptionParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--name", nargs="+", required=True, metavar="RUN", help="names of runs")
+    parser.add_argument(
+        "--epoch", nargs="+", metavar="LABEL", help="compare only these checkpoints of each run"
+    )
+    parser.add_argument(
+        "--checkpoints_dir", type=path_text, default="./checkpoints", metavar="DIR",
+        help="folder that holds all runs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pictures", type=int, default=4, metavar="N", help="how many pictures the page shows"
+    )
+    parser.add_argument("--device", default="auto", help="as that of train.py")
+    parser.add_argument(
+        "--out", type=to_path, metavar="DIR",
+        help="folder of the page (default: results/RUN/compared, of the first run)",
+    )  # fmt: skip
+    opt, _ = parser.parse(sys.argv[1:] if argv is None else argv)
+
+    compared = [found for name in opt.name for found in checkpoints_of(name, opt)]
+    print(table(compared))
+    out = opt.out or Path("results") / opt.name[0] / "compared"
+    write_page(compared, out)
+    print(f"pictures: {(out / 'index.html').absolute().as_uri()}")
+
+
+def checkpoints_of(name: str, opt: argparse.Namespace) -> Iterable[Compared]:
+    """Validate the checkpoints of a run that are to be compared."""
+    runs = Path(opt.checkpoints_dir)
+    if not with_weights(runs / name):
+        have = ", ".join(runs_in(runs)) or "no runs"
+        raise UserError(f"--name {name}: {runs / name} has no checkpoints; {runs} has {have}")
+    words = ["--name", name, "--checkpoints_dir", opt.checkpoints_dir, "--continue_train"]
+    words += ["--device", opt.device, "--val_pictures", str(opt.pictures), "--num_threads", "0"]
+    words += ["--cache", "none", "--val_freq", "1"]
+    with contextlib.redirect_stdout(io.StringIO()):  # the run's options, and where it stands
+        options = TrainOptions(models.registry, data.registry).parse(words)
+        run = train.build(options)
+    validation, folder = run.judging.validation, run.model.save_dir
+    if validation is None:
+        raise UserError(
+            f"{name} has no validation pictures: put some in valA and valB, or val, under "
+            f"{options.dataroot}"
+        )
+    validation.begin()
+    for label in chosen(folder, opt):
+        with contextlib.redirect_stdout(io.StringIO()):
+            run.checkpoints.load_weights(label, run.model.load_networks)
+        title = label if len(opt.name) == 1 else name if not opt.epoch else f"{name} {label}"
+        scores, examples = validation.run(run.clock), run.judging.examples()
+        yield Compared(title, scores, examples, run.model.captions, run.judging.best.metric)
+
+
+def chosen(folder: Path, opt: argparse.Namespace) -> list[str]:
+    """The labels to compare, in the order in which they were trained."""
+    labels = with_weights(folder)
+    if opt.epoch:
+        for label in set(opt.epoch) - set(labels):
+            raise UserError(f"{folder} has no checkpoint {label}; it has {', '.join(labels)}")
+        return opt.epoch
+    if len(opt.name) > 1:
+        return ["best" if "best" in labels else "latest"]
+    numbered = sorted((label for label in labels if label.isdecimal()), key=int)
+    by_iter = sorted((x for x in labels if x.startswith("iter_")), key=lambda x: int(x[5:]))
+    return [*by_iter, *numbered, *(label for label in ("best", "latest") if label in labels)]
+
+
+def table(compared: list[Compared]) -> str:
+    """One line for each checkpoint and one for doing nothing; the best of each metric is marked."""
+    rows = [(c.title, c.scores.figures) for c in compared]
+    if compared[0].scores.nothing:
+        rows.append(("doing nothing", compared[0].scores.nothing))
+    names = list(compared[0].scores.figures)
+    best = {name: best_of(name, [c.scores.figures for c in compared]) for name in names}
+    width = max(len(title) for title, _ in rows)
+    lines = [f"{'':<{width}}" + "".join(f"{name:>12} " for name in names)]
+    for title, figures in rows:
+        cells = [
+            f"{figures[name]:>12.4g}{'*' if figures is best[name] else ' '}" if name in figures
+            else " " * 13
+            for name in names
+        ]  # fmt: skip
+        lines.append(f"{title:<{width}}" + "".join(cells).rstrip())
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def best_of(name: str, rows: list[Figures]) -> Figures:
+    """The figures with the best value of a metric."""
+    sign = -1 if kind_of(name) in HIGHER_IS_BETTER or name.startswith("SSIM") else 1
+    return min((row for row in rows if name in row), key=lambda row: sign * row[name])
+
+
+def write_page(compared: list[Compared], out: Path) -> None:
+    """A page with one row for each picture: input, what each checkpoint makes of it, target."""
+    mkdirs(out / "images")
+    first = compared[0].examples
+    results = [label for label in first[0].pictures if label not in first[0].given]
+    titles = [c.title for c in compared]
+    shown = [f"{title} {label}" for title in titles for label in results]
+    captions = {**compared[0].captions} | {
+        f"{title} {label}": title if len(results) == 1 else f"{title}: {label}"
+        for title in titles
+        for label in results
+    }
+    given = [label for label in first[0].pictures if label in first[0].given]
+    page = ResultsPage(
+        out,
+        title=f"{' and '.join(titles)} compared" if len(titles) < 4 else "checkpoints compared",
+        winsize_px=256,
+        captions=captions,
+        compare=[(a, b) for a in shown for b in [*shown, *given] if a < b or b in given],
+        options=table(compared),
+    )
+    names = UniqueNames()
+    for number, example in enumerate(first):
+        files, stem = {}, names.of(example.path, "compared")
+        pictures = pictures_of(compared, number, given, results)
+        for place, (label, picture) in enumerate(pictures.items()):
+            files[label] = f"{stem}_{place}.png"
+            save_image(picture, out / "images" / files[label])
+        page.add_result(
+            name=stem, source=example.path, files=files, metrics=figures_of(compared, example.path)
+        )
+    page.end()
+
+
+def pictures_of(
+    compared: list[Compared], number: int, given: list[str], results: list[str]
+) -> Mapping[str, np.ndarray]:
+    """The pictures of one row by label: inputs and targets around what each checkpoint makes."""
+    first = compared[0].examples[number].pictures
+    made = {
+        f"{c.title} {label}": tensor2im(c.examples[number].pictures[label])
+        for c in compared
+        for label in results
+    }
+    inputs, targets = given[:1], given[1:]
+    return {
+        **{label: tensor2im(first[label]) for label in inputs},
+        **made,
+        **{label: tensor2im(first[label]) for label in targets},
+    }
+
+
+def figures_of(compared: list[Compared], path: str) -> dict[str, float]:
+    """The metric that counts, of one picture, by checkpoint."""
+    return {
+        f"{c.title}: {name}": value
+        for c in compared
+        for name, value in c.scores.by_picture.get(path, {}).items()
+        if kind_of(name) == c.metric
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status("scripts/compare_checkpoints.py: error", main))
