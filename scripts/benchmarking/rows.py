@@ -210,7 +210,7 @@ def start_up(setting: Setting) -> list[Row]:
     """train.py, from its start to the losses of its first step."""
 
     def first_loss_s(variant: str) -> float:
-        more = "--print_freq 1 --max_dataset_size 1"
+        more = "--print_freq 1 --max_dataset_size 2"
         flags = training_line(setting, variant, "pix2pix", "start_up", more)
         return seconds_until(program("train.py", variant, flags), ["(epoch: "])[0]
 

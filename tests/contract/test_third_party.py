@@ -552,7 +552,8 @@ def train_resume_and_test(checkout, model, training=""):
 def test_a_model_of_2019_with_a_dataset_of_arrays(checkout):
     results, told = train_resume_and_test(checkout, "of_2019")
     assert results.keys() == {f"{i}_{label}" for i in (0, 1) for label in ("real", "fake")}
-    assert "rounds: 2\n" in told and "stages: [1, 2]\n" in told
+    options = (checkout / "checkpoints" / "of_2019" / "train_opt.txt").read_text()
+    assert "rounds: 2\n" in options and "stages: [1, 2]\n" in options
     assert "rounds 2 ->" not in told and "stages [1, 2] ->" not in told
 
 

@@ -738,7 +738,9 @@ def test_help_shows_defaults(capsys):
 
 def test_options_are_printed_one_per_line(capsys):
     options = TrainOptions(models.registry, data.registry)
-    opt = options.parse(["--dataroot", "photos", "--batch_size", "4", "--name", "mine"])
+    opt = options.parse(
+        ["--dataroot", "photos", "--batch_size", "4", "--name", "mine", "--verbose"]
+    )
     lines = options.text.splitlines()
     assert options.text in capsys.readouterr().out
     assert lines[0] == "----------------- Options ---------------"
