@@ -36,5 +36,5 @@ class Examples:
 
     def _example(self, number: int, batch: Any) -> Example:
         pictures = self.generators(batch, self.generators.weights[-1], self.seed, number)
-        path = next(batch[key][0] for key in batch if key.endswith("_paths"))
-        return Example(path, {label: x[None] for label, x in pictures.items()}, self.given)
+        files = tuple(batch[key][0] for key in batch if key.endswith("_paths"))
+        return Example(files, {label: x[None] for label, x in pictures.items()}, self.given)

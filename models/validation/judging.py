@@ -49,7 +49,7 @@ class Judging:
         examples, batch = self.examples(), None
         if self.model.get_image_paths():  # the model has taken a step since the start
             self.model.compute_visuals()
-            batch = Example("", self.model.get_current_visuals())
+            batch = Example((), self.model.get_current_visuals())
             examples = examples or [batch]
         if examples:
             log.images(clock, examples, batch, to_all=to_all)
