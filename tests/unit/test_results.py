@@ -272,6 +272,25 @@ def test_means_of_the_metrics(tmp_path):
     )
 
 
+def told(folder: Path, function: str) -> list[list]:
+    calls = (folder / "data" / "0001.js").read_text()
+    return [json.loads(f"[{a}]") for a in re.findall(rf"page\.{function}\((.*)\);", calls)]
+
+
+def test_the_page_is_told_what_doing_nothing_scores(tmp_path):
+    labels = {"measure": ("fake_B", "real_B"), "untouched": "real_A"}
+    results = Results(tmp_path, **labels, **PAGE)
+    levels = {"real_A": 10, "fake_B": 50, "real_B": 53}
+    shown = {k: torch.full((1, 3, 16, 16), level / 127.5 - 1) for k, level in levels.items()}
+    results.add(shown, paths("1.png"))
+    results.add({**shown, "real_A": shown["real_A"][:, :1]}, paths("grey.png"))
+    results.add({**shown, "real_A": shown["real_A"][..., :8]}, paths("small.png"))
+    results.close()
+    ((name, figures),) = told(tmp_path, "nothing")  # the others cannot be compared
+    assert (name, figures["L1"]) == ("1", 43)
+    assert [arguments[4]["L1"] for arguments in told(tmp_path, "result")] == [3, 3, 3]
+
+
 @pytest.mark.parametrize("beside", [True, False])
 def test_each_result_has_its_own_pictures_and_metrics(beside, tmp_path):
     """Input, result and target of three inputs, each at a level of its own."""
