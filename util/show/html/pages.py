@@ -201,13 +201,13 @@ class ResultsPage:
             tags.label("Find", tags.input_(id="find", type="search", placeholder="file name")),
             tags.label("Sort by", tags.select(tags.option("name", value=""), id="sort")),
             tags.button(id="direction", type="button"),
+            tags.output(id="found"),
             id="tools",
         )
         about = [tags.details(tags.summary("Options"), tags.pre(options, tabindex="0"))]
         none = tags.p("No result has this name.", id="none", hidden=True)
-        results = tags.section(
-            tags.dl(id="means"), tags.dl(id="base"), tools, none, _rows("Show more")
-        )
+        means = tags.div(tags.table(id="scores"), cls="wide")
+        results = tags.section(means, tools, none, _rows("Show more"))
         settings = {"captions": captions, "compare": compare}
         _write_index(folder, title, winsize_px, settings, about, [results])
 

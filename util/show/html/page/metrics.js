@@ -43,12 +43,31 @@ const terms = ({ figures, nothing }) =>
     return make("div", { title: meaningOf(name) }, make("dt", {}, name), value);
   });
 
-// ---- The table of a run's validation ----
+// ---- Tables of metrics ----
+
+// A row for each metric, and columns of [title, figures], with those of doing nothing at the end.
+function showTable(columns, nothing) {
+  const cell = (tag, ...children) => make(tag, {}, ...children);
+  const hasBase = Object.keys(nothing).length > 0;
+  const titles = [...columns.map(([title]) => title), ...(hasBase ? ["doing nothing"] : [])];
+  const lines = Object.keys(columns[0][1]).map((name) => {
+    const values = columns.map(([, figures]) => {
+      const gain = gainOf(name, figures, nothing);
+      const beside = gain === null ? [] : [" ", gainElement(gain, nothing[name])];
+      return cell("td", figure(figures[name] ?? null), ...beside);
+    });
+    if (hasBase) values.push(cell("td", figure(nothing[name] ?? null)));
+    return make("tr", {}, make("th", { title: meaningOf(name) }, name), ...values);
+  });
+  const head = make("tr", {}, cell("th", ""), ...titles.map((title) => cell("th", title)));
+  byId("scores").replaceChildren(head, ...lines);
+}
 
 const inOrder = () => [...validations.values()].sort((a, b) => a.epoch - b.epoch);
 const bestOf = (all) => all.findLast(({ isBest }) => isBest);
 const judged = (at) => Object.values(at.byWeights).at(-1); // what test.py would use
 
+// The best and the newest validation of a run.
 function showScores() {
   if (!isTraining) return;
   byId("judged").hidden = validations.size === 0;
@@ -62,20 +81,5 @@ function showScores() {
   columns.push([`${word}, epoch ${newest.epoch}`, judged(newest)]);
   const weights = Object.keys(newest.byWeights);
   if (weights.length > 1) columns.push(["newest, without EMA", newest.byWeights[weights[0]]]);
-  const { nothing } = newest;
-  const hasBase = Object.keys(nothing).length > 0;
-
-  const cell = (tag, ...children) => make(tag, {}, ...children);
-  const titles = [...columns.map(([title]) => title), ...(hasBase ? ["doing nothing"] : [])];
-  const head = make("tr", {}, cell("th", ""), ...titles.map((title) => cell("th", title)));
-  const lines = Object.keys(judged(newest)).map((name) => {
-    const values = columns.map(([, figures]) => {
-      const gain = gainOf(name, figures, nothing);
-      const beside = gain === null ? [] : [" ", gainElement(gain, nothing[name])];
-      return cell("td", figure(figures[name] ?? null), ...beside);
-    });
-    if (hasBase) values.push(cell("td", figure(nothing[name] ?? null)));
-    return make("tr", {}, make("th", { title: meaningOf(name) }, name), ...values);
-  });
-  byId("scores").replaceChildren(head, ...lines);
+  showTable(columns, newest.nothing);
 }

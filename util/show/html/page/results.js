@@ -43,27 +43,16 @@ function showMeans(list) {
   const [metrics, bases] = [names("figures"), names("nothing")];
   offerToSort("value", metrics, (name) => name);
   offerToSort("gain", bases, (name) => `gain in ${name}`);
+  const found = list.length === rows.size ? count(rows.size) : `${list.length} of ${rows.size}`;
+  byId("found").textContent = found;
   const some = list.map(metricOf);
-  const means = meansOf(
-    some.map((each) => each.figures),
-    metrics,
-  );
-  const nothing = meansOf(
-    some.map((each) => each.nothing),
-    bases,
-  );
-  const of = list.length === rows.size ? count(rows.size) : `${list.length} of ${rows.size}`;
-  const head = (term, text) => make("div", {}, make("dt", {}, term), make("dd", {}, text));
-  byId("means").replaceChildren(
-    head(metrics.length ? "Mean of" : "Results", of),
-    ...terms({ figures: means, nothing }),
-  );
-  byId("base").replaceChildren(
-    head("Doing nothing", ""),
-    ...terms({ figures: nothing, nothing: {} }),
-  );
-  byId("means").hidden = rows.size < 2; // a single result shows its own metrics
-  byId("base").hidden = rows.size < 2 || !bases.length;
+  const means = (of, columns) =>
+    meansOf(
+      some.map((each) => each[of]),
+      columns,
+    );
+  showTable([[`mean of ${found}`, means("figures", metrics)]], means("nothing", bases));
+  byId("scores").hidden = rows.size < 2 || !metrics.length; // one result shows its own metrics
 }
 
 function offerToSort(kind, names, wordsOf) {

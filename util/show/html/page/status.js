@@ -51,7 +51,8 @@ function showStatus() {
     parts.push(counted(run.images, "image"), ...paceParts(all - run.images));
     showProgress(Math.min(1, run.images / all));
   }
-  if (isLive() || end) parts.push(clock(run.told_s));
+  if (end) parts.push(clock(run.told_s));
+  else if (isLive()) parts.push(`updated ${clock(run.told_s)}`);
   if (reader.damaged) parts.push("the last data could not be read");
   const pieces = parts.map((part, i) =>
     make("span", {}, i < parts.length - 1 ? `${part} ·` : part),
