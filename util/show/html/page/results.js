@@ -43,8 +43,9 @@ function showMeans(list) {
   const [metrics, bases] = [names("figures"), names("nothing")];
   offerToSort("value", metrics, (name) => name);
   offerToSort("gain", bases, (name) => `gain in ${name}`);
-  const found = list.length === rows.size ? count(rows.size) : `${list.length} of ${rows.size}`;
-  byId("found").textContent = found;
+  const isAll = list.length === rows.size;
+  const found = isAll ? count(rows.size) : `${count(list.length)} of ${count(rows.size)}`;
+  byId("found").textContent = isAll ? "" : found;
   const some = list.map(metricOf);
   const means = (of, columns) =>
     meansOf(
