@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from browsing import (
     ODD_NAME,
@@ -98,6 +100,14 @@ def test_results_begun_anew_replace_those_that_are_shown(page, tmp_path):
     until(lambda: headings(page) == ["4"])
     until(lambda: "1 result ·" in texts(page, "#status")[0])
     assert not page.find_element("id", "scores").is_displayed()  # one result needs no means
+
+
+def test_a_test_that_has_long_been_silent_may_have_stopped(page, tmp_path):
+    results_page(tmp_path)
+    data = tmp_path / "data" / "0001.js"
+    data.write_text(f"page.open({int(time.time()) - 7200});\n")
+    open_page(page, tmp_path)
+    assert texts(page, "#status")[0].startswith("No updates since")
 
 
 @pytest.mark.parametrize("is_dark", [False, True])

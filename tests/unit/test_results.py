@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from util.errors import UserError
+from util.show.full_depth import Depth
 from util.show.results import Results, UniqueNames
 from util.util import diagnose_network, print_numpy, save_image, tensor2im, to_batch
 
@@ -270,6 +271,20 @@ def test_means_of_the_metrics(tmp_path):
     assert means["PSNR"] == pytest.approx(
         np.mean([20 * np.log10(255 / np.abs(x)) for x in (10, 30)]), abs=0.5
     )
+
+
+def test_doing_nothing_is_measured_in_the_values_of_the_target(tmp_path):
+    """Also where the input has 8 bits and the target 16."""
+    depth = Depth(np.dtype(np.uint16), (0, 65535), ".tif")
+    labels = {"measure": ("fake_B", "real_B"), "untouched": "real_A"}
+    depths = {"fake_B": depth, "real_B": depth}
+    results = Results(tmp_path, depths=depths, **labels, **PAGE)
+    levels = {"real_A": 0.25, "fake_B": 0.5, "real_B": 0.75}
+    shown = {k: torch.full((1, 3, 16, 16), 2 * level - 1) for k, level in levels.items()}
+    results.add(shown, paths("1.png"))
+    results.close()
+    ((_, figures),) = told(tmp_path, "nothing")
+    assert figures["L1"] == pytest.approx(0.5 * 65535, rel=1e-4)
 
 
 def told(folder: Path, function: str) -> list[list]:

@@ -148,7 +148,7 @@ class Chart {
     const { left, top } = MARGIN;
     const { right, bottom } = this.axes;
     pen.beginPath();
-    pen.rect(left - 4, top - 4, right - left + 8, bottom - top + 8);
+    pen.rect(left - 6, top - 6, right - left + 12, bottom - top + 12);
     pen.clip();
     pen.lineJoin = pen.lineCap = "round";
     for (const value of Object.values(this.bases)) {

@@ -23,10 +23,13 @@ function button(words, action, properties = {}) {
 const iconButton = (title, words, action) =>
   button(words, action, { className: "icon", ariaLabel: title, title });
 
-// A drop-down list of [value, words] pairs.
+// A drop-down list of [value, words] pairs. It stays open when the same are offered again.
 function choice(title, options, action) {
   const select = make("select", { ariaLabel: title, title });
   select.offer = (pairs) => {
+    if (pairs.map(([value]) => value).join() === [...select.options].map((o) => o.value).join()) {
+      return;
+    }
     select.replaceChildren(...pairs.map(([value, words]) => make("option", { value }, words)));
   };
   select.offer(options);

@@ -2,11 +2,11 @@
 // that resumes it once it is not.
 
 const SILENCE_S = 100; // signs of life come every 30 s
-const OLD_SILENCE_S = 30 * 60; // versions before these gave none: only news
+const SILENCE_OF_NEWS_S = 30 * 60; // test.py gives none
 const PACE_POINTS = 100; // the speed is that over the newest points of the curves
 
 const isLive = () =>
-  run.ended === null && now_s() - run.news_s < (run.alive_s ? SILENCE_S : OLD_SILENCE_S);
+  run.ended === null && now_s() - run.news_s < (run.alive_s ? SILENCE_S : SILENCE_OF_NEWS_S);
 
 // Images per second since the run was started or resumed, with everything that takes time.
 function speed() {
