@@ -60,13 +60,15 @@ def main(*, fast: bool = True) -> None:
         return
     options.save(opt)
 
+    task = next((task for task in model.translations if task.is_paired), None)
     label = label_to_load(opt)
     if label in ("best", "latest") and (line := best_and_latest(model.save_dir)):
         print(f"{line}{'; to test it: --epoch best' if label == 'latest' else ''}")
     folder = Path(opt.results_dir) / opt.name / f"{opt.phase}_{label}"
     results = Results(
         folder,
-        measure=next(((t.result, t.target) for t in model.translations if t.is_paired), None),
+        measure=(task.result, task.target) if task else None,
+        untouched=task.input if task else "",
         inputs=Path(opt.dataroot),
         why_not_finite=lambda: why_not_finite(model.networks(), opt.precision),
         beside=fast and model.device.type != "cpu",

@@ -127,7 +127,8 @@ DATA = Section("Data", (
     Flag("--skip_bad_images", False, on_off,
          "count an unreadable picture instead of stopping; training replaces it by another, and "
          "testing leaves it out"),
-    Flag("--display_winsize PX", 256, whole(1, 65536), "width of pictures on HTML pages"),
+    Flag("--display_winsize PX", 256, whole(1, 65536),
+         "least width of pictures on HTML pages; larger ones grow with the window"),
 ))
 
 NETWORKS = Section("Networks", (

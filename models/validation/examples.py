@@ -36,6 +36,6 @@ class Examples:
 
     def _example(self, number: int, batch: Any) -> Example:
         pictures = self.generators(batch, self.generators.weights[-1], self.seed, number)
-        files = (file_of(batch, key) for key in batch if key.endswith("_paths"))
-        path = next(files, f"picture {number + 1}")
-        return Example(path, {label: x[None] for label, x in pictures.items()}, self.given)
+        keys = [key for key in batch if key.endswith("_paths")]
+        files = tuple(file_of(batch, key) for key in keys) or (f"picture {number + 1}",)
+        return Example(files, {label: x[None] for label, x in pictures.items()}, self.given)

@@ -49,7 +49,7 @@ class Judging:
         """Pass pictures to the loggers that want them now, or to all."""
         examples, batch = self.examples(), None
         if self.model.get_image_paths():  # the model has taken a step since the start
-            batch = Example("", trained_on(self.model, self.opt.seed))
+            batch = Example((), trained_on(self.model, self.opt.seed))
             examples = examples or [batch]
         if examples:
             log.images(clock, examples, batch, to_all=to_all)

@@ -70,12 +70,19 @@ class Validation:
     def run(self, clock: Clock) -> Scores:
         """Validate all sets of weights; all processes must call this, and get the same."""
         looks = self._look(self._results)
-        nothing, _ = self._means(NOTHING, self._once)
+        nothing, nothing_by_picture = self._means(NOTHING, self._once)
         found = {name: self._means(name, looks) for name in self.generators.weights}
         by_weights = {name: means for name, (means, _) in found.items()}
         pictures = found[self.generators.weights[-1]][1]
         return distributed.from_main(
-            lambda: Scores(clock.epoch, clock.total_images, by_weights, nothing, pictures)
+            lambda: Scores(
+                clock.epoch,
+                clock.total_images,
+                by_weights,
+                nothing,
+                pictures,
+                nothing_by_picture=nothing_by_picture,
+            )
         )
 
     def _given(self, batch: Any, place: int) -> Looks:

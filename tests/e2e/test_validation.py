@@ -50,6 +50,12 @@ def records(folder: Path, name: str = "validation.jsonl") -> list[dict[str, Any]
     return [json.loads(line) for line in lines]
 
 
+def page_calls(folder: Path, function: str) -> list[list[Any]]:
+    """The arguments of each call of this function in the data of a page."""
+    calls = (folder / "data" / "0001.js").read_text()
+    return [json.loads(f"[{a}]") for a in re.findall(rf"page\.{function}\((.*)\);", calls)]
+
+
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Each number, text and tensor of a state under its path; tensors as bytes."""
     if isinstance(value, dict):
@@ -146,6 +152,16 @@ def test_the_figures_are_those_of_test_py(tmp_path, dataroots, trainer, run_in):
     for name in ("L1", "PSNR", "SSIM"):
         found = re.search(rf"mean {name}: ([\d.]+)", done.stdout)
         assert found is not None and float(found[1]) == pytest.approx(last[name], rel=2e-3)
+
+    trained, (tested,) = run_folder(tmp_path) / "web", tmp_path.glob("results/run/val_*")
+    names = {str(number): Path(name).stem for *_, number, name in page_calls(trained, "pictures")}
+    results = {name: metrics for _, name, _, _, metrics, *_ in page_calls(tested, "result")}
+    inputs = dict(page_calls(tested, "nothing"))
+    _, pictures = page_calls(trained, "judged")[-1]
+    assert len(pictures) == 2
+    for number, (figures, nothing) in pictures.items():
+        assert figures == pytest.approx(results[names[number]], rel=2e-3)
+        assert nothing == pytest.approx(inputs[names[number]], rel=2e-3)
 
 
 CUTS = [

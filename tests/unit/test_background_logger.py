@@ -93,7 +93,7 @@ def test_calls_arrive_in_order_on_another_thread(lossless, sink) -> None:
         clock.total_images = count
         logger.losses(losses(count))
         picture = torch.full((1, 3, 2, 2), float(count))
-        logger.images(clock, [Example("a.png", {"fake_B": picture})], None)
+        logger.images(clock, [Example(("a.png",), {"fake_B": picture})], None)
     logger.close(DONE)
     expected = [part for n in range(1, 5) for part in (n, (n, {"fake_B": float(n)}))]
     assert sink.told == [*expected, DONE]
@@ -146,7 +146,7 @@ def test_a_slow_server_loses_calls_and_never_holds_up_training(sink) -> None:
     sink.gate.clear()
     logger.losses(losses(0))
     assert sink.busy.wait(LONG_S)
-    examples = [Example("a.png", {"fake_B": torch.zeros(1, 3, 256, 256)})]
+    examples = [Example(("a.png",), {"fake_B": torch.zeros(1, 3, 256, 256)})]
     clock = Clock(1, 1, 10)
     quickly(lambda: [logger.images(clock, examples, None) for _ in range(1000)])
     quickly(lambda: [logger.losses(losses(count)) for count in range(1000)])

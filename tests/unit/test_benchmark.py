@@ -176,7 +176,7 @@ def test_all_rows(tmp_path):
     assert torch.__version__ in text
     assert platform.node() not in text and str(tmp_path) not in text
     _, *lines = columns(text)
-    assert len(lines) == len(rows.ROWS) + 3  # two floors, and test.py without start-up
+    assert len(lines) == len(rows.ROWS) + 6  # two floors, and test.py without start-up
     assert {line[1] for line in lines} == {"s", "images/s", "pictures/s", "pairs/s", "GiB", "%"}
     assert all(float(gain) > 0 for line in lines for gain in line[5:])
 

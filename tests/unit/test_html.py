@@ -23,6 +23,7 @@ def training_page(folder: Path, **changes: object) -> TrainingPage:
         "options": "lr: 0.0002",
         "resume_hint": "python train.py --continue_train",
         "last_epoch": 1000,
+        "images_per_epoch": 400,
     }
     return TrainingPage(folder, **(facts | changes))
 

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from util.errors import UserError
+from util.show.full_depth import Depth
 from util.show.results import Results, UniqueNames
 from util.util import diagnose_network, print_numpy, save_image, tensor2im, to_batch
 
@@ -270,6 +271,39 @@ def test_means_of_the_metrics(tmp_path):
     assert means["PSNR"] == pytest.approx(
         np.mean([20 * np.log10(255 / np.abs(x)) for x in (10, 30)]), abs=0.5
     )
+
+
+def test_doing_nothing_is_measured_in_the_values_of_the_target(tmp_path):
+    """Also where the input has 8 bits and the target 16."""
+    depth = Depth(np.dtype(np.uint16), (0, 65535), ".tif")
+    labels = {"measure": ("fake_B", "real_B"), "untouched": "real_A"}
+    depths = {"fake_B": depth, "real_B": depth}
+    results = Results(tmp_path, depths=depths, **labels, **PAGE)
+    levels = {"real_A": 0.25, "fake_B": 0.5, "real_B": 0.75}
+    shown = {k: torch.full((1, 3, 16, 16), 2 * level - 1) for k, level in levels.items()}
+    results.add(shown, paths("1.png"))
+    results.close()
+    ((_, figures),) = told(tmp_path, "nothing")
+    assert figures["L1"] == pytest.approx(0.5 * 65535, rel=1e-4)
+
+
+def told(folder: Path, function: str) -> list[list]:
+    calls = (folder / "data" / "0001.js").read_text()
+    return [json.loads(f"[{a}]") for a in re.findall(rf"page\.{function}\((.*)\);", calls)]
+
+
+def test_the_page_is_told_what_doing_nothing_scores(tmp_path):
+    labels = {"measure": ("fake_B", "real_B"), "untouched": "real_A"}
+    results = Results(tmp_path, **labels, **PAGE)
+    levels = {"real_A": 10, "fake_B": 50, "real_B": 53}
+    shown = {k: torch.full((1, 3, 16, 16), level / 127.5 - 1) for k, level in levels.items()}
+    results.add(shown, paths("1.png"))
+    results.add({**shown, "real_A": shown["real_A"][:, :1]}, paths("grey.png"))
+    results.add({**shown, "real_A": shown["real_A"][..., :8]}, paths("small.png"))
+    results.close()
+    ((name, figures),) = told(tmp_path, "nothing")  # the others cannot be compared
+    assert (name, figures["L1"]) == ("1", 43)
+    assert [arguments[4]["L1"] for arguments in told(tmp_path, "result")] == [3, 3, 3]
 
 
 @pytest.mark.parametrize("beside", [True, False])

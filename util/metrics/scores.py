@@ -25,6 +25,7 @@ class Scores:
         by_picture: those of each picture, by file, for the weights that test.py would use.
         judged_by: the metric that decides which validation is the best.
         is_best: whether this is the best one so far.
+        nothing_by_picture: those of each untouched input, by file.
     """
 
     epoch: int
@@ -34,6 +35,7 @@ class Scores:
     by_picture: Mapping[str, Figures] = field(default_factory=dict)
     judged_by: str = ""
     is_best: bool = False
+    nothing_by_picture: Mapping[str, Figures] = field(default_factory=dict)
 
     @property
     def figures(self) -> Figures:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from util.errors import UserError, first_line
 from util.metrics.pixels import image_metrics
+from util.metrics.scores import Figures
 from util.show.full_depth import Depth
 from util.show.html import ResultsPage, listed_pictures
 from util.show.loggers.wandb import WandbResults
@@ -54,6 +55,8 @@ class Results:
         folder: results/NAME/PHASE_EPOCH.
         measure: the labels of a result and its target, to compute L1, PSNR and SSIM of the shown
             pictures; None, or an input without these labels, has no metrics.
+        untouched: the label of the picture that the result is made from; where it can be compared
+            with the target, its metrics stand beside those of the result.
         inputs: the folder or file that the pictures come from; nothing in it is removed.
         why_not_finite: returns what may be wrong if values are not finite, and what to do.
         beside: whether `add` returns before its results are written.
@@ -70,6 +73,7 @@ class Results:
         folder: Path,
         *,
         measure: tuple[str, str] | None,
+        untouched: str = "",
         inputs: Path | None = None,
         why_not_finite: Callable[[], str] = lambda: "look at the picture",
         beside: bool = True,
@@ -80,7 +84,7 @@ class Results:
         **page: Any,
     ):
         self.folder, self.measure, self.aspect_ratio = folder, measure, aspect_ratio
-        self.inputs = inputs
+        self.untouched, self.inputs = untouched, inputs
         self.why_not_finite, self.depths = why_not_finite, dict(depths or {})
         self.also, self.most_unfinished = also, WAITING if beside else 0
         self.metrics: list[dict[str, float]] = []
@@ -149,7 +153,13 @@ class Results:
                 "files": files,
                 "others": [*in_full.values()],
             }
-            started = self._begin(pictures, deep, files, in_full)
+            given = None
+            if self.measure and {self.untouched, self.measure[1]} <= set(batches):
+                one, other = (
+                    cut(batches[la][i], kept[la]) for la in (self.untouched, self.measure[1])
+                )
+                given = one if one.shape == other.shape else None
+            started = self._begin(pictures, deep, files, in_full, given)
             self._unfinished.append(Unfinished(result, pictures, *started))
         while len(self._unfinished) > self.most_unfinished:
             self._finish_first()
@@ -188,16 +198,17 @@ class Results:
         deep: Mapping[str, torch.Tensor],
         files: Mapping[str, str],
         in_full: Mapping[str, str],
+        given: torch.Tensor | None,
     ) -> tuple[Future | None, list[Future]]:
         """Start to measure and write the pictures of one input, (H, W, 3) uint8.
 
         `deep` has those of more bits or channels, (C, H, W) in [-1, 1]; `in_full` names the files
-        of those to write.
+        of those to write. `given` is the untouched input, if it can be compared with the target.
         """
         measured = None
         if self.measure and all(label in pictures for label in self.measure):
             # Start this first: it takes longer than writing a file.
-            measured = self._threads.submit(self._measure, pictures, deep)
+            measured = self._threads.submit(self._measure, pictures, deep, given)
         folder, ratio = self.folder / "images", self.aspect_ratio
         written = [
             self._threads.submit(save_image, picture, folder / files[label], ratio)
@@ -209,14 +220,23 @@ class Results:
         return measured, written
 
     def _measure(
-        self, pictures: Mapping[str, np.ndarray], deep: Mapping[str, torch.Tensor]
-    ) -> dict[str, float]:
+        self,
+        pictures: Mapping[str, np.ndarray],
+        deep: Mapping[str, torch.Tensor],
+        given: torch.Tensor | None,
+    ) -> tuple[Figures, Figures]:
+        """The metrics of the result, and those of doing nothing."""
         assert self.measure is not None
         result, target = self.measure
-        if not (result in deep and target in deep):
-            return image_metrics(pictures[result], pictures[target])
-        depth = self.depths[target]
-        return image_metrics(depth.values(deep[result]), depth.values(deep[target]), depth.span)
+        if result in deep and target in deep:
+            depth = self.depths[target]
+            own, wanted, span = depth.values(deep[result]), depth.values(deep[target]), depth.span
+            untouched = None if given is None else depth.values(given)
+        else:
+            own, wanted, span = pictures[result], pictures[target], 255
+            untouched = None if given is None else pictures[self.untouched]
+        nothing = {} if untouched is None else image_metrics(untouched, wanted, span)
+        return image_metrics(own, wanted, span), nothing
 
     def _finish_first(self) -> None:
         """Wait for the oldest result and add it to the page: pages keep the order of the inputs."""
@@ -224,9 +244,9 @@ class Results:
         with self._errors_told():
             for file in written:
                 file.result()
-            metrics = measured.result() if measured else {}
+            metrics, nothing = measured.result() if measured else ({}, {})
             assert self.page is not None  # `add` has begun it
-            self.page.add_result(**result, metrics=metrics)
+            self.page.add_result(**result, metrics=metrics, nothing=nothing)
         if metrics:
             self.metrics.append(metrics)
         if self.also is not None:

@@ -5,7 +5,7 @@ A page is a folder. `index.html` holds layout, style and script, and is written 
 data, one call per line, such as `page.loss(...);`. Lines are only ever appended, so an update costs
 the same at epoch 1,000 as at epoch 1. Scripts, unlike fetch(), can be loaded from file://. A full
 file ends in `page.next();` and the data continues in the next one, so that an open page only
-re-reads the last file.
+re-reads the last file. Beside them, `data/alive.js` says when the run was last known to be alive.
 
 Pass texts and file names as plain text; this module escapes them.
 """
@@ -22,29 +22,34 @@ from urllib.parse import quote, unquote
 from dominate import document, tags
 from dominate.util import raw
 
-from util.metrics.scores import Scores
+from util.metrics.scores import LOWER_IS_BETTER, Figures, Scores
 
 DATA_FILE_BYTES = 256 * 1024  # the most that an open page re-reads every few seconds
 
 _HERE = Path(__file__).parent
-_SCRIPT = ("reader", "pictures", "viewer", "scores", "charts")  # one module, joined in this order
+# One module, joined in this order.
+_SCRIPT = (
+    *("reader", "status", "metrics", "compare", "strip", "pictures", "results"),
+    *("zoom", "viewer", "plot", "charts", "curves"),
+)
 _NEXT = b"page.next();\n"
 
 
 class TrainingPage:
-    """Shows a training run: the newest pictures first, loss and learning-rate curves, options.
+    """Shows a training run: pictures from epoch to epoch, metrics, curves, options, progress.
 
     If the folder already holds a page, that page is continued, even after a crash; see `rewind`.
 
     Args:
         folder: holds the page; created if missing.
-        winsize_px: width at which pictures are shown.
+        winsize_px: least width at which pictures are shown; larger ones grow with the window.
         captions: what to show for labels, such as {"real_A": "input"}; other labels are shown as
             they are. Pictures keep the order in which they are given.
         compare: pairs of labels, such as ("real_A", "fake_B"), for the before/after slider.
         options: the resolved options, any number of lines.
         resume_hint: the command that resumes the run.
         last_epoch: the last epoch of the whole run.
+        images_per_epoch: how many images each of them trains on.
         warning: shown at the top; empty for none.
 
     Every method raises OSError if writing fails.
@@ -61,39 +66,55 @@ class TrainingPage:
         options: str,
         resume_hint: str,
         last_epoch: int,
+        images_per_epoch: int,
         warning: str = "",
     ) -> None:
         self._data = _Data(folder / "data")
-        about = tags.details(
-            tags.summary("Options, and how to resume"),
+        self._alive = folder / "data" / "alive.js"
+        self.alive()
+        head = [
+            tags.progress(id="progress", aria_label="Progress", hidden=True),
             tags.div(
                 tags.pre(resume_hint, id="command", tabindex="0"),
                 tags.button("Copy", id="copy", type="button"),
-                cls="command",
+                id="resume",
+                hidden=True,
             ),
-            tags.pre(options, tabindex="0"),
+            tags.details(tags.summary("Options"), tags.pre(options, tabindex="0")),
+        ]
+        judged = tags.div(
+            _heading("Validation"),
+            tags.div(tags.table(id="scores"), cls="wide"),
+            tags.div(id="metrics"),
+            id="judged",
+            hidden=True,
         )
         curves = [
-            tags.div(tags.h2("Validation"), tags.table(id="scores"), id="judged", hidden=True),
-            tags.div(tags.h2("Losses"), id="losses", cls="chart", hidden=True),
-            tags.div(tags.h2("Learning rate"), id="rates", cls="chart", hidden=True),
+            judged,
+            tags.div(_heading("Losses"), id="losses", cls="chart", hidden=True),
+            tags.div(_heading("Learning rate"), id="rates", cls="chart", hidden=True),
         ]
+        trained = tags.details(
+            tags.summary("Last batch"), tags.div(id="batch"), id="trained", hidden=True
+        )
+        none = tags.p("No pictures yet.", id="none", hidden=True)
         sections = [
-            tags.section(
-                tags.p("No pictures yet.", id="none", hidden=True),
-                tags.div(id="newest"),
-                tags.details(
-                    tags.summary("Last batch"), tags.div(id="batch"), id="trained", hidden=True
-                ),
-                id="latest",
-            ),
+            tags.section(none, _rows("Show more"), trained, id="latest"),
             tags.section(curves, id="curves"),
-            tags.section(tags.h2("Earlier"), _rows("Show older"), id="earlier", hidden=True),
         ]
         if warning:
             sections.insert(0, tags.p(warning, id="warning"))
-        settings = {"captions": captions, "compare": compare, "epochs": last_epoch}
-        _write_index(folder, title, winsize_px, settings, about, sections)
+        settings = {
+            "captions": captions,
+            "compare": compare,
+            "epochs": last_epoch,
+            "imagesPerEpoch": images_per_epoch,
+        }
+        _write_index(folder, title, winsize_px, settings, head, sections)
+
+    def alive(self) -> None:
+        """Says that the run is alive; without this, pages take it for killed after 100 seconds."""
+        _replace(self._alive, f"page.alive({_now()});\n".encode("ascii"))
 
     def add_pictures(
         self,
@@ -124,13 +145,19 @@ class TrainingPage:
 
     def add_validation(self, scores: Scores) -> None:
         """Shows the metrics of a validation; they replace those of its epoch."""
-
-        def numbers(figures: Mapping[str, float]) -> dict[str, float | None]:
-            return {name: _number(value) for name, value in figures.items()}
-
-        by_weights = {name: numbers(figures) for name, figures in scores.by_weights.items()}
-        found = scores.epoch, scores.total_images, by_weights, numbers(scores.nothing)
+        by_weights = {name: _numbers(figures) for name, figures in scores.by_weights.items()}
+        found = scores.epoch, scores.total_images, by_weights, _numbers(scores.nothing)
         self._data.call("validation", _now(), *found, scores.is_best)
+
+    def judge_pictures(self, epoch: int, found: Mapping[int, tuple[Figures, Figures]]) -> None:
+        """Shows what the validation of this epoch found in pictures that are always shown.
+
+        Args:
+            found: by number of the picture, its metrics and those of its untouched input.
+        """
+        self._data.call(
+            "judged", epoch, {number: list(map(_numbers, each)) for number, each in found.items()}
+        )
 
     def add_losses(
         self, *, epoch: int, total_images: int, losses: dict[str, float], lr: float | None
@@ -174,11 +201,13 @@ class ResultsPage:
             tags.label("Find", tags.input_(id="find", type="search", placeholder="file name")),
             tags.label("Sort by", tags.select(tags.option("name", value=""), id="sort")),
             tags.button(id="direction", type="button"),
+            tags.output(id="found"),
             id="tools",
         )
-        about = tags.details(tags.summary("Options"), tags.pre(options, tabindex="0"))
+        about = [tags.details(tags.summary("Options"), tags.pre(options, tabindex="0"))]
         none = tags.p("No result has this name.", id="none", hidden=True)
-        results = tags.section(tags.dl(id="means"), tools, none, _rows("Show more"))
+        means = tags.div(tags.table(id="scores"), cls="wide")
+        results = tags.section(means, tools, none, _rows("Show more"))
         settings = {"captions": captions, "compare": compare}
         _write_index(folder, title, winsize_px, settings, about, [results])
 
@@ -188,7 +217,8 @@ class ResultsPage:
         name: str,
         source: str,
         files: dict[str, str],
-        metrics: dict[str, float] | None,
+        metrics: Figures | None,
+        nothing: Figures | None = None,
         others: Sequence[str] = (),
     ) -> None:
         """Adds the pictures of one input.
@@ -198,9 +228,12 @@ class ResultsPage:
             source: the input file.
             files: file names inside images/ by label, with "/" between folders.
             metrics: values by name; a value that is not finite counts as missing.
+            nothing: those of the untouched input.
             others: names of further files inside images/, which the page does not show.
         """
-        figures = {metric: _number(value) for metric, value in (metrics or {}).items()}
+        if nothing:
+            self._data.call("nothing", name, _numbers(nothing))
+        figures = _numbers(metrics or {})
         urls = _urls({name: name for name in others})
         self._data.call("result", _now(), name, source, _urls(files), figures, *urls.values())
 
@@ -284,7 +317,7 @@ def _write_index(
     title: str,
     winsize_px: int,
     settings: dict,
-    about: tags.details,
+    head: list,
     sections: list[tags.section],
 ) -> None:
     """Writes index.html, unless it exists with the same content."""
@@ -302,9 +335,10 @@ def _write_index(
         ", beside this file.",
     )
     script = "".join((_HERE / "page" / f"{n}.js").read_text(encoding="utf-8") for n in _SCRIPT)
+    settings = {**settings, "lowerIsBetter": LOWER_IS_BETTER}
     state = json.dumps(settings).replace("<", "\\u003c")  # so no text can end the script element
     page.add(
-        tags.header(tags.h1(title), tags.p(id="status"), about),
+        tags.header(tags.h1(title), tags.p(id="status"), *head),
         tags.main(tags.noscript(tags.p(*without_script)), *sections),
         tags.script(raw(state), id="settings", type="application/json"),
         # A module has its own scope, so the data files can only call window.page.
@@ -314,9 +348,19 @@ def _write_index(
     content = page.render(pretty=False).encode("utf-8", "replace")
     index = folder / "index.html"
     if not index.exists() or index.read_bytes() != content:
-        unfinished = folder / "index.html.tmp"
-        unfinished.write_bytes(content)
-        os.replace(unfinished, index)
+        _replace(index, content)
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Writes a file; whoever reads it meanwhile gets either all of it or the old one."""
+    unfinished = file.with_name(f"{file.name}.tmp")
+    unfinished.write_bytes(content)
+    os.replace(unfinished, file)
+
+
+def _heading(text: str) -> tags.header:
+    """A heading, with room for the controls of what it stands above."""
+    return tags.header(tags.h2(text))
 
 
 def _rows(more: str) -> list:
@@ -326,6 +370,10 @@ def _rows(more: str) -> list:
 def _urls(files: dict[str, str]) -> dict[str, str]:
     # Names that are not valid Unicode keep their bytes.
     return {label: quote(name, errors="surrogateescape") for label, name in files.items()}
+
+
+def _numbers(figures: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in figures.items()}
 
 
 def _number(value: float | None) -> float | None:

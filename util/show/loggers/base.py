@@ -60,14 +60,18 @@ class Example(NamedTuple):
     """What is shown of one picture.
 
     Attributes:
-        path: its file; '' for whatever the model has just trained on.
+        files: of each side of the data; () for whatever the model has just trained on.
         pictures: by label, for `to_batch`; once they are with a logger, (N, C, H, W) in [-1, 1].
         given: the labels of those that stay the same, such as inputs and targets.
     """
 
-    path: str
+    files: tuple[str, ...]
     pictures: Mapping[str, Any]
     given: frozenset[str] = frozenset()
+
+    @property
+    def path(self) -> str:
+        return self.files[0] if self.files else ""
 
     @property
     def name(self) -> str:

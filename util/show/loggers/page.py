@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from util.metrics.scores import Scores
+from util.metrics.scores import Figures, Scores
 from util.run.clock import Clock
 from util.run.command import resume_command
 from util.show.html import TrainingPage
@@ -20,6 +22,7 @@ from util.show.loggers.base import Example, Logger, Losses, Outcome
 from util.show.names import UniqueNames
 from util.util import mkdirs, save_image, tensor2im
 
+BEAT_S = 30.0  # between two signs of life
 OLD_PX = 512  # the longest side of pictures that are neither the newest nor the best
 
 
@@ -48,14 +51,27 @@ class PageLogger(Logger):
             winsize_px=opt.display_winsize,
             resume_hint=resume_command(opt),
             last_epoch=clock.last_epoch,
+            images_per_epoch=clock.images_per_epoch,
             **page,
         )
+        self._ended = threading.Event()
+        threading.Thread(target=self._beat, daemon=True, name="sign of life").start()
         self.page.rewind(clock.total_images)
         self.best_epoch = best_epoch
         self._summary = Summary(folder, vars(opt), clock)
         self._names = UniqueNames()
         self._written: set[str] = set()  # of the files that are written once
         self._given: dict[tuple[str, str], str] = {}  # their names, by source and label
+        self._shown: dict[
+            int, tuple[str, ...]
+        ] = {}  # files of the pictures always shown, by number
+        self._scores: Scores | None = None  # of the newest validation, until its pictures are known
+
+    def _beat(self) -> None:
+        """Tell open pages that the run is alive, however long its steps take."""
+        while not self._ended.wait(BEAT_S):
+            with contextlib.suppress(OSError):  # a browser may be reading it: try again next time
+                self.page.alive()
 
     def losses(self, losses: Losses) -> None:
         self.page.add_losses(
@@ -89,6 +105,8 @@ class PageLogger(Logger):
                 files=files,
             )
             self._summary.show(number, example.name, files)
+        self._shown = {number: each.files for number, each in enumerate(examples, 1) if each.files}
+        self._judge_pictures()
         if batch and examples[0].path:
             files = {label: f"last_batch_{label}.png" for label in batch.pictures}
             for label, file in files.items():
@@ -132,8 +150,28 @@ class PageLogger(Logger):
         self.page.add_validation(scores)
         if scores.is_best:
             self.best_epoch = scores.epoch
+        self._scores = scores
+        self._judge_pictures()
+
+    def _judge_pictures(self) -> None:
+        """Show the metrics of each picture, once both they and the pictures are known."""
+        if self._scores is None or not self._shown:
+            return
+        of_results, of_inputs = self._scores.by_picture, self._scores.nothing_by_picture
+        found = {}
+        for number, files in self._shown.items():
+            figures, nothing = Figures(), Figures()
+            for file in files:  # a model with two generators has figures of each side
+                figures |= of_results.get(file, {})
+                nothing |= of_inputs.get(file, {})
+            if figures:
+                found[number] = (figures, nothing)
+        if found:
+            self.page.judge_pictures(self._scores.epoch, found)
+        self._scores = None
 
     def close(self, outcome: Outcome) -> None:
+        self._ended.set()
         self.page.end(outcome.kind)
         self._summary.end(outcome.kind)
 

@@ -1,10 +1,8 @@
-// Reads the run's data from the calls in data/0001.js, 0002.js, ... (which pages.py writes), and
-// shows the run's status. During the run, the last of these files is polled for new lines. The
-// whole page uses the settings and helpers at the top.
+// Reads the run's data from the calls in data/0001.js, 0002.js, ... (which pages.py writes). During
+// the run, the last of these files is polled for new lines, and data/alive.js for signs of life.
+// The whole page uses the settings and helpers at the top.
 
 const POLL_MS = 3000;
-const SILENCE_S = 30 * 60; // after this long without news, a run is presumed dead
-const ROWS_AT_ONCE = 12;
 const settings = JSON.parse(document.getElementById("settings").textContent);
 const byId = (id) => document.getElementById(id);
 const isTraining = Boolean(byId("curves"));
@@ -16,17 +14,34 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-function iconButton(words, text, action) {
-  const properties = { type: "button", className: "icon", ariaLabel: words, title: words };
-  const button = make("button", properties, text);
-  button.addEventListener("click", action);
-  return button;
+function button(words, action, properties = {}) {
+  const element = make("button", { type: "button", ...properties }, words);
+  element.addEventListener("click", action);
+  return element;
+}
+
+const iconButton = (title, words, action) =>
+  button(words, action, { className: "icon", ariaLabel: title, title });
+
+// A drop-down list of [value, words] pairs. It stays open when the same are offered again.
+function choice(title, options, action) {
+  const select = make("select", { ariaLabel: title, title });
+  select.offer = (pairs) => {
+    if (pairs.map(([value]) => value).join() === [...select.options].map((o) => o.value).join()) {
+      return;
+    }
+    select.replaceChildren(...pairs.map(([value, words]) => make("option", { value }, words)));
+  };
+  select.offer(options);
+  select.addEventListener("change", () => action(select.value));
+  return select;
 }
 
 const caption = (label) => settings.captions[label] ?? label;
 const count = (number) => number.toLocaleString("en");
 const counted = (number, thing) => `${count(number)} ${thing}${number === 1 ? "" : "s"}`;
 const figure = (value) => (value === null ? "–" : String(Number(value.toPrecision(4))));
+const now_s = () => Date.now() / 1000;
 function clock(time_s) {
   const date = new Date(time_s * 1000);
   const today = date.toDateString() === new Date().toDateString();
@@ -36,19 +51,22 @@ function clock(time_s) {
 
 // ---- The calls in the data files ----
 
-const rows = new Map(); // epoch and number, or name of the result -> what to show
+// What is shown in a row: {key, number, frames}. A result has one frame, and a picture of a run one
+// for each epoch: {epoch, number, images, title, detail, files}, with `files` by label.
+const rows = new Map(); // by key
+const versions = new Map(); // file of a picture -> {epoch, version}
 const shrunk = new Set(); // pictures that were replaced by a smaller JPEG
 const validations = new Map(); // epoch -> its metrics
+const untouched = new Map(); // name of a result -> the metrics of its input
 let lastBatch = null; // a row of what was just trained on
-const curve = { images: [], epochs: [], rates: [], losses: new Map() }; // columns of equal length
-const run = { news_s: 0, told_s: 0, ended: null, epoch: 0, images: 0 };
+const curve = { times: [], images: [], epochs: [], rates: [], losses: new Map() }; // equally long
+const run = { news_s: 0, told_s: 0, began_s: 0, ended: null, epoch: 0, images: 0, alive_s: 0 };
 const reader = { file: 1, line: 0, linesDone: 0, more: false, damaged: false };
 let names = [];
 
 function keepPoints(length) {
-  for (const column of [curve.images, curve.epochs, curve.rates, ...curve.losses.values()]) {
-    column.length = length;
-  }
+  const { times, images, epochs, rates, losses } = curve;
+  for (const column of [times, images, epochs, rates, ...losses.values()]) column.length = length;
 }
 
 function told(time_s) {
@@ -61,37 +79,53 @@ function progress(time_s, epoch, images) {
   Object.assign(run, { epoch, images });
 }
 
+// A file that is told again for another epoch, such as an input, is the same picture.
+function noteFiles(files, epoch, version) {
+  for (const file of Object.values(files)) {
+    shrunk.delete(file);
+    const known = versions.get(file);
+    if (!known || known.epoch === epoch) versions.set(file, { epoch, version });
+  }
+}
+
 const calls = {
   open(time_s) {
     told(time_s);
-    run.ended = null;
+    Object.assign(run, { ended: null, began_s: time_s });
   },
   pictures(time_s, epoch, images, files, number = 1, name = "") {
     progress(time_s, epoch, images);
+    noteFiles(files, epoch, `${images}-${time_s}`);
+    const key = `${number} ${name}`;
+    const row = rows.get(key) ?? { key, number, frames: [], epoch: null };
+    rows.set(key, row);
+    while (row.frames.length && row.frames.at(-1).epoch >= epoch) row.frames.pop();
     const title = name ? `${name}, epoch ${epoch}` : `Epoch ${epoch}`;
     const detail = `${counted(images, "image")} · ${clock(time_s)}`;
-    const [key, version] = [`${epoch} ${number}`, `${images}-${time_s}`];
-    rows.set(key, { key, title, detail, files, images, epoch, number, version });
-    for (const file of Object.values(files)) shrunk.delete(file);
+    row.frames.push({ epoch, number, images, title, detail, files });
   },
   batch(time_s, files) {
-    const title = "Last batch";
-    lastBatch = { key: "batch", title, detail: "", files, version: `${time_s}` };
+    noteFiles(files, 0, time_s);
+    lastBatch = { key: "batch", frames: [{ title: "Last batch", detail: "", files }] };
   },
   shrunk(files) {
     for (const file of files) shrunk.add(file);
-    for (const [key, row] of rows) {
-      const isOld = Object.values(row.files).some((file) => files.includes(file));
-      if (isOld) rows.set(key, { ...row }); // a new row is shown anew
-    }
   },
   validation(time_s, epoch, images, byWeights, nothing, isBest) {
     progress(time_s, epoch, images);
-    validations.set(epoch, { epoch, images, byWeights, nothing, isBest });
+    validations.set(epoch, { epoch, images, byWeights, nothing, isBest, pictures: {} });
+  },
+  judged(epoch, pictures) {
+    const at = validations.get(epoch);
+    if (at) at.pictures = pictures;
+  },
+  nothing(name, figures) {
+    untouched.set(name, figures);
   },
   result(time_s, name, source, files, metrics) {
     told(time_s);
-    rows.set(name, { key: name, title: name, detail: source, files, metrics, version: time_s });
+    noteFiles(files, 0, time_s);
+    rows.set(name, { key: name, frames: [{ title: name, detail: source, files, metrics }] });
   },
   losses(given) {
     names = given;
@@ -106,13 +140,17 @@ const calls = {
     let length = curve.images.length;
     while (length && curve.images[length - 1] >= images) length--;
     keepPoints(length);
+    curve.times.push(time_s);
     curve.images.push(images);
     curve.epochs.push(epoch);
     curve.rates.push(rate);
     for (const [name, column] of curve.losses) column.push(values[names.indexOf(name)] ?? null);
   },
   rewind(images) {
-    for (const row of rows.values()) if (row.images > images) rows.delete(row.key);
+    for (const row of rows.values()) {
+      row.frames = row.frames.filter((frame) => frame.images <= images);
+      if (!row.frames.length) rows.delete(row.key);
+    }
     for (const [epoch, at] of validations) if (at.images > images) validations.delete(epoch);
     const end = curve.images.findIndex((at) => at > images);
     if (end >= 0) keepPoints(end);
@@ -135,12 +173,19 @@ for (const [name, call] of Object.entries(calls)) {
   };
 }
 
+// From data/alive.js. The run's machine may have a different clock: later signs count from here.
+page.alive = (time_s) => {
+  if (time_s === run.alive_s) return;
+  run.news_s = run.alive_s ? now_s() : Math.max(run.news_s, time_s);
+  run.alive_s = time_s;
+};
+
+// Resolves to whether the script was there.
 function runScript(source) {
   return new Promise((done) => {
     const ended = (event) => {
-      reader.damaged ||= event.type === "error";
       script.remove();
-      done();
+      done(event.type === "load");
     };
     const script = make("script", { src: source, onload: ended, onerror: ended });
     document.head.append(script);
@@ -155,7 +200,8 @@ async function readNews() {
   do {
     const before = reader.linesDone;
     Object.assign(reader, { line: 0, more: false, damaged: false });
-    await runScript(`data/${String(reader.file).padStart(4, "0")}.js?${Date.now()}`);
+    const file = `data/${String(reader.file).padStart(4, "0")}.js`;
+    if (!(await runScript(`${file}?${Date.now()}`))) reader.damaged = true;
     if (!reader.damaged && reader.line < reader.linesDone) location.reload(); // a new run
     news ||= reader.linesDone > before;
     if (reader.more) Object.assign(reader, { file: reader.file + 1, linesDone: 0 });
@@ -172,57 +218,21 @@ async function watch(isFirst) {
   isReading = true;
   clearTimeout(timer);
   const hasNews = await readNews();
+  if (isTraining && run.ended === null) await runScript(`data/alive.js?${Date.now()}`);
   isReading = false;
   if (hasNews) {
-    if (!isFirst) run.news_s = Date.now() / 1000; // the run's machine may have a different clock
+    if (!isFirst) run.news_s = now_s(); // the run's machine may have a different clock
     showRows();
     showScores();
     showCurves();
+    if (viewer.open) showViewed();
   }
   showStatus();
-  if (isLive() && !document.hidden) timer = setTimeout(watch, POLL_MS);
+  if (run.ended === null && !document.hidden) timer = setTimeout(watch, POLL_MS);
 }
-
-const isLive = () => run.ended === null && Date.now() / 1000 - run.news_s < SILENCE_S;
 
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) watch();
-});
-
-function showStatus() {
-  const status = byId("status");
-  const parts = [];
-  if (run.ended !== null) parts.push(run.ended[0].toUpperCase() + run.ended.slice(1));
-  else if (isLive()) parts.push("Live");
-  else parts.push(`No updates since ${clock(run.told_s)}: the run may have stopped`);
-  if (!isTraining) {
-    parts.push(counted(rows.size, "result"));
-  } else if (run.epoch) {
-    parts.push(`epoch ${count(run.epoch)} of ${count(settings.epochs)}`);
-    parts.push(counted(run.images, "image"));
-  }
-  if (isLive() || run.ended !== null) parts.push(clock(run.told_s));
-  if (reader.damaged) parts.push("the last data could not be read");
-  status.className = run.ended !== null ? "ended" : isLive() ? "live" : "silent";
-  const pieces = parts.map((part, i) =>
-    make("span", {}, i < parts.length - 1 ? `${part} ·` : part),
-  );
-  status.replaceChildren(...pieces.flatMap((piece) => [piece, " "]));
-  if (status.className === "silent") {
-    status.append(make("button", { type: "button", onclick: () => watch() }, "Check again"));
-  }
-}
-
-// ---- The command that resumes the run ----
-
-byId("copy")?.addEventListener("click", async () => {
-  const command = byId("command");
-  try {
-    await navigator.clipboard.writeText(command.textContent);
-    byId("copy").textContent = "Copied";
-  } catch {
-    getSelection().selectAllChildren(command); // the clipboard is denied; Ctrl+C still works
-  }
 });
 
 // Wait until the whole script has run.

@@ -1,92 +1,219 @@
-// The enlarged view of one picture or comparison: left and right move through the pictures of a
-// row, up and down through the rows.
+// The enlarged view of a row: two of its pictures under a line to move, one of them while the other
+// is a press away, or their difference; with the film strip, and with zoom.
 
-const viewer = make("dialog", { id: "viewer", ariaLabel: "Enlarged picture" });
-const viewerStage = comparison();
-const viewerTitle = make("span");
-const viewerChoice = make("span");
-const viewed = { row: null, item: 0 };
-const above = iconButton(isTraining ? "Newer epoch" : "Previous result", "↑", () => stepRow(-1));
-const below = iconButton(isTraining ? "Older epoch" : "Next result", "↓", () => stepRow(1));
+const MODES = {
+  slider: ["Slider", "s", "The first picture to the left of a line, the second to the right"],
+  hold: ["Hold", "h", "The second picture, and the first while you press on it"],
+  difference: ["Difference", "d", "How far both are apart in each channel, times 4"],
+};
+const KEYS = [
+  ["← →", isTraining ? "older and newer epoch" : "previous and next result"],
+  ...(isTraining ? [["Home End", "first and newest epoch"]] : []),
+  ["↑ ↓", isTraining ? "previous and next picture" : "previous and next result"],
+  ["Space, held", "the first picture instead of the second"],
+  ...Object.values(MODES).map(([name, key, words]) => [
+    key.toUpperCase(),
+    `${name}: ${words[0].toLowerCase()}${words.slice(1)}`,
+  ]),
+  ["X", "swap both pictures"],
+  ["+ −, wheel", "zoom, also with two clicks"],
+  ["0 1", "as large as fits, and one pixel of the picture for each of the screen (100%)"],
+  ["drag", "move the picture, or the line"],
+  ["Esc", "close"],
+];
+const NEAR_PX = 28; // from the line, to take hold of it
+
+const viewer = make("dialog", { id: "viewer", ariaLabel: "Enlarged picture", tabIndex: -1 });
+const viewed = { row: null, pair: [], mode: "slider" };
+const stage = comparison("eager");
+const zoom = new Zoom(stage, () => {
+  percent.textContent = `${Math.round(100 * zoom.magnification)}%`;
+});
+
+const viewerTitle = make("h2");
+const viewerMetrics = make("dl", { className: "metrics" });
+const viewerStrip = filmStrip();
+const hint = make("dl", { id: "hint", hidden: true });
+hint.append(...KEYS.flatMap(([key, words]) => [make("dt", {}, key), make("dd", {}, words)]));
+const above = iconButton("Previous picture", "↑", () => stepRow(-1));
+const below = iconButton("Next picture", "↓", () => stepRow(1));
+const choices = ["First picture", "Second picture"].map((title, i) =>
+  choice(title, [], (label) => {
+    viewed.pair[i] = label;
+    showViewed();
+    viewer.focus();
+  }),
+);
+const modes = Object.entries(MODES).map(([mode, [name, key, words]]) => {
+  const title = `${words} (${key.toUpperCase()})`;
+  return button(name, () => setMode(mode), { title, value: mode, className: "mode" });
+});
+const percent = make("output");
 viewer.append(
-  make("div", { className: "desk" }, viewerStage),
   make(
-    "div",
-    { className: "bar" },
-    iconButton("Previous picture", "←", () => step(-1)),
-    iconButton("Next picture", "→", () => step(1)),
-    make("p", {}, viewerTitle, viewerChoice),
-    above,
-    below,
-    iconButton("Close", "×", () => viewer.close()),
+    "header",
+    {},
+    make("div", {}, viewerTitle, viewerMetrics),
+    iconButton("Keys (?)", "?", () => (hint.hidden = !hint.hidden)),
+    iconButton("Close (Esc)", "×", () => viewer.close()),
+  ),
+  stage,
+  hint,
+  viewerStrip,
+  make(
+    "footer",
+    {},
+    make("div", {}, above, below),
+    make("div", { className: "chosen" }, choices[0], "|", choices[1]),
+    make("div", { className: "modes" }, ...modes),
+    make(
+      "div",
+      { className: "zoom" },
+      iconButton("Zoom out (−)", "−", () => zoom.by(1 / 1.5)),
+      percent,
+      iconButton("Zoom in (+)", "+", () => zoom.by(1.5)),
+      iconButton("As large as fits (0)", "Fit", () => zoom.fit()),
+      iconButton("A pixel of the picture for each of the screen (1)", "100%", () => zoom.actual()),
+    ),
   ),
 );
 document.body.append(viewer);
 
-function view(row, item) {
-  const labels = Object.keys(row.files);
-  const isPair = item >= labels.length;
-  const pair = isPair ? pairOf(row) : [labels[item], null];
-  if (!viewer.open || viewed.item !== item) viewerStage.reset();
-  Object.assign(viewed, { row, item });
-  viewerStage.show(row, ...pair);
-  viewerTitle.textContent = (isPair ? "" : `${caption(labels[item])} · `) + row.title;
-  viewerChoice.replaceChildren(...(isPair ? [pairChoice(row)] : []));
-  showSteps();
-  if (!viewer.open) viewer.showModal();
+function view(row, pair, mode) {
+  Object.assign(viewed, { row, pair: [...pair] });
+  hint.hidden = true;
+  zoom.fit();
+  stage.range.value = 50;
+  stage.range.dispatchEvent(new Event("input"));
+  viewer.showModal();
+  setMode(mode);
+  viewer.focus(); // no button takes the space bar
 }
 
-function showSteps() {
+function setMode(mode) {
+  viewed.mode = mode;
+  showViewed();
+}
+
+function showViewed() {
+  const { row, mode } = viewed;
+  const frame = frameOf(row);
+  const labels = Object.keys(frame.files);
+  const lacks = viewed.pair.some((label) => !labels.includes(label));
+  if (lacks) viewed.pair = partnersOf(frame.files, labels[0]); // another epoch had other pictures
+  stage.show(frame, viewed.pair);
+  stage.dataset.mode = mode;
+  viewerTitle.textContent = frame.title;
+  viewerMetrics.replaceChildren(...(row.key === "batch" ? [] : terms(judgedOf(frame))));
+  choices.forEach((select, i) => {
+    select.offer(labels.map((label) => [label, caption(label)]));
+    select.value = viewed.pair[i];
+  });
+  for (const each of modes) each.ariaPressed = String(each.value === mode);
+  viewerStrip.show(row);
   above.disabled = !rowBeside(-1);
   below.disabled = !rowBeside(1);
 }
 
-function step(by) {
-  const items = Object.keys(viewed.row.files).length + (pairsOf(viewed.row).length ? 1 : 0);
-  view(viewed.row, (viewed.item + by + items) % items);
-}
-
-// The row above or below, if it has this picture too.
+// The row above or below; the last batch is beside none.
 function rowBeside(by) {
   const ordered = orderedRows();
   const at = ordered.findIndex(({ key }) => key === viewed.row.key);
-  const row = at < 0 ? null : ordered[at + by]; // the last batch is in no row
-  return row && viewed.item <= Object.keys(row.files).length ? row : null;
+  return at < 0 ? undefined : ordered[at + by];
 }
 
 function stepRow(by) {
   const row = rowBeside(by);
-  if (row) view(row, viewed.item);
+  if (!row) return;
+  viewed.row = row;
+  showViewed();
 }
 
-viewerStage.image.addEventListener("load", ({ target }) => {
-  viewerStage.style.setProperty("--own-ratio", target.naturalWidth / target.naturalHeight);
-});
+function stepFrame(by) {
+  if (isTraining) moveTo(viewed.row, viewed.row.frames.indexOf(frameOf(viewed.row)) + by);
+  else stepRow(by);
+}
 
-document.addEventListener("keydown", (event) => {
-  if (!viewer.open) return;
-  const isField = event.target.matches("select");
-  const isSlider = event.target.matches("input");
-  const across = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  const along = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-  if (isField || (isSlider && across) || !(across || along)) return;
+// ---- Keys and pointers ----
+
+const actions = {
+  ArrowLeft: () => stepFrame(-1),
+  ArrowRight: () => stepFrame(1),
+  ArrowUp: () => stepRow(-1),
+  ArrowDown: () => stepRow(1),
+  Home: () => stepFrame(-Infinity),
+  End: () => stepFrame(Infinity),
+  " ": () => stage.classList.add("held"),
+  "+": () => zoom.by(1.5),
+  "=": () => zoom.by(1.5),
+  "-": () => zoom.by(1 / 1.5),
+  0: () => zoom.fit(),
+  1: () => zoom.actual(),
+  x: () => {
+    viewed.pair.reverse();
+    showViewed();
+  },
+  "?": () => (hint.hidden = !hint.hidden),
+  ...Object.fromEntries(Object.entries(MODES).map(([mode, [, key]]) => [key, () => setMode(mode)])),
+};
+
+viewer.addEventListener("keydown", (event) => {
+  const { target, key } = event;
+  const isOwn =
+    target.matches("select") ||
+    (target.matches("button") && key === " ") ||
+    (target === stage.range && key.startsWith("Arrow"));
+  const action = actions[key.length === 1 ? key.toLowerCase() : key];
+  if (!action || isOwn || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
-  if (across) step(across);
-  else stepRow(along);
+  action();
+});
+viewer.addEventListener("keyup", ({ key }) => key === " " && stage.classList.remove("held"));
+viewer.addEventListener("close", () => stage.classList.remove("held"));
+// After a click on a button, the space bar is for the picture again.
+viewer.addEventListener("click", ({ detail, target }) => {
+  if (detail && target.closest("button")) viewer.focus();
 });
 
-let touched = null;
-viewer.addEventListener("pointerdown", (event) => {
-  const isFree = event.pointerType === "touch" && !event.target.closest(".pair, .bar");
-  touched = isFree ? event : null;
+const placeOf = (event) => {
+  const box = stage.getBoundingClientRect();
+  return [event.clientX - box.left, event.clientY - box.top];
+};
+let drag = null; // {what, x, y}: from where the pointer last was
+
+stage.addEventListener("pointerdown", (event) => {
+  if (event.button !== 0) return;
+  event.preventDefault();
+  viewer.focus();
+  stage.setPointerCapture(event.pointerId);
+  const line = (stage.range.value / 100) * stage.clientWidth;
+  const isLine = Math.abs(placeOf(event)[0] - line) < NEAR_PX || !zoom.isPannable;
+  const what = viewed.mode === "slider" && isLine ? "line" : "picture";
+  drag = { what, x: event.clientX, y: event.clientY };
+  if (what === "line") stage.moveTo(event.clientX);
+  else if (viewed.mode === "hold") stage.classList.add("held");
 });
-viewer.addEventListener("pointerup", (event) => {
-  if (!touched) return;
-  const across = event.clientX - touched.clientX;
-  const along = event.clientY - touched.clientY;
-  if (Math.abs(across) > 40 && Math.abs(across) > 2 * Math.abs(along)) step(-Math.sign(across));
-  touched = null;
+stage.addEventListener("pointermove", (event) => {
+  if (!drag) return;
+  if (drag.what === "line") stage.moveTo(event.clientX);
+  else zoom.pan(event.clientX - drag.x, event.clientY - drag.y);
+  Object.assign(drag, { x: event.clientX, y: event.clientY });
 });
-viewer.addEventListener("click", (event) => {
-  if (event.target.matches("dialog, .desk")) viewer.close();
+for (const type of ["pointerup", "pointercancel"]) {
+  stage.addEventListener(type, () => {
+    drag = null;
+    stage.classList.remove("held");
+  });
+}
+stage.addEventListener("dblclick", (event) => {
+  if (zoom.scale === null) zoom.actual(placeOf(event));
+  else zoom.fit();
 });
+stage.addEventListener(
+  "wheel",
+  (event) => {
+    event.preventDefault();
+    zoom.by(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.002)), placeOf(event));
+  },
+  { passive: false },
+);

@@ -1,0 +1,127 @@
+"""The results page in a real browser, opened from disk."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from browsing import (
+    ODD_NAME,
+    headings,
+    is_loaded,
+    look_again,
+    open_page,
+    results_page,
+    save_pictures,
+    texts,
+    until,
+    window,
+)
+
+pytest.importorskip("selenium.webdriver", reason="needs selenium")
+
+
+def table(page) -> list[list[str]]:
+    return [[cell.strip() for cell in row.split("\t")] for row in texts(page, "#scores tr")]
+
+
+def test_results_are_found_and_sorted(page, tmp_path):
+    results = results_page(tmp_path)
+    # L1, and that of the untouched input
+    figures = {"2": (0.3, 0.5), "10": (0.1, 0.1), ODD_NAME: (0.2, 0.6), "none": (None, None)}
+    for name, (l1, base) in figures.items():
+        metrics = None if l1 is None else {"L1": l1, "PSNR": 20 + 10 * l1}
+        nothing = None if base is None else {"L1": base, "PSNR": 20}
+        results.add_result(
+            name=name,
+            source=f"data/{name}",
+            files=save_pictures(tmp_path, name),
+            metrics=metrics,
+            nothing=nothing,
+        )
+    results.end()
+    open_page(page, tmp_path)
+
+    until(lambda: is_loaded(page, "#rows img"))
+    assert headings(page) == ["2", "10", ODD_NAME, "none"]
+    assert texts(page, ".row .detail")[2] == f"data/{ODD_NAME}"
+    assert table(page) == [
+        ["", "mean of 4", "doing nothing"],
+        ["L1", "0.2 +0.2", "0.4"],
+        ["PSNR", "22 +2", "20"],
+    ]
+    assert texts(page, ".row:first-child .metrics dd") == ["0.3 +0.2", "23 +3"]
+
+    sort, direction = page.find_element("id", "sort"), page.find_element("id", "direction")
+    sort.send_keys("L1")
+    assert headings(page) == ["10", ODD_NAME, "2", "none"]
+    direction.click()
+    assert headings(page) == ["2", ODD_NAME, "10", "none"]
+    sort.send_keys("gain in L1")
+    assert headings(page) == [ODD_NAME, "2", "10", "none"]
+
+    find = page.find_element("id", "find")
+    find.send_keys("B#%20<")
+    assert headings(page) == [ODD_NAME]
+    assert table(page)[0] == ["", "mean of 1 of 4", "doing nothing"]
+    assert table(page)[1] == ["L1", "0.2 +0.4", "0.6"]
+    find.send_keys("x")
+    assert headings(page) == []
+    assert texts(page, "#found") == ["0 of 4"]
+    assert page.find_element("id", "none").is_displayed()
+
+
+def test_many_results_are_shown_few_at_once(page, tmp_path):
+    results = results_page(tmp_path)
+    files = save_pictures(tmp_path, "same")
+    for number in range(100):
+        results.add_result(name=str(number), source="", files=files, metrics=None)
+    results.end()
+    open_page(page, tmp_path)
+    at_first = len(headings(page))
+    assert at_first < 40
+    page.execute_script("arguments[0].scrollIntoView()", page.find_element("id", "more"))
+    until(lambda: len(headings(page)) > at_first)
+    assert len(headings(page)) < 100
+    assert not page.find_element("id", "scores").is_displayed()
+
+
+def test_results_begun_anew_replace_those_that_are_shown(page, tmp_path):
+    for names in (["1", "2", "3"], ["4"]):
+        results = results_page(tmp_path)
+        for name in names:
+            files = save_pictures(tmp_path, name)
+            results.add_result(name=name, source="", files=files, metrics={"L1": 0.5})
+        if names == ["1", "2", "3"]:
+            open_page(page, tmp_path)
+            assert headings(page) == names
+        results.end()
+    look_again(page)
+    until(lambda: headings(page) == ["4"])
+    until(lambda: "1 result ·" in texts(page, "#status")[0])
+    assert not page.find_element("id", "scores").is_displayed()  # one result needs no means
+
+
+def test_a_test_that_has_long_been_silent_may_have_stopped(page, tmp_path):
+    results_page(tmp_path)
+    data = tmp_path / "data" / "0001.js"
+    data.write_text(f"page.open({int(time.time()) - 7200});\n")
+    open_page(page, tmp_path)
+    assert texts(page, "#status")[0].startswith("No updates since")
+
+
+@pytest.mark.parametrize("is_dark", [False, True])
+def test_the_page_fits_a_phone(page, tmp_path, is_dark):
+    results = results_page(tmp_path, title="t" * 80)
+    for name in ("n" * 80, "m"):
+        results.add_result(
+            name=name,
+            source="s" * 200,
+            files=save_pictures(tmp_path, name),
+            metrics={"L1": 0.1, "PSNR": 22.125, "SSIM": 0.123456},
+            nothing={"L1": 0.1, "PSNR": 22.125, "SSIM": 0.123456},
+        )
+    results.end()
+    window(page, 390, 844, scale=2, is_dark=is_dark)
+    open_page(page, tmp_path)
+    assert page.execute_script("return document.documentElement.scrollWidth") == 390

@@ -1,0 +1,85 @@
+// Metrics beside those of doing nothing: of one picture, and of the best and newest validation.
+
+const meanings = {
+  L1: "Mean absolute difference from the target, 0 to 255: lower is better",
+  PSNR: "Peak signal-to-noise ratio in decibels: higher is better",
+  SSIM: "Structural similarity to the target, at most 1: higher is better",
+  LPIPS: "Difference from the target as people see it, from 0: lower is better",
+  SWD: "Distance from the look of real pictures (sliced Wasserstein): lower is better",
+  KID: "Distance from the look of real pictures (kernel inception): lower is better",
+  SSIM_input: "Similarity of the brightness of result and input: how much stays",
+};
+const kindOf = (name) => (name in meanings ? name : name.replace(/_[AB]$/, ""));
+const meaningOf = (name) => meanings[kindOf(name)] ?? "";
+
+// By how much a metric is better than that of doing nothing; null where that is not known.
+function gainOf(name, figures, nothing) {
+  const [value, base] = [figures[name] ?? null, nothing[name] ?? null];
+  if (value === null || base === null) return null;
+  return settings.lowerIsBetter.includes(kindOf(name)) ? base - value : value - base;
+}
+
+// What is known of a frame: {figures, nothing}.
+function judgedOf(frame) {
+  if (!isTraining) {
+    return { figures: frame.metrics, nothing: untouched.get(frame.title) ?? {} };
+  }
+  const [figures, nothing] = validations.get(frame.epoch)?.pictures[frame.number] ?? [{}, {}];
+  return { figures, nothing };
+}
+
+function gainElement(gain, base) {
+  const title = `Gain over doing nothing (${figure(base)}): negative if that is better`;
+  const words = `${gain < 0 ? "−" : "+"}${Number(Math.abs(gain).toPrecision(3))}`;
+  return make("small", { className: gain < 0 ? "worse" : "better", title }, words);
+}
+
+// Terms for a <dl>: each metric, with its gain.
+const terms = ({ figures, nothing }) =>
+  Object.keys(figures).map((name) => {
+    const gain = gainOf(name, figures, nothing);
+    const value = make("dd", {}, figure(figures[name]));
+    if (gain !== null) value.append(" ", gainElement(gain, nothing[name]));
+    return make("div", { title: meaningOf(name) }, make("dt", {}, name), value);
+  });
+
+// ---- Tables of metrics ----
+
+// A row for each metric, and columns of [title, figures], with those of doing nothing at the end.
+function showTable(columns, nothing) {
+  const cell = (tag, ...children) => make(tag, {}, ...children);
+  const hasBase = Object.keys(nothing).length > 0;
+  const titles = [...columns.map(([title]) => title), ...(hasBase ? ["doing nothing"] : [])];
+  const lines = Object.keys(columns[0][1]).map((name) => {
+    const values = columns.map(([, figures]) => {
+      const gain = gainOf(name, figures, nothing);
+      const beside = gain === null ? [] : [" ", gainElement(gain, nothing[name])];
+      return cell("td", figure(figures[name] ?? null), ...beside);
+    });
+    if (hasBase) values.push(cell("td", figure(nothing[name] ?? null)));
+    return make("tr", {}, make("th", { title: meaningOf(name) }, name), ...values);
+  });
+  const head = make("tr", {}, cell("th", ""), ...titles.map((title) => cell("th", title)));
+  byId("scores").replaceChildren(head, ...lines);
+}
+
+const inOrder = () => [...validations.values()].sort((a, b) => a.epoch - b.epoch);
+const bestOf = (all) => all.findLast(({ isBest }) => isBest);
+const judged = (at) => Object.values(at.byWeights).at(-1); // what test.py would use
+
+// The best and the newest validation of a run.
+function showScores() {
+  if (!isTraining) return;
+  byId("judged").hidden = validations.size === 0;
+  if (byId("judged").hidden) return;
+  const all = inOrder();
+  const newest = all.at(-1);
+  const best = bestOf(all);
+  const columns = [];
+  if (best && best !== newest) columns.push([`best, epoch ${best.epoch}`, judged(best)]);
+  const word = best === newest ? "best and newest" : "newest";
+  columns.push([`${word}, epoch ${newest.epoch}`, judged(newest)]);
+  const weights = Object.keys(newest.byWeights);
+  if (weights.length > 1) columns.push(["newest, without EMA", newest.byWeights[weights[0]]]);
+  showTable(columns, newest.nothing);
+}
