@@ -62,6 +62,7 @@ class Done:
 PAGE_OF_PIX2PIX = {
     "captions": {"real_A": "input", "fake_B": "generated", "real_B": "target"},
     "compare": [["real_A", "fake_B"], ["fake_B", "real_B"]],
+    "lowerIsBetter": ["L1", "LPIPS", "SWD", "KID"],
 }
 
 
@@ -231,7 +232,7 @@ def test_training_page(trained):
     page = (trained.run / "web" / "index.html").read_text()
     assert "lambda_L1" in page  # the options
     assert "<h1>run</h1>" in page and re.search("python .*--name run --continue_train<", page)
-    assert settings(page) == {**PAGE_OF_PIX2PIX, "epochs": 2}
+    assert settings(page) == {**PAGE_OF_PIX2PIX, "epochs": 2, "imagesPerEpoch": 5}
 
 
 def test_pictures_on_the_page_belong_together(trained):

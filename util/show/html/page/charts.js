@@ -113,7 +113,7 @@ class Chart {
     const first = Math.max(0, reach(images, from) - 1);
     const end = reach(images, to + 1) + 1;
     const part = (column) => column.slice(first, end);
-    const points = { images: part(images), epochs: part(epochs), first, range: [from, to] };
+    const points = { images: part(images), epochs: part(epochs), range: [from, to] };
     const series = this.visible.map((one) => ({
       ...one,
       values: part(one.values),
