@@ -59,6 +59,7 @@ class BaseOptions:
     def __init__(self, models: Registry | None = None, datasets: Registry | None = None):
         self.models = models or registry_of("models")
         self.datasets = datasets or registry_of("data")
+        self.given = set()  # also in processes that another one parses for
 
     def add_flags(self, parser: OptionParser) -> None:
         """Add the program's own flags; --model and --dataset_mode list what is registered."""

@@ -433,7 +433,7 @@ def test_a_state_of_an_earlier_version_goes_on(tmp_path, dataroots, trainer):
     state = torch.load(file, weights_only=True)
     del state["best"], state["processes"][0]["losses"], state["clock"]["ends_after"]
     for schedule in state["model"]["schedulers"]:
-        del schedule["decays_from"]
+        del schedule["decays"]
     torch.save({**state, "format": 2}, file)
     trainer.run(tmp_path, f"{AGAIN} --n_epochs 2")
     assert clock(tmp_path)["total_images"] == 10
