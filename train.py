@@ -267,7 +267,7 @@ def try_out(opt: argparse.Namespace, *, fast: bool = True) -> None:
         if opt.continue_train:
             resume(run, tidies=False)
         if not is_finished(run):
-            print(*first_steps(run), sep="\n")
+            print(*filter(None, [*first_steps(run), room_of(run).warning()]), sep="\n")
 
     runtime.warn_of_unused_card(opt.device)
     if runtime.resolve_device(opt.device).type == "cuda" and distributed.size() == 1:

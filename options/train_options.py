@@ -64,7 +64,7 @@ class TrainOptions(BaseOptions):
             if opt.load_pretrain:
                 print(f"{folder} has a checkpoint: ignoring --load_pretrain {opt.load_pretrain}")
                 opt.load_pretrain = ""
-        elif not opt.overwrite:
+        elif not (opt.overwrite or opt.try_steps):
             refuse_used(opt)
         if opt.try_steps and opt.cache == "disk":
             print("--try_steps writes no file: leaving out --cache disk")

@@ -14,6 +14,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import data
 import models
 import train
-from options.parser import OptionParser
+from options.parser import OptionParser, whole
 from options.restore import runs_in
 from options.train_options import TrainOptions
 from util.errors import UserError, exit_status
 from util.files import path_text, to_path
-from util.metrics.scores import HIGHER_IS_BETTER, Figures, Scores, kind_of
+from util.metrics.scores import HIGHER_IS_BETTER, LOWER_IS_BETTER, Figures, Scores, gain, kind_of
 from util.run.labels import with_weights
 from util.show.html import ResultsPage
 from util.show.loggers.base import Example
@@ -42,6 +43,7 @@ class Compared(NamedTuple):
 
     Attributes:
         metric: the one by which the run has chosen its best.
+        pictures: tells whether two are validated on the same pictures, in the same way.
     """
 
     title: str
@@ -49,6 +51,7 @@ class Compared(NamedTuple):
     examples: list[Example]
     captions: Mapping[str, str]
     metric: str
+    pictures: str
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -63,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         help="folder that holds all runs",
     )  # fmt: skip
     parser.add_argument(
-        "--pictures", type=int, default=4, metavar="N", help="how many pictures the page shows"
+        "--pictures", type=whole(1), default=4, metavar="N", help="how many pictures the page shows"
     )
     parser.add_argument("--device", default="auto", help="as that of train.py")
     parser.add_argument(
@@ -72,7 +75,11 @@ def main(argv: list[str] | None = None) -> None:
     )  # fmt: skip
     opt, _ = parser.parse(sys.argv[1:] if argv is None else argv)
 
-    compared = [found for name in opt.name for found in checkpoints_of(name, opt)]
+    compared: list[Compared] = []
+    for name in opt.name:
+        for found in checkpoints_of(name, opt):
+            compared.append(found)
+            check_alike(compared[0], found, opt.name)
     print(table(compared))
     out = opt.out or Path("results") / opt.name[0] / "compared"
     write_page(compared, out)
@@ -95,7 +102,7 @@ def checkpoints_of(name: str, opt: argparse.Namespace) -> Iterable[Compared]:
     if validation is None:
         raise UserError(
             f"{name} has no validation pictures: put some in valA and valB, or val, under "
-            f"{options.dataroot}"
+            f"{options.dataroot}; a new run can hold some out with --val_split"
         )
     validation.begin()
     for label in chosen(folder, opt):
@@ -103,7 +110,24 @@ def checkpoints_of(name: str, opt: argparse.Namespace) -> Iterable[Compared]:
             run.checkpoints.load_weights(label, run.model.load_networks)
         title = label if len(opt.name) == 1 else name if not opt.epoch else f"{name} {label}"
         scores, examples = validation.run(run.clock), run.judging.examples()
-        yield Compared(title, scores, examples, run.model.captions, run.judging.best.metric)
+        best = run.judging.best
+        yield Compared(title, scores, examples, run.model.captions, best.metric, best.pictures)
+
+
+def check_alike(first: Compared, other: Compared, names: list[str]) -> None:
+    """Refuse to compare what was measured on other pictures, or in another way."""
+    both = " and ".join(names)
+    if first.pictures != other.pictures:
+        raise UserError(
+            f"{both} do not validate on the same pictures in the same size, so figures cannot "
+            "be compared; --dataroot, --val_split, --val_size, --seed, --preprocess, --crop_size "
+            "and --direction decide that"
+        )
+    ours, theirs = first.scores.figures, other.scores.figures
+    if ours.keys() != theirs.keys():
+        raise UserError(
+            f"{both} are measured by other metrics: {', '.join(ours)} and {', '.join(theirs)}"
+        )
 
 
 def chosen(folder: Path, opt: argparse.Namespace) -> list[str]:
@@ -126,12 +150,14 @@ def table(compared: list[Compared]) -> str:
     if compared[0].scores.nothing:
         rows.append(("doing nothing", compared[0].scores.nothing))
     names = list(compared[0].scores.figures)
-    best = {name: best_of(name, [c.scores.figures for c in compared]) for name in names}
+    figures_of_all = [c.scores.figures for c in compared]
+    ranked = [n for n in names if kind_of(n) in (*LOWER_IS_BETTER, *HIGHER_IS_BETTER)]
+    best = {name: best_of(name, figures_of_all) for name in ranked}
     width = max(len(title) for title, _ in rows)
     lines = [f"{'':<{width}}" + "".join(f"{name:>12} " for name in names)]
     for title, figures in rows:
         cells = [
-            f"{figures[name]:>12.4g}{'*' if figures is best[name] else ' '}" if name in figures
+            f"{figures[name]:>12.4g}{'*' if figures is best.get(name) else ' '}" if name in figures
             else " " * 13
             for name in names
         ]  # fmt: skip
@@ -141,8 +167,7 @@ def table(compared: list[Compared]) -> str:
 
 def best_of(name: str, rows: list[Figures]) -> Figures:
     """The figures with the best value of a metric."""
-    sign = -1 if kind_of(name) in HIGHER_IS_BETTER or name.startswith("SSIM") else 1
-    return min((row for row in rows if name in row), key=lambda row: sign * row[name])
+    return max(rows, key=lambda row: gain(name, row[name], 0))
 
 
 def write_page(compared: list[Compared], out: Path) -> None:
@@ -163,7 +188,7 @@ def write_page(compared: list[Compared], out: Path) -> None:
         title=f"{' and '.join(titles)} compared" if len(titles) < 4 else "checkpoints compared",
         winsize_px=256,
         captions=captions,
-        compare=[(a, b) for a in shown for b in [*shown, *given] if a < b or b in given],
+        compare=[*combinations([*given[:1], *shown, *given[1:]], 2)],
         options=table(compared),
     )
     names = UniqueNames()

@@ -66,3 +66,11 @@ def test_what_is_not_there_is_told(words, told, trained, run_in) -> None:
     done = run_in(trained, SCRIPT, *words, "--device", "cpu")
     assert (done.status, done.stderr.count("\n")) == (2, 1)
     assert told in done.stderr
+
+
+def test_other_pictures_are_not_compared(trained, pictures, trainer, run_in) -> None:
+    root = pictures.root / "joined"
+    trainer.run(trained, f"{TINY} --dataroot {root} --name three --val_size 2 --val_freq 1")
+    done = run_in(trained, SCRIPT, "--name", "one", "three", "--device", "cpu")
+    assert (done.status, done.stderr.count("\n")) == (2, 1)
+    assert "one and three do not validate on the same pictures" in done.stderr

@@ -98,7 +98,7 @@ def test_ticked_runs_are_compared(page, runs) -> None:
     assert texts(page, "#compared .keys span") == ["first", "second", "doing nothing"]
     assert len(page.find_elements("css selector", "#compared polyline")) == 2
     table = [row.split("\t") for row in texts(page, "#differences tr")]
-    assert [row[0].strip() for row in table] == ["", "lr", "name", "ngf"]
+    assert [row[0].strip() for row in table] == ["", "lr", "ngf"]
     assert table[1][1:] == ["0.0002", "0.001"]
     assert texts(page, "#compared figcaption") == ["first", "second"] * 2  # of each picture
     choice = page.find_element("css selector", "#compared select")

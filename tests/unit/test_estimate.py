@@ -67,7 +67,7 @@ def test_steps_to_go(epoch, images, batch, steps, timed):
     assert clock.images_left == 30 - clock.total_images
     first, _ = timed([2.0] * 10, clock, batch)[0].lines()
     assert f"2 s a step, {steps} to go: the run ends about" in first
-    assert first.endswith(f", in {duration_text(2 * steps)}")
+    assert first.endswith(f", in {duration_text(2 * steps)} (steps alone)")
 
 
 def test_the_date_is_said_if_it_is_not_today():

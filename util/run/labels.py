@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from util.errors import command_line
+
 
 def weights_path(folder: Path, label: str | int, name: str) -> Path:
     return folder / f"{label}_net_{name}.pth"
@@ -56,11 +58,12 @@ def last_good(folder: Path) -> str:
 
 def stateless(folder: Path, label: str) -> str:
     """The error for resuming from a label that has kept only its weights."""
+    pretrain = command_line(["--load_pretrain", str(folder)])
     flag = f"--load_iter {label[5:]}" if label.startswith("iter_") else f"--epoch {label}"
     return (
         f"{flag}: {state_path(folder, label)} does not exist, so only the weights of this "
         f"checkpoint are left; to resume, pass --epoch {' or '.join(with_state(folder))}; to start "
-        f"a new run from its weights, pass --load_pretrain {folder} {flag} under another --name"
+        f"a new run from its weights, pass {pretrain} {flag} under another --name"
     )
 
 

@@ -71,7 +71,7 @@ class Estimate:
         memory = [device] if device else []
         memory += [f"process {process / 2**30:.1f} GiB"] if process else []
         return [
-            f"{step_s:.3g} s a step, {steps} to go: {end_text(steps * step_s)}",
+            f"{step_s:.3g} s a step, {steps} to go: {end_text(steps * step_s)} (steps alone)",
             f"peak memory: {', '.join(memory) or 'unknown'}; disk: "
             f"{size_text(self.room.needed())} needed, {size_text(self.room.free())} free",
         ]

@@ -23,7 +23,7 @@ from util.run.best import VALIDATIONS
 from util.run.clock import Clock
 
 SUMMARY = Path("web") / "summary.js"
-DEPTHS = ("*", "*/*")  # a run's name may have a folder in it
+DEPTHS = ("*", "*/*", "*/*/*")  # a run's name may have folders in it
 MOST_POINTS = 300  # of a curve
 
 _HERE = Path(__file__).parent

@@ -141,7 +141,11 @@ class Chart {
     const isLog = this.log.checked && !this.log.disabled;
     const [points, series] = this.inStretch();
     const size = { width, height, isLog, fromZero: this.fromZero };
+    const before = this.axes;
     this.axes = axesOf(points, series, Object.values(this.bases), size);
+    if (before && (before.from !== this.axes.from || before.to !== this.axes.to)) {
+      this.line.hidden = this.tip.hidden = true; // they would stand elsewhere now
+    }
     drawLevels(pen, this.axes);
     drawMarks(pen, this.axes);
 

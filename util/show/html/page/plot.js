@@ -98,14 +98,18 @@ function drawMarks(pen, { images, epochs, width, height, from, to, x }) {
   const [firstEpoch, lastEpoch] = [epochs[0], epochs.at(-1)];
   const byEpoch = lastEpoch - firstEpoch > 2;
   const words = byEpoch ? "epoch" : "images";
+  // Where an epoch without a point would be: between those that have one.
+  const placeOf = (epoch) => {
+    const i = reach(epochs, epoch);
+    if (epochs[i] === epoch || i === 0) return images[i];
+    const part = (epoch - epochs[i - 1]) / (epochs[i] - epochs[i - 1]);
+    return images[i - 1] + part * (images[i] - images[i - 1]);
+  };
   pen.fillText(words, MARGIN.left, height - 4);
   const free = MARGIN.left + pen.measureText(words).width + 20;
   pen.textAlign = "center";
   const marks = byEpoch
-    ? ticks(firstEpoch, lastEpoch, width / 90, 1).map((epoch) => [
-        images[reach(epochs, epoch)],
-        epoch,
-      ])
+    ? ticks(firstEpoch, lastEpoch, width / 90, 1).map((epoch) => [placeOf(epoch), epoch])
     : from === to
       ? [[from, from]]
       : ticks(from, to, width / 110, 1).map((at) => [at, at]);

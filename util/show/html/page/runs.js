@@ -1,5 +1,9 @@
 // The page of all runs: what each run's web/summary.js tells, and a comparison of those ticked.
 
+// What is not chosen, but follows from the name, the pictures or other options.
+const DERIVED = new Set(
+  "name files_A files_B two_folders size_minimum size_multiple program_version isTrain".split(" "),
+);
 const SILENCE_S = 120; // after this long without a sign of life, a run has stopped
 const byId = (id) => document.getElementById(id);
 const found = new Map(); // folder -> what its summary tells
@@ -166,7 +170,9 @@ function sides(folders) {
 function differences(folders) {
   const each = folders.map((folder) => found.get(folder).options);
   const names = [...new Set(each.flatMap(Object.keys))].sort();
-  const differ = names.filter((name) => new Set(each.map((options) => options[name])).size > 1);
+  const differ = names.filter(
+    (name) => !DERIVED.has(name) && new Set(each.map((options) => options[name])).size > 1,
+  );
   const head = make("tr", {}, make("th"), ...folders.map((f) => make("th", {}, nameOf(f))));
   const rows = differ.map((name) =>
     make("tr", {}, make("th", {}, name), ...each.map((o) => make("td", {}, o[name] ?? "–"))),
