@@ -441,6 +441,7 @@ def test_torchrun_ends_all_when_one_dies_or_starts_them_again(pictures, tmp_path
     process = torchrun(tmp_path, *words)
     printed, _ = process.communicate(timeout=180)
     assert process.returncode == 0, printed
-    assert "resumed from checkpoint latest" in printed and "finished after epoch 3" in printed
+    assert "resumed from checkpoint latest" in printed, printed
+    assert "finished after epoch 3" in printed, printed
     steps = [line["total_images"] for line in losses(tmp_path)]
     assert steps == [2, 4, 6, 8, 10, 12]
