@@ -24,7 +24,7 @@ from data.loader import Batch, Loader
 from data.reading import notes
 from util import distributed
 from util.distributed import Share
-from util.errors import MissingOption, UserError, described
+from util.errors import UserError, described
 from util.runtime import isolated_randomness
 from util.util import counted
 
@@ -135,14 +135,11 @@ def unfit(opt: argparse.Namespace) -> str:
 
 def key_of(opt: argparse.Namespace, dataset: Any) -> str:
     """Differs where the pictures do, or how they reach the network."""
-    lists = dataset.lists() if isinstance(dataset, BaseDataset) else [dataset.indices]
-    names = [
-        [os.path.relpath(f, opt.dataroot) for f in files_of(entry)]
-        if isinstance(entry, (str, tuple))
-        else entry
-        for entries in lists
-        for entry in entries
-    ]
+    if isinstance(dataset, Subset):  # of a dataset that does not list its files
+        names: list[Any] = list(dataset.indices)
+    else:
+        entries = (entry for entries in dataset.lists() for entry in entries)
+        names = [[os.path.relpath(f, opt.dataroot) for f in files_of(each)] for each in entries]
     how = opt.preprocess, opt.crop_size, opt.direction, str(opt.range_A), str(opt.range_B)
     return sha256(repr((names, how)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
@@ -210,7 +207,7 @@ def as_in_testing(opt: argparse.Namespace, kind: type[BaseDataset], phase: str) 
         own.load_size = opt.crop_size
     try:
         return kind(own)
-    except (UserError, MissingOption):
+    except UserError:
         raise
     except Exception as error:  # a user's own dataset may raise anything
         raise UserError(f"--dataset_mode {opt.dataset_mode}: {described(error)}") from error

@@ -32,7 +32,7 @@ class Generators:
     Attributes:
         tasks: what they do.
         weights: names of the sets of weights; test.py would use the last one.
-        copies: the copied networks, to be sped up; see `util.speed.performance.prepare`.
+        copies: the copied networks, to be sped up; see `util.speed.performance.arrange`.
     """
 
     def __init__(self, model: BaseModel, averages: Mapping[str, nn.Module]):

@@ -86,6 +86,12 @@ def look_again(page) -> None:
     page.execute_script("document.dispatchEvent(new Event('visibilitychange'))")
 
 
+def press(page, *keys: str) -> None:
+    from selenium import webdriver  # tests that press keys are skipped without it
+
+    webdriver.ActionChains(page).send_keys(*keys).perform()
+
+
 def until(condition: Callable[[], object], limit_s: float = 3 * POLL_S) -> None:
     end = time.monotonic() + limit_s
     while not condition():

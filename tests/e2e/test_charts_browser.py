@@ -10,6 +10,7 @@ from browsing import (
     add_epoch,
     add_validation,
     open_page,
+    press,
     texts,
     training_page,
     until,
@@ -19,10 +20,6 @@ from util.metrics.scores import Scores
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 KEYS = webdriver.Keys
-
-
-def press(page, *keys: str) -> None:
-    webdriver.ActionChains(page).send_keys(*keys).perform()
 
 
 def ink(page, chart: str, color: str) -> int:

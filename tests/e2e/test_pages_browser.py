@@ -17,6 +17,7 @@ from browsing import (
     is_loaded,
     look_again,
     open_page,
+    press,
     save_pictures,
     texts,
     training_page,
@@ -27,10 +28,6 @@ from PIL import Image
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 KEYS = webdriver.Keys
-
-
-def press(page, *keys: str) -> None:
-    webdriver.ActionChains(page).send_keys(*keys).perform()
 
 
 def move_strip(page, *keys: str) -> None:

@@ -10,13 +10,13 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from trainer import told
+from trainer import leaves, told
 
 ROOT = Path(__file__).resolve().parents[2]
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals")
@@ -35,7 +35,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {file.name: file.read_bytes() for file in run.glob("*_net_*.pth")}
     state = torch.load(run / "latest_state.pth", weights_only=True)
     del state["options"]  # hold --continue_train
-    found["latest_state.pth"] = dict(leaves(state, ""))
+    found["latest_state.pth"] = dict(leaves(state))
     found |= {file.name: True for file in run.glob("*_state.pth") if file.name not in found}
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     times = {"time_s", "data_s"}
@@ -45,20 +45,6 @@ def outcome(folder: Path) -> dict[str, Any]:
     for file in (run / "web" / "images").iterdir():
         found[f"images/{file.name}"] = file.read_bytes()
     return found
-
-
-def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Each number, text and tensor of a state under its path; tensors as (type, shape, bytes)."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from leaves(inner, f"{path}/{key}")
-    elif isinstance(value, (list, tuple)):
-        for index, inner in enumerate(value):
-            yield from leaves(inner, f"{path}/{index}")
-    elif isinstance(value, torch.Tensor):
-        yield path, (value.dtype, tuple(value.shape), value.numpy().tobytes())
-    else:
-        yield path, value
 
 
 def assert_same(cut: Path, straight: Path) -> None:

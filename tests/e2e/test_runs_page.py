@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from browsing import texts, until
 
 from util.show.html.runs import write_index
 
@@ -42,18 +41,6 @@ def page(browser):
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.get_log("browser")
     return browser
-
-
-def until(condition: Callable[[], object], limit_s: float = 9.0) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "this did not happen in time"
-        time.sleep(0.05)
-
-
-def texts(page, selector: str) -> list[str]:
-    words = "return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText)"
-    return page.execute_script(words, selector)
 
 
 def open_index(page, runs: Path, number: int) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from trainer import told
+from trainer import leaves, told
 
 from util.torchvision_compat import import_torchvision
 
@@ -54,20 +54,6 @@ def page_calls(folder: Path, function: str) -> list[list[Any]]:
     """The arguments of each call of this function in the data of a page."""
     calls = (folder / "data" / "0001.js").read_text()
     return [json.loads(f"[{a}]") for a in re.findall(rf"page\.{function}\((.*)\);", calls)]
-
-
-def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Each number, text and tensor of a state under its path; tensors as bytes."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from leaves(inner, f"{path}/{key}")
-    elif isinstance(value, (list, tuple)):
-        for index, inner in enumerate(value):
-            yield from leaves(inner, f"{path}/{index}")
-    elif isinstance(value, torch.Tensor):
-        yield path, (value.dtype, tuple(value.shape), value.numpy().tobytes())
-    else:
-        yield path, value
 
 
 def training(folder: Path) -> dict[str, Any]:
@@ -352,6 +338,17 @@ def test_a_run_killed_within_its_first_save_goes_on(tmp_path, dataroots, trainer
         file.unlink()
     trainer.run(tmp_path, "--name run --continue_train auto")
     assert "there is no checkpoint latest; resumed from checkpoint best" in told(tmp_path)
+
+
+def test_another_metric_or_none_keeps_what_was_measured(tmp_path, dataroots, trainer):
+    line = f"{TINY} --dataroot {dataroots['paired']} --model pix2pix --val_freq 1"
+    trainer.run(tmp_path, line)
+    again = "--name run --continue_train --n_epochs_decay 1"
+    trainer.run(tmp_path, f"{again} --n_epochs 2 --val_freq 0")
+    assert [record["epoch"] for record in records(tmp_path)] == [1, 2]
+    trainer.run(tmp_path, f"{again} --n_epochs 3 --val_freq 1 --best_metric L1")
+    assert [record["epoch"] for record in records(tmp_path)] == [1, 2, 4]
+    assert "the metric of the validation changed" in told(tmp_path)
 
 
 def test_without_validation_a_line_says_how_to_get_it(tmp_path, pictures, trainer):

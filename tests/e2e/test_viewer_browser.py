@@ -9,6 +9,7 @@ from browsing import (
     add_examples,
     is_loaded,
     open_page,
+    press,
     results_page,
     save_pictures,
     screen,
@@ -22,10 +23,6 @@ from PIL import Image, ImageColor
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 KEYS = webdriver.Keys
 GREYS = {"real_A": (100, 120, 140), "fake_B": (110, 90, 140), "real_B": (0, 0, 0)}
-
-
-def press(page, *keys: str) -> None:
-    webdriver.ActionChains(page).send_keys(*keys).perform()
 
 
 def enlarge(page, figure: int) -> None:

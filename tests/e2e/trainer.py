@@ -13,8 +13,10 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -125,3 +127,17 @@ def told(folder: Path) -> str:
     """All that the processes in a folder have printed."""
     files = [folder / "out.txt", folder / "err.txt"]
     return "\n".join(file.read_text(encoding="utf-8") for file in files if file.exists())
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Each number, text and tensor of a state under its path; tensors as (type, shape, bytes)."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from leaves(inner, f"{path}/{key}")
+    elif isinstance(value, (list, tuple)):
+        for index, inner in enumerate(value):
+            yield from leaves(inner, f"{path}/{index}")
+    elif isinstance(value, torch.Tensor):
+        yield path, (value.dtype, tuple(value.shape), value.numpy().tobytes())
+    else:
+        yield path, value

@@ -77,6 +77,21 @@ def test_a_run_cut_and_resumed_on_the_gpu_is_the_same_run(tmp_path, flags_of, ru
     assert weights(folders[0]) and weights(folders[1]) == weights(folders[0])
 
 
+@pytest.mark.parametrize("model", ["pix2pix --ema 0.9", "cycle_gan --precision bf16"])
+def test_validation_leaves_every_bit_as_it_was(model, flags_of, run_in, tmp_path):
+    """With dropout, so that the card's random source is put back too."""
+    name, more = model.split(" ", 1)
+    flags = f"{flags_of(name)} {more} --deterministic --no_dropout off --val_split 0.25 --seed 3"
+    flags += " --n_epochs 2 --n_epochs_decay 0 --device cuda"
+    folders = tmp_path / "with", tmp_path / "without"
+    looks = "--val_freq 1 --update_html_freq 1", "--val_freq 0 --val_pictures 0 --no_html"
+    for folder, look in zip(folders, looks, strict=True):
+        folder.mkdir()
+        done = run_in(folder, "train.py", *f"{flags} {look}".split())
+        assert done.status == 0, done
+    assert weights(folders[0]) and weights(folders[1]) == weights(folders[0])
+
+
 def test_a_run_goes_on_on_another_device_precision_and_layout(flags_of, run_cli, tmp_path):
     turns = [
         "--device cuda --precision bf16 --channels_last on",

@@ -19,14 +19,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from dominate import document, tags
+from dominate import tags
 from dominate.util import raw
 
 from util.metrics.scores import LOWER_IS_BETTER, Figures, Scores
+from util.show.html.layout import new_page, script_of
 
 DATA_FILE_BYTES = 256 * 1024  # the most that an open page re-reads every few seconds
 
-_HERE = Path(__file__).parent
 # One module, joined in this order.
 _SCRIPT = (
     *("reader", "status", "metrics", "compare", "strip", "pictures", "results"),
@@ -84,7 +84,7 @@ class TrainingPage:
         ]
         judged = tags.div(
             _heading("Validation"),
-            tags.div(tags.table(id="scores"), cls="wide"),
+            tags.div(tags.table(id="scores", cls="table"), cls="wide"),
             tags.div(id="metrics"),
             id="judged",
             hidden=True,
@@ -206,7 +206,7 @@ class ResultsPage:
         )
         about = [tags.details(tags.summary("Options"), tags.pre(options, tabindex="0"))]
         none = tags.p("No result has this name.", id="none", hidden=True)
-        means = tags.div(tags.table(id="scores"), cls="wide")
+        means = tags.div(tags.table(id="scores", cls="table"), cls="wide")
         results = tags.section(means, tools, none, _rows("Show more"))
         settings = {"captions": captions, "compare": compare}
         _write_index(folder, title, winsize_px, settings, about, [results])
@@ -321,20 +321,12 @@ def _write_index(
     sections: list[tags.section],
 ) -> None:
     """Writes index.html, unless it exists with the same content."""
-    page = document(title=title, lang="en", style=f"--size: {winsize_px}px")
-    page.head.add(
-        tags.meta(charset="utf-8"),
-        tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
-        tags.meta(name="color-scheme", content="light dark"),
-        tags.link(rel="icon", href="data:,"),
-        tags.style(raw((_HERE / "page.css").read_text(encoding="utf-8"))),
-    )
+    page = new_page(title, "page.css", style=f"--size: {winsize_px}px")
     without_script = (
         "This page needs JavaScript to show its pictures and curves. The pictures are also in ",
         tags.a("images", href="images/"),
         ", beside this file.",
     )
-    script = "".join((_HERE / "page" / f"{n}.js").read_text(encoding="utf-8") for n in _SCRIPT)
     settings = {**settings, "lowerIsBetter": LOWER_IS_BETTER}
     state = json.dumps(settings).replace("<", "\\u003c")  # so no text can end the script element
     page.add(
@@ -342,7 +334,7 @@ def _write_index(
         tags.main(tags.noscript(tags.p(*without_script)), *sections),
         tags.script(raw(state), id="settings", type="application/json"),
         # A module has its own scope, so the data files can only call window.page.
-        tags.script(raw(script), type="module"),
+        tags.script(raw(script_of(*_SCRIPT)), type="module"),
     )
     # The options may contain a path that is not valid Unicode.
     content = page.render(pretty=False).encode("utf-8", "replace")

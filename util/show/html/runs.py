@@ -15,18 +15,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dominate import document, tags
+from dominate import tags
 from dominate.util import raw
 
 from util.files import write_whole
 from util.run.best import VALIDATIONS
 from util.run.clock import Clock
+from util.show.html.layout import new_page, script_of
 
 SUMMARY = Path("web") / "summary.js"
 DEPTHS = ("*", "*/*", "*/*/*")  # a run's name may have folders in it
 MOST_POINTS = 300  # of a curve
-
-_HERE = Path(__file__).parent
 
 
 class Summary:
@@ -83,15 +82,7 @@ def write_index(checkpoints_dir: Path) -> None:
     """Write the page of all runs that have a summary."""
     found = [file for depth in DEPTHS for file in checkpoints_dir.glob(str(Path(depth) / SUMMARY))]
     names = sorted(file.parent.parent.relative_to(checkpoints_dir).as_posix() for file in found)
-    page = document(title="Runs", lang="en")
-    page.head.add(
-        tags.meta(charset="utf-8"),
-        tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
-        tags.meta(name="color-scheme", content="light dark"),
-        tags.link(rel="icon", href="data:,"),
-        tags.style(raw((_HERE / "page.css").read_text(encoding="utf-8"))),
-        tags.style(raw((_HERE / "runs.css").read_text(encoding="utf-8"))),
-    )
+    page = new_page("Runs", "page.css", "runs.css")
     urls = json.dumps([quote(name, errors="surrogateescape") for name in names])
     page.add(
         tags.header(tags.h1("Runs"), tags.p(id="status")),
@@ -101,7 +92,7 @@ def write_index(checkpoints_dir: Path) -> None:
             tags.section(id="compared", hidden=True),
         ),
         tags.script(raw(urls), id="names", type="application/json"),
-        tags.script(raw((_HERE / "page" / "runs.js").read_text(encoding="utf-8"))),
+        tags.script(raw(script_of("runs"))),
     )
     write_whole(checkpoints_dir / "index.html", page.render(pretty=False))
 

@@ -185,23 +185,12 @@ def create_loggers(
         return Loggers(None)
     folder = Path(opt.checkpoints_dir) / opt.name
     wandb_mode = log_in(folder) if opt.use_wandb else None
-    total_images, started_s = clock.total_images, time.monotonic()
+    total_images = clock.total_images
     page = "" if opt.no_html else (folder / "web" / "index.html").absolute().as_uri()
 
-    def outcome(error: Exception | None) -> Outcome:
-        if error is None:
-            took = duration_text(time.monotonic() - started_s)
-            line = f"finished after epoch {clock.last_epoch}, in {took}: {folder}"
-            label = "best" if best.best else "latest"
-            command = result_command(opt, label, more_to_test)
-            more = [best.in_words(), f"page: {page}" if page else "", f"next: {command}"]
-            return Outcome("finished", line, tuple(filter(None, more)))
-        if isinstance(error, Stopped):
-            return Outcome("stopped", f"stopped; to resume: {resume_command(opt)}")
-        return Outcome("stopped by an error", f"stopped by an error; {last_good(folder)}")
-
+    outcome = outcomes(opt, clock, best, page, more_to_test)
     log = Loggers(ConsoleLogger(clock), outcome=outcome)
-    validated = int(best.history[-1][0]) if best.history else 0
+    validated = best.validated
     log.add(FileLogger.name, lambda: FileLogger(folder, total_images, validated))
 
     def live(name: str, make: Callable[[], Logger]) -> None:
@@ -230,3 +219,27 @@ def create_loggers(
     if opt.use_wandb:
         live(WandbLogger.name, lambda: WandbLogger(opt, folder, wandb_mode))
     return log
+
+
+def outcomes(
+    opt: argparse.Namespace, clock: Clock, best: Best, page: str, more_to_test: Sequence[str]
+) -> Callable[[Exception | None], Outcome]:
+    """How a run that starts now ends, given the error that ends it, or None; see create_loggers.
+
+    Args:
+        page: the address of the training page; '' if there is none.
+    """
+    folder, started_s = Path(opt.checkpoints_dir) / opt.name, time.monotonic()
+
+    def outcome(error: Exception | None) -> Outcome:
+        if isinstance(error, Stopped):
+            return Outcome("stopped", f"stopped; to resume: {resume_command(opt)}")
+        if error is not None:
+            return Outcome("stopped by an error", f"stopped by an error; {last_good(folder)}")
+        took = duration_text(time.monotonic() - started_s)
+        line = f"finished after epoch {clock.last_epoch}, in {took}: {folder}"
+        command = result_command(opt, "best" if best.best else "latest", more_to_test)
+        more = [best.in_words(), f"page: {page}" if page else "", f"next: {command}"]
+        return Outcome("finished", line, tuple(filter(None, more)))
+
+    return outcome

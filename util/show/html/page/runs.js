@@ -177,7 +177,7 @@ function differences(folders) {
   const rows = differ.map((name) =>
     make("tr", {}, make("th", {}, name), ...each.map((o) => make("td", {}, o[name] ?? "–"))),
   );
-  return make("table", { id: "differences" }, head, ...rows);
+  return make("table", { id: "differences", className: "table" }, head, ...rows);
 }
 
 function compare() {
@@ -203,7 +203,7 @@ function compare() {
     ...(names.length ? [choice(names), chart(folders, measure)] : []),
     make("div", { className: "keys" }, ...keys),
     ...sides(folders),
-    make("div", { className: "scroll" }, differences(folders)),
+    make("div", { className: "wide" }, differences(folders)),
   );
 }
 
