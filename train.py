@@ -224,20 +224,18 @@ def resume(run: Run, *, tidies: bool = True) -> None:
                 f"and order start afresh at epoch {clock.epoch} (--epoch_count sets another)"
             )
             return
-        best, whole = run.judging.best, opt.n_epochs + opt.n_epochs_decay
-        is_before = 0 < opt.resume_at <= best.stuck_at
-        if best.stuck_at and (opt.patience == 0 or is_before):
-            best.stuck_at, clock.ends_after, clock.last_epoch = 0, 0, whole
-            decay_between(0, 0, model.schedulers)
-        elif clock.ends_after:
+        if opt.patience == 0 or 0 < opt.resume_at <= clock.stuck_at:
+            clock.end_as_planned()
+        if clock.last_epoch < clock.planned_epochs:
             print(
-                f"stuck since epoch {best.stuck_at}: ends after epoch {clock.last_epoch} instead "
-                f"of {whole}; to train on, pass --patience 0"
+                f"stuck since epoch {clock.stuck_at}: ends after epoch {clock.last_epoch} instead "
+                f"of {clock.planned_epochs}; to train on, pass --patience 0"
             )
         if opt.resume_at:
             clock.start_at(opt.resume_at)
             start_at(opt.resume_at, model.schedulers)
             run.judging.best.forget_from(opt.resume_at)
+        decay_between(clock.stuck_at, clock.last_epoch, model.schedulers)
         print(f"{resumed}: epoch {clock.epoch}, {clock.epoch_images} of its images seen")
 
 
@@ -247,7 +245,7 @@ def is_finished(run: Run) -> bool:
     if clock.epoch <= clock.last_epoch:
         return False
     how = f"raise --n_epochs {opt.n_epochs} or --n_epochs_decay {opt.n_epochs_decay}"
-    if clock.ends_after:
+    if clock.stuck_at:
         how = f"pass --patience 0 instead of {opt.patience}"
     done = counted(clock.epoch - 1, "epoch")
     print(f"{opt.name} is finished: {done} done; to train longer, {how}")
@@ -322,8 +320,8 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
             save("latest")
             raise Stopped(received)
 
-    if judging.validation and distributed.size() == 1:
-        judging.validation.stops = stop_if_asked  # a scheduler may not wait for its end
+    if judging.validation is not None:
+        judging.validation.batches.between = stop_if_asked  # a scheduler may not wait for its end
     for epoch in clock.epochs():
         started = time.perf_counter()
         dataset.set_epoch(epoch, start=clock.epoch_images)

@@ -13,7 +13,7 @@ import sys
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -61,6 +61,7 @@ class Loader:
         advice: ends the error message about such a sample without `skip_bad`.
 
     Attributes:
+        between: called before each batch, in all processes alike; an error ends the epoch there.
         num_images: the number of images to choose from in an epoch.
         skipped: how many samples were skipped so far, by error message.
     """
@@ -81,6 +82,7 @@ class Loader:
         advice: str = "",
     ):
         self.dataset, self.advice = dataset, advice
+        self.between: Callable[[], None] | None = None
         self.skipped: Counter[str] = Counter()
         self.notes: Notes | None = Notes()  # of the first epoch, until it is over
         self.num_images = int(min(max_images, len(dataset)))
@@ -131,13 +133,16 @@ class Loader:
                 raise DataError(f"{batch.message}{self.advice if batch.is_bad else ''}") from (
                     LoadingTraceback(batch.details) if batch.details else None
                 )
+            if self.between is not None:
+                self.between()
             self._report(batch.pop("skipped", []))
             self._note(batch.pop("_notes", None))
             if batch:
                 any_good = True
                 yield Batch(batch, share)
-        if self.skipped and not any_good:
-            raise DataError(none_good(next(iter(self.skipped))))
+        if not distributed.highest(int(any_good)) and self.skipped:
+            error = DataError if distributed.is_main() else DataErrorElsewhere
+            raise error(none_good(next(iter(self.skipped))))
         if self.notes is not None:
             for line in self.notes.summary():
                 tell(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -64,8 +65,10 @@ def make_scheduler(
         done = min(1.0, (epoch - 1) / (n_epochs + n_epochs_decay))
         return (1 + math.cos(math.pi * done)) / 2
 
+    # A run that was cut right before the end of an epoch resumes with that, and is in order.
+    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
     if policy == "plateau":
-        return ReduceLROnPlateau(optimizer, mode="min", factor=0.2, threshold=0.01, patience=5)
+        return Plateau(optimizer, mode="min", factor=0.2, threshold=0.01, patience=5)
     factors = {"linear": linear, "step": step, "cosine": cosine}
     if policy not in factors:
         raise unknown_choice("--lr_policy", policy, LR_POLICIES)
@@ -79,25 +82,46 @@ def start_at(epoch: int, schedulers: Iterable[LRScheduler]) -> None:
 
 
 def decay_between(epoch: int, last_epoch: int, schedulers: Iterable[LRScheduler]) -> None:
-    """Lower the rates of an epoch to zero right after the last one; for 0, follow the policy."""
+    """Lower the rates of an epoch to zero right after the last one; for 0, follow the policy.
+
+    That is no part of a schedule's state: whoever resumes a run calls this again.
+    """
     for scheduler in schedulers:
         if isinstance(scheduler, EpochSchedule):
-            state = {**scheduler.state_dict(), "decays": [epoch, last_epoch]}
-            scheduler.load_state_dict(state)
+            scheduler.decays = epoch, last_epoch
+            scheduler.load_state_dict(scheduler.state_dict())
+
+
+def watch(what: str, schedulers: Iterable[LRScheduler]) -> None:
+    """Say what policy plateau watches: a loss or a metric, of which pictures."""
+    for scheduler in schedulers:
+        if isinstance(scheduler, Plateau):
+            scheduler.watched = what
+
+
+class Plateau(ReduceLROnPlateau):
+    """A schedule that forgets the lowest value if a resumed run watches something else."""
+
+    watched = "loss"
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        ours = self.watched
+        super().load_state_dict({"watched": "loss", **state_dict})  # older states have none
+        if self.watched != ours:
+            self.watched, self.best, self.num_bad_epochs = ours, math.inf, 0
 
 
 class EpochSchedule(LRScheduler):
     """Full rate times factor(e) in epoch e = 1, 2, ...; `step()` moves to the next epoch.
 
-    Its state has only the epoch and those of `decay_between`, so a run that is resumed with
-    another rate or length follows its new options, not the saved ones. Load the optimizer's state
-    first, since it also sets rates.
+    Its state has only the epoch, so a run that is resumed with another rate or length follows its
+    new options, not the saved ones. Load the optimizer's state first, since it also sets rates.
     """
 
     def __init__(self, optimizer: Optimizer, factor: Callable[[int], float], first_epoch: int = 1):
         self.factor = factor
         # The last epoch before the decay, and the last one of the run; 0: it follows `factor`.
-        self.decays = [0, 0]
+        self.decays = 0, 0
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         # The base class counts epochs from 0, and steps once in its constructor.
@@ -111,11 +135,10 @@ class EpochSchedule(LRScheduler):
         return [full_rate * self.factor(epoch) * left for full_rate in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"last_epoch": self.last_epoch, "decays": [*self.decays]}
+        return {"last_epoch": self.last_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.last_epoch = state_dict["last_epoch"]
-        self.decays = state_dict.get("decays", [0, 0])  # older states have none
         self._last_lr = self.get_lr()
         for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
             group["lr"] = rate

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
 from models.base_model import BaseModel
 from models.losses.lpips import LPIPS
 from models.networks.inception import InceptionFeatures
+from models.schedules import watch
 from models.validation.examples import Examples
 from models.validation.generators import Generators, OwnTest, generators_of
 from models.validation.judge import Judge, PairedJudge, UnpairedJudge
 from models.validation.judging import Judging
-from models.validation.validation import Validation, frequency
+from models.validation.validation import Batches, Validation, frequency
 from util import distributed
 from util.errors import UserError
 from util.metrics.scores import AUTOMATIC
 from util.run.best import Best
 from util.show.full_depth import depths_of
 from util.speed.performance import arrange
-
-
-class Batches(Protocol):
-    """A loader of single pictures; its length is their number in all processes."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Any: ...
 
 
 def create_judging(
@@ -70,6 +63,7 @@ def create_judging(
         judges = create_judges(opt, generators)
     names = [name for judge in judges[:1] for name in judge.names]
     best = Best(best_metric(opt, names), opt.min_delta, opt.patience, key)
+    watch("loss" if opt.plateau_on == "loss" else f"{best.metric} {key}", model.schedulers)
     if pictures is None or not judges:
         return Judging(model, opt, None, examples, best)
     num_epochs = opt.n_epochs + opt.n_epochs_decay

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from models.base_model import BaseModel, Translation
-from util.errors import UserError, described
+from util.errors import ReportedElsewhere, UserError, described
 from util.runtime import isolated_randomness
 from util.speed.per_sample import normalize_each_alone
 from util.util import cut, to_batch
@@ -77,6 +77,10 @@ class Blank(nn.Module):
 
 class CannotRun(UserError):
     """A model file cannot be tested while it trains, or not without changing the training."""
+
+
+class CannotRunElsewhere(CannotRun, ReportedElsewhere):
+    """That is so in another process."""
 
 
 class OwnTest:

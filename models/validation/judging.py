@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
 
 from models.base_model import BaseModel
@@ -64,7 +65,7 @@ class Judging:
         scores = self.validation.run(clock)
         is_best = self.best.add(scores)
         log.validation(replace(scores, judged_by=self.best.metric, is_best=is_best))
-        if self.best.becomes_stuck():
+        if self.best.is_out_of_patience and not clock.stuck_at:
             self._end_sooner(clock, log)
         if is_best or clock.epoch == clock.last_epoch:
             self.show(clock, log, to_all=True)
@@ -87,6 +88,6 @@ class Judging:
         """What --lr_policy plateau watches, of this epoch; None if there is nothing new."""
         if self.opt.plateau_on == "loss":
             return loss
-        history = self.best.history
-        is_new = history and history[-1][0] == epoch
-        return cost(self.best.metric, history[-1][1]) if is_new else None
+        last_epoch, value = self.best.history[-1] if self.best.history else (0, math.nan)
+        is_new = last_epoch == epoch and math.isfinite(value)
+        return cost(self.best.metric, value) if is_new else None

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from models.base_model import Translation
-from models.validation.generators import NONE, CannotRun, Generators, OwnTest, file_of, paths_of
+from models.validation.generators import (
+    NONE,
+    CannotRun,
+    CannotRunElsewhere,
+    Generators,
+    OwnTest,
+    file_of,
+    paths_of,
+)
 from models.validation.judge import Figures, Judge, PairedJudge
 from util import distributed
 from util.metrics.scores import Scores, explained
@@ -21,6 +29,20 @@ MOST_PICTURES = 0.03  # validated, for each picture trained on, by default
 
 NOTHING, TARGETS = "nothing", "targets"  # what is looked at once, beside the results
 Looks = dict[tuple[str, int], dict[str, tuple[int, Any]]]  # (of what, task): file: (place, look)
+
+
+class Batches(Protocol):
+    """A loader of single pictures; its length is their number in all processes.
+
+    Attributes:
+        between: called before each picture, in all processes alike; raises an error to end early.
+    """
+
+    between: Callable[[], None] | None
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 class Validation:
@@ -35,7 +57,7 @@ class Validation:
     def __init__(
         self,
         generators: Generators | OwnTest,
-        batches: Iterable[Any],
+        batches: Batches,
         judges: Sequence[Judge],
         *,
         direction: str,
@@ -44,8 +66,6 @@ class Validation:
     ):
         self.generators, self.batches, self.judges = generators, batches, judges
         self.direction, self.seed, self.every_epochs = direction, seed, every_epochs
-        # Called before each picture; raises an error to end a validation early.
-        self.stops: Callable[[], None] | None = None
         self._once: Looks = {}  # in the main process: what does not depend on the weights
 
     def begin(self) -> str:
@@ -118,13 +138,20 @@ class Validation:
     def _look(self, at: Any) -> Looks:
         """What `at(batch, place)` finds in all pictures, in order of place, in the main process."""
         own: list[tuple[tuple[str, int], str, tuple[int, Any]]] = []
+        failed: CannotRun | None = None
         bar = tqdm(self.batches, "validation", leave=False, disable=not sys.stderr.isatty())
         for batch in bar:
-            if self.stops is not None:
-                self.stops()
-            if batch.share.num:  # the last batch may not suffice for all processes
-                for key, looks in at(batch, batch.share.first).items():
-                    own += [(key, path, look) for path, look in looks.items()]
+            # The last batch may not suffice for all processes. For each one they wait for each
+            # other, so all go on to the end.
+            if batch.share.num and failed is None:
+                try:
+                    for key, looks in at(batch, batch.share.first).items():
+                        own += [(key, path, look) for path, look in looks.items()]
+                except CannotRun as error:
+                    failed = error
+        reasons = distributed.gather(str(failed or ""))
+        if why := distributed.from_main(lambda: next(filter(None, reasons), "")):
+            raise (CannotRun if distributed.is_main() else CannotRunElsewhere)(why) from failed
         everyones = [entry for entries in distributed.gather(own) for entry in entries]
         found: Looks = {}
         for key, path, look in sorted(everyones, key=lambda entry: entry[2][0]):

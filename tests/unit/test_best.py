@@ -50,19 +50,18 @@ def test_the_averaged_weights_decide_where_there_are_any():
     assert best.best == [1, 9.0]
 
 
-def test_patience_is_used_up_once():
-    best = Best("L1", patience=2)
-    stuck = []
-    for epoch, value in enumerate([5, 6, 4, 4, 4, 4], 1):
+def test_patience_counts_from_the_last_better_one():
+    best, out = Best("L1", patience=2), []
+    for epoch, value in enumerate([5, 6, float("nan"), 4, 4, 4], 1):
         course(best, [value], epoch)
-        stuck.append(best.becomes_stuck())
-    assert stuck == [False, False, False, False, True, False]
+        out.append(best.is_out_of_patience)
+    assert out == [False] * 5 + [True]
 
 
 def test_without_patience_nothing_is_ever_stuck():
     best = Best("L1")
     course(best, [1, *range(2, 50)])
-    assert not best.becomes_stuck()
+    assert not best.is_out_of_patience
 
 
 @pytest.mark.parametrize("cut", range(7))
@@ -82,7 +81,7 @@ def test_another_metric_is_sought_anew(capsys):
     first, second = Best("SSIM"), Best("LPIPS")
     course(first, [0.9])
     second.load_state_dict(first.state_dict())
-    assert "the metric of the validation changed: the best" in capsys.readouterr().out
+    assert "in another way: the best is sought anew" in capsys.readouterr().out
     assert course(second, [0.5]) == [True]
 
 
@@ -90,7 +89,7 @@ def test_other_pictures_are_sought_anew_too(capsys):
     first, second = Best("SSIM", pictures="a"), Best("SSIM", pictures="b")
     course(first, [0.9])
     second.load_state_dict(first.state_dict())
-    assert "the pictures of the validation changed" in capsys.readouterr().out
+    assert "validates on other pictures" in capsys.readouterr().out
     assert second.validated == 1
     assert course(second, [0.5], 2) == [True]
 
@@ -108,6 +107,15 @@ def test_epochs_that_are_trained_again_are_forgotten():
     course(best, [5, 3, 4, 1])
     best.forget_from(3)
     assert (best.history, best.best, best.num_since) == ([[1, 5], [2, 3]], [2, 3], 0)
+    assert best.validated == 2
+
+
+def test_what_was_measured_in_another_way_is_kept_when_epochs_are_trained_again():
+    first, second = Best("SSIM"), Best("L1")
+    course(first, [0.9, 0.8, 0.7])
+    second.load_state_dict(first.state_dict())
+    second.forget_from(3)
+    assert second.validated == 2
 
 
 def test_how_best_and_latest_differ(tmp_path):

@@ -89,7 +89,7 @@ def test_what_a_run_needs(keeping, epoch_freq, iter_freq, tmp_path, monkeypatch)
 def test_a_finished_run_that_is_extended_needs_a_whole_checkpoint_at_least(tmp_path, monkeypatch):
     course = Course(tmp_path, Clock(1, 5, 1), monkeypatch, keep=1)
     course.train(1)
-    course.clock.last_epoch = 6
+    course.clock.planned_epochs = 6
     room = course.room(1, resumes=True)
     assert room.needed() >= room.weights + room.state
 

@@ -20,15 +20,14 @@ class Best:
     Args:
         metric: its name; '' if nothing is measured.
         min_delta: by how much a validation must be better than the best to replace it.
-        patience: after how many validations without a better one the run is stuck; 0: never.
+        patience: how many validations without a better one there may be; 0: any number.
         pictures: tells whether a resumed run validates on the same pictures, in the same way.
 
     Attributes:
         history: [epoch, value] of each validation.
         best: that of the best one; [] if there is none.
         num_since: the number of validations since then.
-        stuck_at: the epoch at which the patience was used up; 0: it was not.
-        validated: the last epoch with a validation.
+        validated: the last epoch with a validation, by whatever metric.
     """
 
     def __init__(self, metric: str, min_delta: float = 0.0, patience: int = 0, pictures: str = ""):
@@ -36,7 +35,7 @@ class Best:
         self.pictures = pictures
         self.history: list[list[float]] = []
         self.best: list[float] = []
-        self.num_since = self.stuck_at = self.validated = 0
+        self.num_since = self.validated = 0
 
     def add(self, scores: Scores) -> bool:
         """Take a validation into account; returns whether it is the best so far."""
@@ -46,26 +45,24 @@ class Best:
         self.history.append(point)
         self.validated, value = int(point[0]), point[1]
         is_better = not self.best or gain(self.metric, value, self.best[1]) > self.min_delta
-        if is_better and math.isfinite(value):
-            self.best, self.num_since = point, 0
-            return True
-        self.num_since += 1
-        return False
+        if not math.isfinite(value):  # no picture is large enough for the metric
+            return False
+        self.best, self.num_since = (point, 0) if is_better else (self.best, self.num_since + 1)
+        return is_better
 
     def forget_from(self, epoch: int) -> None:
         """Forget the validations of this epoch and those after it, which will be trained again."""
         kept = [point for point in self.history if point[0] < epoch]
-        self.history, self.best = [], []
-        self.num_since = self.stuck_at = self.validated = 0
+        validated = min(self.validated, epoch - 1)
+        self.history, self.best, self.num_since = [], [], 0
         for point in kept:
             self._take(point)
+        self.validated = validated
 
-    def becomes_stuck(self) -> bool:
-        """Whether the last validation has used up the patience; true once in a run."""
-        if not self.patience or self.stuck_at or self.num_since < self.patience:
-            return False
-        self.stuck_at = self.validated
-        return True
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether there have been too many validations without a better one."""
+        return 0 < self.patience <= self.num_since
 
     def in_words(self) -> str:
         """'best SSIM 0.931 at epoch 12, last 0.927 at epoch 20'; '' without a validation."""
@@ -76,7 +73,7 @@ class Best:
         return line + (f", last {last:.4g} at epoch {last_epoch:g}" if last_epoch != epoch else "")
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("metric", "pictures", "history", "best", "num_since", "stuck_at", "validated")
+        names = ("metric", "pictures", "history", "best", "num_since", "validated")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -87,12 +84,11 @@ class Best:
         self.validated = state["validated"]
         if not self.metric:
             self.metric, self.pictures = state["metric"], state["pictures"]
-        changed = "metric" if state["metric"] != self.metric else ""
-        changed = changed or ("pictures" if state["pictures"] != self.pictures else "")
-        if changed and state["history"]:
-            print(f"the {changed} of the validation changed: the best checkpoint is sought anew")
+        if (state["metric"], state["pictures"]) != (self.metric, self.pictures):
+            if state["history"]:
+                print("validates on other pictures, or in another way: the best is sought anew")
             return
-        for name in ("history", "best", "num_since", "stuck_at"):
+        for name in ("history", "best", "num_since"):
             setattr(self, name, state[name])
 
 

@@ -38,19 +38,30 @@ class Clock:
         epoch_images: images seen in this epoch.
         total_images: images seen in this run.
         epoch_done: whether this step is the last of its epoch.
+        planned_epochs: the last epoch of a run that does not end sooner.
+        stuck_at: the epoch at whose end it was decided to end sooner; 0: the run goes as planned.
         waited_s: seconds that this process has waited for data.
     """
 
     def __init__(self, first_epoch: int, last_epoch: int, images_per_epoch: int):
-        self.last_epoch, self.images_per_epoch = last_epoch, images_per_epoch
-        self.ends_after = 0  # not 0: where `end_after` has put the end
+        self.planned_epochs, self.images_per_epoch = last_epoch, images_per_epoch
+        self.stuck_at = self._ends_after = 0
         self.start_at(first_epoch)
         self.epoch_done, self.waited_s = False, 0.0
         self._pace = Pace()
 
+    @property
+    def last_epoch(self) -> int:
+        """The last epoch of the run."""
+        return min(self._ends_after or self.planned_epochs, self.planned_epochs)
+
     def end_after(self, epoch: int) -> None:
         """Make another epoch the last one of the run, also when it is resumed."""
-        self.last_epoch = self.ends_after = epoch
+        self.stuck_at, self._ends_after = self.epoch, epoch
+
+    def end_as_planned(self) -> None:
+        """Undo `end_after`."""
+        self.stuck_at = self._ends_after = 0
 
     def start_at(self, epoch: int) -> None:
         """Go to the beginning of an epoch, as if all epochs before it had been trained."""
@@ -107,8 +118,8 @@ class Clock:
         return lap
 
     def state_dict(self) -> dict[str, int]:
-        counts = ("epoch", "epoch_images", "total_images", "images_per_epoch", "ends_after")
-        return {name: getattr(self, name) for name in counts}
+        counts = ("epoch", "epoch_images", "total_images", "images_per_epoch", "stuck_at")
+        return {**{name: getattr(self, name) for name in counts}, "ends_after": self._ends_after}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Restore `state_dict()`; if the number of images has changed, the epoch starts over."""
@@ -116,8 +127,8 @@ class Clock:
         if not all(isinstance(count, int) and count >= 0 for count in counts):
             raise ValueError(f"clock {counts}")
         self.epoch, self.epoch_images, self.total_images = counts
-        if ends_after := state.get("ends_after", 0):  # older states have none
-            self.end_after(ends_after)
+        self.stuck_at = state.get("stuck_at", 0)  # older states have none
+        self._ends_after = state.get("ends_after", 0)
         if self.epoch_images and state["images_per_epoch"] != self.images_per_epoch:
             print(
                 f"images per epoch {state['images_per_epoch']} -> {self.images_per_epoch}: epoch "
