@@ -168,11 +168,14 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
 
 def save_held_out(run: Run) -> None:
     """List the files that --val_split keeps out of training; warns if they were trained on."""
-    if not (run.held_out and distributed.is_main()):
+    if not distributed.is_main():
         return
     file = run.model.save_dir / "validation.txt"
-    before = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    if run.clock.total_images and (learnt := set(run.held_out) - set(before)):
+    if not run.held_out:
+        file.unlink(missing_ok=True)
+        return
+    before = file.read_text(encoding="utf-8").split("\n") if file.exists() else []
+    if run.opt.continue_train and (learnt := set(run.held_out) - set(before)):
         print(
             f"warning: {len(learnt)} of the {counted(len(run.held_out), 'file')} held out were "
             "trained on before, so validation flatters; start under another --name to avoid that"

@@ -57,7 +57,8 @@ class AlignedDataset(BaseDataset):
         super().__init__(opt)
         self.sides = sides(opt, extends=type(self) is not AlignedDataset)
         joined, side_a, side_b = phase_folders(opt.dataroot, opt.phase)
-        self.side_by_side = has_pictures(joined)
+        prefers_sides = not opt.isTrain and opt.two_folders and has_pictures(side_a)
+        self.side_by_side = has_pictures(joined) and not (prefers_sides and has_pictures(side_b))
         if self.side_by_side:
             paths = make_dataset(joined, opt.max_dataset_size)
             self.pairs = [(path, path) for path in paths]

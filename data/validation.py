@@ -62,8 +62,8 @@ def chosen_for_validation(entries: Sequence[Any], opt: argparse.Namespace) -> se
     """
 
     def rank(place: int) -> str:
-        path = os.path.relpath(files_of(entries[place])[0], opt.dataroot)
-        name = Path(*Path(path).parts[1:]).with_suffix("").as_posix()  # without trainA
+        path = Path(within(opt.dataroot, [*files_of(entries[place]), str(entries[place])][0]))
+        name = Path(*path.parts[1:]).with_suffix("").as_posix()  # without trainA
         return sha256(f"{opt.seed} {name}".encode("utf-8", "surrogateescape")).hexdigest()
 
     number = max(1, round(opt.val_split * len(entries)))
@@ -76,7 +76,20 @@ def chosen_for_validation(entries: Sequence[Any], opt: argparse.Namespace) -> se
 
 
 def files_of(entry: Any) -> list[str]:
-    return list(dict.fromkeys(entry)) if isinstance(entry, tuple) else [entry]
+    """Those of an entry of `BaseDataset.lists`, whatever else is in it."""
+    parts = entry if isinstance(entry, tuple) else (entry,)
+    return list(dict.fromkeys(os.fspath(x) for x in parts if isinstance(x, str | os.PathLike)))
+
+
+def within(dataroot: str, file: str) -> str:
+    """A file's path below the data, the same wherever they lie."""
+    path = Path(file)
+    return (path.relative_to(dataroot) if path.is_relative_to(dataroot) else path).as_posix()
+
+
+def as_line(path: str) -> str:
+    """A path as text in one line: names need not be valid Unicode."""
+    return path.encode("utf-8", "backslashreplace").decode().replace("\n", r"\n")
 
 
 class Pictures(NamedTuple):
@@ -85,7 +98,7 @@ class Pictures(NamedTuple):
     Attributes:
         loader: of single pictures; None if there are none.
         key: differs where other pictures, or the same in another form, are validated on.
-        held_out: all files that --val_split holds out.
+        held_out: all files that --val_split holds out, each path below the data as a line of text.
     """
 
     loader: Loader | None = None
@@ -111,20 +124,25 @@ def create_validation(opt: argparse.Namespace, kind: type[BaseDataset]) -> Pictu
         print(f"no validation: {error}")
         return Pictures()
     held_out = split(opt, dataset, held_out=True) if split_off else []
+    source = (
+        f"held out by --val_split {opt.val_split:g}" if split_off else f"in {found_in(dataset)}"
+    )
     number = len(dataset)
     chosen = reduce(dataset, opt.val_size)
     dataset.cache = cache_of(dataset.opt, dataset.cacheable())
-    source = f"held out by --val_split {opt.val_split:g}" if split_off else f"in {in_words(opt)}"
     print(f"validation: {len(chosen)} of {counted(number, 'picture')} {source}")
-    return Pictures(loader(opt, chosen), key_of(opt, chosen), tuple(held_out))
+    files = tuple(as_line(within(opt.dataroot, file)) for file in held_out)
+    return Pictures(loader(opt, chosen), key_of(opt, chosen), files)
 
 
 def unfit(opt: argparse.Namespace) -> str:
     """Why the pictures in val, or valA and valB, cannot be validated on; '' if they can."""
     joined, *sides = phase_folders(opt.dataroot, "val")
+    lacking = [side for side in sides if not has_pictures(side)]
     if not has_pictures(joined):
-        lacking = [side for side in sides if not has_pictures(side)]
         return f"{lacking[0]} has no pictures, but the other side has" if lacking else ""
+    if opt.two_folders and not lacking:
+        return ""
     paths = make_dataset(joined)
     if has_pictures(Path(opt.dataroot) / opt.phase) and not looks_joined(paths):
         paired = looks_joined(make_dataset(Path(opt.dataroot) / opt.phase))
@@ -136,12 +154,23 @@ def unfit(opt: argparse.Namespace) -> str:
 def key_of(opt: argparse.Namespace, dataset: Any) -> str:
     """Differs where the pictures do, or how they reach the network."""
     if isinstance(dataset, Subset):  # of a dataset that does not list its files
-        names: list[Any] = list(dataset.indices)
+        found: list[Any] = list(dataset.indices)
     else:
-        entries = (entry for entries in dataset.lists() for entry in entries)
-        names = [[os.path.relpath(f, opt.dataroot) for f in files_of(each)] for each in entries]
-    how = opt.preprocess, opt.crop_size, opt.direction, str(opt.range_A), str(opt.range_B)
-    return sha256(repr((names, how)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        files = [f for entries in dataset.lists() for entry in entries for f in files_of(entry)]
+        found = [(within(opt.dataroot, file), digest(file)) for file in files]
+    size = opt.crop_size if opt.preprocess.endswith("crop") else opt.load_size
+    how = opt.preprocess, size, opt.direction, str(opt.range_A), str(opt.range_B)
+    return sha256(repr((found, how)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def digest(file: str) -> str:
+    """Of the size of a file and its first 64 KiB; '' if it cannot be read, which is told later."""
+    try:
+        with open(file, "rb") as opened:
+            start = opened.read(64 * 1024)
+        return sha256(start + str(os.path.getsize(file)).encode()).hexdigest()
+    except OSError:
+        return ""
 
 
 def load_examples(
@@ -235,8 +264,19 @@ def evenly(number: int, wanted: int) -> list[int]:
     return [(2 * i + 1) * number // (2 * wanted) for i in range(wanted)]
 
 
+def found_in(dataset: BaseDataset) -> str:
+    """The folders of DATAROOT with the pictures of a dataset."""
+    root = dataset.opt.dataroot
+    entries = (entry for entries in dataset.lists() for entry in entries)
+    files = [within(root, file) for entry in entries for file in files_of(entry)]
+    folders = dict.fromkeys(Path(root) / file.split("/")[0] for file in files)
+    return " and ".join(map(str, folders)) or in_words(dataset.opt)
+
+
 def in_words(opt: argparse.Namespace) -> str:
-    """The folders with validation pictures, or where they would belong."""
+    """The folders where validation pictures belong."""
     joined, side_a, side_b = phase_folders(opt.dataroot, "val")
-    is_joined = any(has_pictures(Path(opt.dataroot) / phase) for phase in ("val", opt.phase))
+    is_joined = not opt.two_folders and any(
+        has_pictures(f) for f in (joined, Path(opt.dataroot) / opt.phase)
+    )
     return f"{joined}" if is_joined else f"{side_a} and {side_b}"

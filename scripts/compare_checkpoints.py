@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from itertools import combinations
@@ -120,8 +121,8 @@ def check_alike(first: Compared, other: Compared, names: list[str]) -> None:
     if first.pictures != other.pictures:
         raise UserError(
             f"{both} do not validate on the same pictures in the same size, so figures cannot "
-            "be compared; --dataroot, --val_split, --val_size, --seed, --preprocess, --crop_size "
-            "and --direction decide that"
+            "be compared; --dataroot, --val_split, --val_size, --seed, --preprocess, --crop_size, "
+            "--load_size, --direction and --range decide that"
         )
     ours, theirs = first.scores.figures, other.scores.figures
     if ours.keys() != theirs.keys():
@@ -166,8 +167,9 @@ def table(compared: list[Compared]) -> str:
 
 
 def best_of(name: str, rows: list[Figures]) -> Figures:
-    """The figures with the best value of a metric."""
-    return max(rows, key=lambda row: gain(name, row[name], 0))
+    """The figures with the best value of a metric; {} if none has one."""
+    measured = [row for row in rows if not math.isnan(row[name])]
+    return max(measured, key=lambda row: gain(name, row[name], 0), default={})
 
 
 def write_page(compared: list[Compared], out: Path) -> None:

@@ -15,7 +15,7 @@ from models.schedules import watch
 from models.validation.examples import Examples
 from models.validation.generators import Generators, OwnTest, generators_of
 from models.validation.judge import Judge, PairedJudge, UnpairedJudge
-from models.validation.judging import Judging
+from models.validation.judging import Judging, needs_validation
 from models.validation.validation import Batches, Validation, frequency
 from util import distributed
 from util.errors import UserError
@@ -104,9 +104,7 @@ def create_judges(opt: argparse.Namespace, generators: Generators | OwnTest) -> 
     labels = [label for task in tasks for label in (task.result, task.target)]
     depths = depths_of(opt, labels, "A" if opt.direction == "AtoB" else "B")
     return [
-        PairedJudge(task, depths, lpips)
-        if task.is_paired
-        else UnpairedJudge(task, inception, opt.seed)
+        PairedJudge(task, depths, lpips) if task.is_paired else UnpairedJudge(task, inception)
         for task in tasks
     ]
 
@@ -117,10 +115,7 @@ def best_metric(opt: argparse.Namespace, names: Iterable[str]) -> str:
     Raises UserError if the options ask for what is not measured.
     """
     names = list(names)
-    on_plateau = opt.lr_policy == "plateau" and opt.plateau_on == "validation"
-    if not names and (opt.patience or on_plateau or opt.best_metric != "auto"):
-        flag = "--patience" if opt.patience else f"--best_metric {opt.best_metric}"
-        flag = "--plateau_on validation" if on_plateau else flag
+    if not names and (flag := needs_validation(opt)):
         if opt.val_freq == 0:
             raise UserError(f"{flag} needs validation, which --val_freq 0 turns off")
         raise UserError(

@@ -188,19 +188,36 @@ def sharing(net: nn.Module) -> nn.Module:
 def view_of(model: BaseModel) -> BaseModel:
     """A copy of a model with the same networks, optimizers and options, but memories of its own.
 
-    So whatever it notes of its input, in a list or a tensor, does not reach the model.
+    So whatever it notes of its input, in lists or tensors, does not reach the model.
     """
     view = copy.copy(model)
-    stays = [model.opt, *model.optimizers, *model.schedulers]
-    stays += [module for module in vars(model).values() if isinstance(module, nn.Module)]
+    stays = [model.opt, *model.optimizers, *model.schedulers, *modules_of(model)]
     memo = {id(one): one for one in stays}
     for name, value in vars(model).items():
+        # deepcopy refuses tensors that were computed with gradients.
+        computed = {id(x): x.detach().clone() for x in tensors_in(value) if not x.is_leaf}
         with contextlib.suppress(Exception):  # what cannot be copied stays shared
-            if isinstance(value, torch.Tensor) and not value.is_leaf:
-                setattr(view, name, value.detach().clone())
-            else:
-                setattr(view, name, copy.deepcopy(value, dict(memo)))
+            setattr(view, name, copy.deepcopy(value, memo | computed))
     return view
+
+
+def modules_of(model: BaseModel) -> list[nn.Module]:
+    """All modules that a model's attributes hold, and those inside, whatever it calls them."""
+    top = [module for module in vars(model).values() if isinstance(module, nn.Module)]
+    return list(
+        dict.fromkeys(m for net in [*top, *model.networks().values()] for m in net.modules())
+    )
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors of a value, also those inside of lists, tuples and dictionaries."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from tensors_in(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from tensors_in(one)
 
 
 def trained_on(model: BaseModel, seed: int) -> dict[str, Any]:
@@ -215,22 +232,46 @@ def trained_on(model: BaseModel, seed: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def unchanged(model: BaseModel) -> Iterator[None]:
-    """Inside, a model's networks run; afterwards their buffers are as before.
+    """Inside, a model's modules run; afterwards their buffers and other attributes are as before.
 
     Raises CannotRun if weights have changed, after putting them back.
     """
-    nets = model.networks().values()
-    buffers = [(b, b.clone()) for net in nets for b in net.buffers()]
-    weights = [(p, p.detach().clone()) for net in nets for p in net.parameters()]
+    modules = modules_of(model)
+    weights = [(p, p.detach().clone()) for m in modules for p in m.parameters(recurse=False)]
+    others = [(m, attributes(m), kept_tensors(m)) for m in modules]
     try:
         yield
     finally:
         changed = any(not torch.equal(p.detach(), old) for p, old in weights)
         with torch.no_grad():
-            for value, old in [*buffers, *weights]:
-                value.copy_(old)
+            for module, before, tensors in others:
+                vars(module).clear()
+                vars(module).update(before)
+                for value, old in tensors:
+                    value.copy_(old)
+            for weight, old in weights:
+                weight.copy_(old)
     if changed:
         raise CannotRun(
             f"{type(model).__name__} changes its weights when it is tested, which would change the "
             "training; add `translations` to the model's file"
         )
+
+
+def attributes(module: nn.Module) -> dict[str, Any]:
+    """What a module keeps by name; lists and the like as copies, but not those of nn.Module."""
+    shared = vars(nn.Module()).keys() - {"_buffers"}
+    copied = list | dict | set
+    return {
+        name: copy.copy(value) if isinstance(value, copied) and name not in shared else value
+        for name, value in vars(module).items()
+    }
+
+
+def kept_tensors(module: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The buffers of a module itself, and its other tensors but for the weights, with copies."""
+    return [
+        (x, x.detach().clone())
+        for x in tensors_in(list(vars(module).values()))
+        if not isinstance(x, nn.Parameter)
+    ]

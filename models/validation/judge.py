@@ -83,6 +83,9 @@ class PairedJudge:
         return found
 
 
+SEED = 0  # of the projections of SWD: the same in all runs, so that they can be compared
+
+
 class UnpairedJudge:
     """How far the looks of results are from those of the other side, and how much of the inputs
     they keep.
@@ -92,11 +95,10 @@ class UnpairedJudge:
 
     Args:
         inception: None without --inception_weights.
-        seed: chooses the patches and projections of SWD.
     """
 
-    def __init__(self, task: Translation, inception: InceptionFeatures | None, seed: int):
-        self.task, self.inception, self.seed = task, inception, seed
+    def __init__(self, task: Translation, inception: InceptionFeatures | None):
+        self.task, self.inception = task, inception
 
     @property
     def names(self) -> list[str]:
@@ -105,7 +107,7 @@ class UnpairedJudge:
     def look(self, pictures: Mapping[str, torch.Tensor], number: int, label: str) -> dict[str, Any]:
         """What the distances need of one picture, (C, H, W) in [-1, 1], and how alike it is."""
         picture, given = pictures[label], pictures[self.task.input]
-        found: dict[str, Any] = {"patches": patches(picture.cpu(), self.seed + number)}
+        found: dict[str, Any] = {"patches": patches(picture.cpu(), number)}
         if self.inception is not None and len(picture) in (1, 3):
             found["features"] = self.inception(picture[None])[0].cpu().numpy()
         if label == self.task.result and {len(picture), len(given)} <= {1, 3}:
@@ -123,7 +125,7 @@ class UnpairedJudge:
             return ours, theirs
 
         ours, theirs = columns("patches")
-        figures = {"SWD": sliced_wasserstein(ours, theirs, self.seed)}
+        figures = {"SWD": sliced_wasserstein(ours, theirs, SEED)}
         ours, theirs = columns("features")
         if ours and theirs:
             figures["KID"] = kernel_distance(np.stack(ours), np.stack(theirs))

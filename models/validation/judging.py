@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import replace
+from typing import Any
 
 from models.base_model import BaseModel
 from models.schedules import decay_between
 from models.validation.examples import Examples
-from models.validation.generators import trained_on
+from models.validation.generators import CannotRun, trained_on
 from models.validation.validation import Validation
 from util.metrics.scores import cost
 from util.run.best import Best
@@ -37,23 +38,43 @@ class Judging:
     ):
         self.model, self.opt = model, opt
         self.validation, self.examples, self.best = validation, examples, best
+        self.computes_visuals = True
 
     def begin(self) -> None:
         """Look at the validation pictures, before anything is written or deleted.
 
-        Raises UserError if one cannot be loaded.
+        A model that turns out not to run on them is not validated. Raises UserError if an option
+        needs that, or if a picture cannot be loaded.
         """
-        if self.validation is not None and (line := self.validation.begin()):
+        if self.validation is None:
+            return
+        try:
+            lines = self.validation.begin()
+        except CannotRun as error:
+            if flag := needs_validation(self.opt):
+                raise type(error)(f"{flag} needs validation, but {error}") from error
+            lines, self.validation = [f"no validation: {error}"], None
+        for line in lines:
             print(line, flush=True)
 
     def show(self, clock: Clock, log: Loggers, *, to_all: bool = False) -> None:
         """Pass pictures to the loggers that want them now, or to all."""
         examples, batch = self.examples(), None
         if self.model.get_image_paths():  # the model has taken a step since the start
-            batch = Example((), trained_on(self.model, self.opt.seed))
+            batch = Example((), self._last_batch(log))
             examples = examples or [batch]
         if examples:
             log.images(clock, examples, batch, to_all=to_all)
+
+    def _last_batch(self, log: Loggers) -> dict[str, Any]:
+        """What the model shows of its last step."""
+        if self.computes_visuals:
+            try:
+                return trained_on(self.model, self.opt.seed)
+            except CannotRun as error:
+                log.say(f"the last batch is shown without compute_visuals: {error}")
+                self.computes_visuals = False
+        return self.model.get_current_visuals()
 
     def validate(self, clock: Clock, log: Loggers) -> bool:
         """Validate, if that is due; returns whether this is the best validation so far.
@@ -89,5 +110,14 @@ class Judging:
         if self.opt.plateau_on == "loss":
             return loss
         last_epoch, value = self.best.history[-1] if self.best.history else (0, math.nan)
-        is_new = last_epoch == epoch and math.isfinite(value)
-        return cost(self.best.metric, value) if is_new else None
+        found = cost(self.best.metric, value)
+        return found if last_epoch == epoch and math.isfinite(found) else None
+
+
+def needs_validation(opt: argparse.Namespace) -> str:
+    """The option that asks for what only a validation can tell; '' if there is none."""
+    if opt.lr_policy == "plateau" and opt.plateau_on == "validation":
+        return "--plateau_on validation"
+    if opt.patience:
+        return "--patience"
+    return f"--best_metric {opt.best_metric}" if opt.best_metric != "auto" else ""

@@ -51,7 +51,7 @@ class Validation:
     Args:
         batches: of one picture each; under torchrun, this process's, whose `share` says which.
         judges: one for each of the generators' tasks.
-        every_epochs: how often to validate; 0: only when asked.
+        every_epochs: how often to validate.
     """
 
     def __init__(
@@ -68,24 +68,23 @@ class Validation:
         self.direction, self.seed, self.every_epochs = direction, seed, every_epochs
         self._once: Looks = {}  # in the main process: what does not depend on the weights
 
-    def begin(self) -> str:
-        """Look at inputs and targets; returns a line about doing nothing, or '' if that is nothing.
+    def begin(self) -> list[str]:
+        """Look at inputs and targets; returns lines about what doing nothing scores.
 
-        A model that cannot be validated is not, and the line says why. Raises UserError if a
-        picture cannot be loaded.
+        Raises UserError if a picture cannot be loaded, and CannotRun if the model cannot.
         """
-        try:
-            self._once = self._look(self._given)
-        except CannotRun as error:
-            self.every_epochs = 0
-            return f"no validation: {error}"
+        self._once = self._look(self._given)
         figures = self._means(NOTHING, self._once)[0]
-        return f"doing nothing scores {explained(figures)}" if figures else ""
+        measured = {name: value for name, value in figures.items() if not math.isnan(value)}
+        lines = [f"doing nothing scores {explained(measured)}"] if measured else []
+        if lacking := [name for name in figures if name not in measured]:
+            lines.append(f"no validation picture is large enough for {' and '.join(lacking)}")
+        return lines
 
     def due(self, clock: Clock) -> bool:
         """Whether to validate at the end of this epoch."""
         every = self.every_epochs
-        return every > 0 and (clock.epoch % every == 0 or clock.epoch == clock.last_epoch)
+        return clock.epoch % every == 0 or clock.epoch == clock.last_epoch
 
     def run(self, clock: Clock) -> Scores:
         """Validate all sets of weights; all processes must call this, and get the same."""

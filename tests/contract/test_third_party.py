@@ -743,13 +743,14 @@ def test_a_model_that_does_not_say_what_it_does_is_validated_through_its_own_tes
 
 def both_ways(checkout, name, more=""):
     """Train with and without looking at pictures apart; returns what was printed."""
-    line = f"train.py {SMALL} --name {name}_NAME --model {name} --dataset_mode aligned --ndf 2"
-    line += " --netG resnet_6blocks --norm batch --n_epochs 1 --n_epochs_decay 1 --seed 4"
-    line += f" --overwrite {more}"
-    with_it, without = line.replace("NAME", "a"), line.replace("NAME", "b")
+    with_it, without = (f"{LINE.format(name, one)} {more}" for one in "ab")
     return run_all(checkout, f"{with_it} {JUDGED}", f"{without} --val_split 0.4 {OFF}").stdout
 
 
+LINE = (
+    f"train.py {SMALL} --name {{0}}_{{1}} --model {{0}} --dataset_mode aligned --ndf 2 --overwrite "
+    "--netG resnet_6blocks --norm batch --n_epochs 1 --n_epochs_decay 1 --seed 4"
+)
 OFF = "--val_freq 0 --val_pictures 0 --no_html"
 
 
@@ -761,6 +762,10 @@ def test_a_model_that_changes_when_it_is_tested_is_not_validated(checkout):
         next(self.netG.parameters()).data.add_(0.01)
 """
     (checkout / "models" / "drifting_model.py").write_text(text)
+    refused = run(checkout, *LINE.format("drifting", "p").split(), *JUDGED.split(), "--patience=1")
+    assert refused.returncode == 2
+    error = "--patience needs validation, but DriftingModel changes its weights when it is tested"
+    assert error in refused.stderr
     told = both_ways(checkout, "drifting")
     assert "DriftingModel changes its weights when it is tested" in told
     assert "no validation: Drifting" in told
@@ -769,14 +774,52 @@ def test_a_model_that_changes_when_it_is_tested_is_not_validated(checkout):
     assert (images / "epoch002_fake_B.png").is_file()  # of the training batch
 
 
+def test_in_one_of_two_processes_too(checkout):
+    """It fails on the second validation picture, which the other process looks at."""
+    text = MODEL.replace("class TwoStep", "class Picky").replace(
+        "    def test(self", "    def no(self"
+    )
+    text += """
+    def test(self):
+        if '1' in os.path.basename(self.image_paths[0]):
+            raise ValueError('not this one')
+        BaseModel.test(self)
+"""
+    (checkout / "models" / "picky_model.py").write_text("import os\n" + text)
+    shutil.copytree(checkout / "pictures/test", checkout / "pictures/val", dirs_exist_ok=True)
+    line = (
+        f"train.py {SMALL} --name picky --model picky --dataset_mode aligned --ndf 2 --val_freq 1"
+    )
+    line += " --netG resnet_6blocks --n_epochs 1 --n_epochs_decay 0 --val_pictures 0"
+    try:
+        done = run(checkout, *TORCHRUN, *line.split())
+    finally:
+        shutil.rmtree(checkout / "pictures/val")
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert "no validation: PickyModel cannot be tested while it trains: ValueError: not" in told
+    assert "finished after epoch 1" in told
+
+
+TORCHRUN = "-m torch.distributed.run --standalone --nproc_per_node=2".split()
+
+
 NOTES = """
     def set_input(self, input):
         self.noted = getattr(self, 'noted', [])
         self.mean = getattr(self, 'mean', torch.zeros(()))
         self.noted.append(1)
+        self.moved = getattr(self, 'moved', [self.netG(input['A'])])
+        self.moved[0] = self.moved[0] + 0.1 * input['A'].mean()
+        self.moved = self.moved[-1:]
+        self.netG.calls = getattr(self.netG, 'calls', 0) + 1
+        self.extra.kept = getattr(self.extra, 'kept', []) + [1]
+        self.extra.register_buffer('seen', getattr(self.extra, 'seen', torch.zeros(())) + 1)
         self.mean.mul_(0.9).add_(input['A'].mean())
         {base}.set_input(self, input)
         self.real_A = self.real_A + 0.1 * self.mean + 0.01 * len(self.noted)
+        self.real_A = self.real_A + 0.01 * (self.netG.calls + len(self.extra.kept))
+        self.real_A = self.real_A + 0.01 * self.extra.seen + 0.1 * self.moved[0].detach().mean()
 
     def compute_visuals(self):
         torch.rand(5)
@@ -798,10 +841,14 @@ def test_what_a_model_notes_of_other_pictures_stays_apart(checkout):
 
 
 PATHLESS = """
+from pathlib import Path
 from data.aligned_dataset import AlignedDataset
 
 
 class PathlessDataset(AlignedDataset):
+    def lists(self):
+        return [[(Path(a), Path(b), number) for number, (a, b) in enumerate(self.pairs)]]
+
     def __getitem__(self, index):
         sample = AlignedDataset.__getitem__(self, index)
         return {'A': sample['A'], 'B': sample['B'], 'A_paths': sample['A_paths']}

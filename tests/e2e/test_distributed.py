@@ -363,6 +363,34 @@ def test_a_warning_to_one_process_stops_all(trainer, pictures, tmp_path):
     assert weights(tmp_path)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_a_signal_while_validating_stops_all(trainer, pictures, tmp_path):
+    """The main process looks at two of three pictures each time, so it alone gets it."""
+    pictures.two_folders(3, phase="val")
+    flags = f"{PIX2PIX} --dataroot {pictures.two_folders(2)} --n_epochs 9 --val_freq 1"
+    at = "call models.validation.judge:PairedJudge.look 5"
+    run(trainer, tmp_path, flags, 2, at=at, number=signal.SIGTERM, ends=128 + signal.SIGTERM)
+    assert told(tmp_path).count("to resume: ") == 1
+    judged = (tmp_path / "checkpoints/run/validation.jsonl").read_text().splitlines()
+    assert len(judged) == 1
+    run(trainer, tmp_path, "--name run --continue_train --n_epochs 2 --n_epochs_decay 0", 2)
+    judged = (tmp_path / "checkpoints/run/validation.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in judged] == [1, 2]
+
+
+@pytest.mark.parametrize("phase", ["train", "val"])
+def test_all_pictures_of_one_process_are_bad(phase, trainer, pictures, tmp_path):
+    pictures.two_folders(4, phase="val")
+    flags = f"{PIX2PIX} --dataroot {pictures.two_folders(4)} --n_epochs 1 --n_epochs_decay 0"
+    for place in (1, 3):
+        (tmp_path / "pairs" / f"{phase}A" / f"p{place}.png").write_bytes(b"no picture")
+    run(trainer, tmp_path, f"{flags} --serial_batches --skip_bad_images --val_freq 1", 2)
+    assert "finished after epoch 1" in told(tmp_path)
+    for place in (1, 3):
+        assert f"{phase}A/p{place}.png" in told(tmp_path)
+    assert (tmp_path / "checkpoints/run/validation.jsonl").is_file()
+
+
 def test_mistakes_are_told_once(trainer, pictures, tmp_path):
     run(trainer, tmp_path, f"{PIX2PIX} --dataroot {tmp_path / 'nowhere'}", 2, ends=2)
     assert told(tmp_path).count("error:") == 1

@@ -193,9 +193,14 @@ def test_held_out_pictures_are_listed_and_not_trained_on(tmp_path, pictures, tra
     stems = {Path(file).stem for file in listed}
     assert len(stems) == 2
     assert "dataset [aligned]: 8 images" in told(tmp_path)
+    assert {file.split("/")[0] for file in listed} == {"trainA", "trainB"}
     for file in listed:  # they could not even be opened in training
-        Path(file).write_bytes(b"")
+        (Path(root) / file).write_bytes(b"")
     trainer.run(tmp_path, f"{line} --overwrite --val_freq 0 --val_pictures 0 --no_html")
+    for file in listed:
+        (Path(root) / file).unlink()
+    trainer.run(tmp_path, "--name run --continue_train --n_epochs 2 --val_split 0")
+    assert not (run_folder(tmp_path) / "validation.txt").exists()
 
 
 def test_val_size_takes_some_evenly(tmp_path, pictures, trainer):
@@ -274,6 +279,25 @@ def test_pictures_too_small_for_a_metric_leave_it_out_of_its_mean(tmp_path, pict
     assert (run_folder(tmp_path) / "best_net_G.pth").is_file()
 
 
+def test_all_pictures_too_small_for_the_metric(tmp_path, pictures, trainer):
+    pictures.two_folders(2, (48, 48))
+    for folder, picture in zip("AB", pictures.pair(1, 9, 9), strict=True):
+        pictures.save(picture, f"pairs/val{folder}/1.png")
+    line = f"{TINY} --dataroot {tmp_path / 'pairs'} --model pix2pix --preprocess none --val_freq 1"
+    trainer.run(tmp_path, f"{line} --patience 1 --n_epochs 3")
+    assert "no validation picture is large enough for SSIM" in told(tmp_path)
+    assert len(records(tmp_path)) == 4 and not any(r["best"] for r in records(tmp_path))
+
+
+def test_two_folders_for_a_run_of_two_folders(tmp_path, pictures, trainer):
+    """Whatever else is called val."""
+    root = pictures.two_folders(2)
+    pictures.two_folders(3, phase="val")
+    pictures.save(pictures.draw(1), "pairs/val/contact sheet.png")
+    trainer.run(tmp_path, f"{TINY} --dataroot {root} --model pix2pix")
+    assert f"validation: 3 of 3 pictures in {root}/valA and {root}/valB" in told(tmp_path)
+
+
 def test_one_side_alone_is_not_validated_on(tmp_path, pictures, trainer):
     root = pictures.two_folders(3)
     pictures.save(pictures.draw(1), "pairs/valA/p0.png")
@@ -298,6 +322,19 @@ def test_pictures_held_out_later_were_learnt_and_the_best_is_sought_anew(
     assert "warning: 4 of the 6 files held out were trained on before" in told(tmp_path)
     assert "validates on other pictures, or in another way: the best" in told(tmp_path)
     assert records(tmp_path)[-1]["best"]
+
+
+def test_other_pictures_of_the_same_name_are_others(tmp_path, pictures, trainer):
+    pictures.two_folders(2)
+    root = pictures.two_folders(2, phase="val")
+    line = f"{TINY} --dataroot {root} --model pix2pix --val_freq 1"
+    trainer.run(tmp_path, line)
+    trainer.run(tmp_path, "--name run --continue_train --n_epochs 2")
+    assert "sought anew" not in told(tmp_path)
+    for side in "AB":
+        pictures.save(pictures.draw(77), f"pairs/val{side}/p1.png")
+    trainer.run(tmp_path, "--name run --continue_train --n_epochs 3")
+    assert "the best is sought anew" in told(tmp_path)
 
 
 def test_other_pictures_of_the_same_name_do_not_replace_what_was_shown(tmp_path, pictures, trainer):

@@ -80,10 +80,10 @@ def gain(name: str, value: float, base: float) -> float:
 
 
 def cost(name: str, value: float) -> float:
-    """A number that is lower for better pictures, and zero for perfect ones."""
+    """A number that is lower for better pictures, and zero for perfect ones; NaN stays NaN."""
     if name == "SSIM":
         return 1 - value
-    return 10 ** (-value / 10) if name == "PSNR" else max(0.0, value)  # KID may be below 0
+    return 10 ** (-value / 10) if name == "PSNR" else max(value, 0.0)  # KID may be below 0
 
 
 def mean_of(name: str, figures: Mapping[str, float]) -> float:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from util.metrics.scores import Scores, gain, mean_of
+from util.metrics.scores import Scores, cost, gain, mean_of
 
 VALIDATIONS = "validation.jsonl"  # in a run's folder; FileLogger writes it
 
@@ -45,7 +45,8 @@ class Best:
         self.history.append(point)
         self.validated, value = int(point[0]), point[1]
         is_better = not self.best or gain(self.metric, value, self.best[1]) > self.min_delta
-        if not math.isfinite(value):  # no picture is large enough for the metric
+        # No picture is large enough for the metric, or the network gives no numbers any more.
+        if not math.isfinite(cost(self.metric, value)):
             return False
         self.best, self.num_since = (point, 0) if is_better else (self.best, self.num_since + 1)
         return is_better
