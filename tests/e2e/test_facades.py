@@ -8,12 +8,13 @@ import pytest
 from util.metrics.scores import gain
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = (ROOT / "datasets" / "facades", ROOT.parent / "shared" / "data" / "facades")
-FACADES = next((place for place in PLACES if (place / "train").is_dir()), None)
+FACADES = ROOT / "datasets" / "facades"
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(FACADES is None, reason="datasets/facades is not there (see docs/recipes.md)")
+@pytest.mark.skipif(
+    not (FACADES / "train").is_dir(), reason="datasets/facades is not there (see docs/recipes.md)"
+)
 def test_an_epoch_of_facades_learns_photos_from_labels(tmp_path, run_cli):
     small = "--netG unet_128 --ngf 16 --load_size 143 --crop_size 128".split()
     data = ("--dataroot", str(FACADES), "--name", "facades", "--model", "pix2pix")

@@ -62,9 +62,8 @@ class PageLogger(Logger):
         self._names = UniqueNames()
         self._written: set[str] = set()  # of the files that are written once
         self._given: dict[tuple[str, str], str] = {}  # their names, by source and label
-        self._shown: dict[
-            int, tuple[str, ...]
-        ] = {}  # files of the pictures always shown, by number
+        # The files of the pictures that are always shown, by number.
+        self._shown: dict[int, tuple[str, ...]] = {}
         self._scores: Scores | None = None  # of the newest validation, until its pictures are known
 
     def _beat(self) -> None:
