@@ -117,10 +117,14 @@ def skin_mask(image: Array, face: Face) -> Array:
     return gaussian(mask, sigma=0.012 * width)
 
 
-def smooth_skin(image: Array, face: Face) -> Array:
-    """Even out skin tones, but keep edges and part of the pores. (H, W, 3) in [0, 1]."""
-    width = face.width
-    mask = skin_mask(image, face)[..., None]
+def smooth(image: Array, mask: Array, width: float) -> Array:
+    """Even out skin tones, but keep edges and part of the pores. (H, W, 3) in [0, 1].
+
+    Args:
+        mask: (H, W) in [0, 1]: where.
+        width: that of a face, in pixels.
+    """
+    mask = mask[..., None]
 
     def blur(x: Array, sigma: float) -> Array:
         return gaussian(x, sigma=sigma * width, channel_axis=2)
@@ -166,7 +170,8 @@ def reshape(image: Array, face: Face) -> Array:
 
 def retouch(picture: Image.Image, face: Face) -> Image.Image:
     image = np.asarray(picture.convert("RGB"), dtype=np.float64) / 255
-    image = reshape(smooth_skin(image, face), face)
+    image = smooth(image, skin_mask(image, face), face.width)
+    image = reshape(image, face)
     return Image.fromarray(np.round(255 * image).astype(np.uint8))
 
 

@@ -120,9 +120,8 @@ class BaseModel(ABC):
     def define_G(self, input_nc: int, output_nc: int) -> nn.Module:
         """Build the generator that the flags describe, for these numbers of channels."""
         o = self.opt
-        return define_G(
-            input_nc, output_nc, o.ngf, o.netG, o.norm, not o.no_dropout, o.init_type, o.init_gain
-        )
+        flags = o.ngf, o.netG, o.norm, not o.no_dropout, o.init_type, o.init_gain
+        return define_G(input_nc, output_nc, *flags, residual=o.residual)
 
     def define_D(self, input_nc: int) -> nn.Module:
         """Build the discriminator that the flags describe."""
@@ -138,8 +137,15 @@ class BaseModel(ABC):
     def setup(self, opt: argparse.Namespace) -> None:
         """Finish construction: devices, schedules, and weights to test or to start from.
 
-        Raises UserError if weights are missing or do not fit.
+        Raises UserError if weights are missing or do not fit, or if no generator is residual though
+        --residual asks for it.
         """
+        nets = self.networks().values()
+        if opt.residual and not any(getattr(net, "residual", False) for net in nets):
+            raise UserError(
+                f"--residual: {type(self).__name__} builds its networks without it; leave the flag "
+                "out, or build the generator by self.define_G in the model's file"
+            )
         for net in self.networks().values():
             net.to(self.device)
         self.print_networks(opt.verbose)

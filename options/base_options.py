@@ -151,8 +151,13 @@ class BaseOptions:
 
     def find_run(self, opt: argparse.Namespace, model: Any) -> tuple[dict[str, Any], Path]:
         """The run's saved options, or else what its weights tell, and their file."""
-        found = saved_options(run_folder(opt)) or model.infer_architecture(opt)
+        known = saved_options(run_folder(opt))
+        found = known or model.infer_architecture(opt)
         saved, source = found or ({}, run_folder(opt))
+        if known:  # other programs and older versions have no such networks
+            saved = {"residual": False, **saved}
+        elif found and "residual" not in self.given:
+            print(f"{source} has no options beside it: taken as trained without --residual")
         if "model" in self.given:
             refuse_another_model(opt, model, self.models, saved, source)
         return saved, source

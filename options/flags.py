@@ -152,6 +152,10 @@ NETWORKS = Section("Networks", (
     Flag("--init_gain X", 0.02, number(above=0),
          "scale of the initial weights for normal, xavier and orthogonal"),
     Flag("--no_dropout", False, on_off, "build generators without dropout"),
+    Flag("--residual", False, on_off,
+         "let generators make the change of their input instead of a whole picture; for pictures "
+         "that should mostly stay as they are, such as retouched portraits (with cycle_gan, "
+         "changing nothing already solves the cycle and identity losses)"),
 ))
 
 SPEED = Section("Speed", (

@@ -10,7 +10,7 @@ from typing import Any
 from options.parser import OptionParser
 from util.errors import UserError
 
-GENERATOR = ("netG", "norm", "ngf", "no_dropout", "input_nc", "output_nc", "ema")
+GENERATOR = ("netG", "norm", "ngf", "no_dropout", "input_nc", "output_nc", "residual", "ema")
 DISCRIMINATOR = ("netD", "ndf", "n_layers_D", "spectral_norm")
 # What a run's folders told, by name as in the options, and what is assumed where nothing is known:
 # whether A and B lie in two folders, and the types of values of their pictures (see kind_of).

@@ -77,8 +77,8 @@ class TrainOptions(BaseOptions):
 
     def check(self, opt: argparse.Namespace) -> None:
         super().check(opt)
-        if opt.load_pretrain and not Path(opt.load_pretrain).is_dir():
-            raise UserError(f"--load_pretrain {opt.load_pretrain}: there is no such folder")
+        if opt.load_pretrain:
+            check_pretrained(opt)
         if opt.plateau_on == "validation" and opt.lr_policy != "plateau":
             print("--plateau_on validation has no effect without --lr_policy plateau")
         if opt.patience and opt.when_stuck == "decay" and opt.lr_policy == "plateau":
@@ -105,6 +105,23 @@ class TrainOptions(BaseOptions):
         values = {k: "inf" if v == math.inf else v for k, v in plain(opt).items()}
         values_text = json.dumps(values, indent=2, sort_keys=True)
         write_whole(run_folder(opt) / "train_options.json", values_text + "\n")
+
+
+def check_pretrained(opt: argparse.Namespace) -> None:
+    """Refuse --load_pretrain of a folder that is not there, or of generators of the other kind."""
+    folder = Path(opt.load_pretrain)
+    if not folder.is_dir():
+        raise UserError(f"--load_pretrain {folder}: there is no such folder")
+    found = saved_options(folder)
+    if found is None and opt.residual:
+        print(f"{folder} has no options: its generators are taken as trained with --residual")
+    if found and found[0].get("residual", False) != opt.residual:
+        was, instead = ("without", "leave out") if opt.residual else ("with", "pass")
+        raise UserError(
+            f"--load_pretrain {folder}: these weights were trained {was} --residual, and make "
+            f"{'whole pictures' if opt.residual else 'the change of a picture'}; {instead} "
+            "--residual"
+        )
 
 
 def refuse_used(opt: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from util.errors import unknown_choice
+from util.errors import UserError, unknown_choice
 
 from .initialize import (
     NormLayer,
@@ -42,6 +42,8 @@ def define_G(
     init_type: str = "normal",
     init_gain: float = 0.02,
     gpu_ids: Sequence[int] = (),
+    *,
+    residual: bool = False,
 ) -> nn.Module:
     """Build and initialise a generator: (N, input_nc, H, W) to (N, output_nc, H, W) in [-1, 1].
 
@@ -52,9 +54,17 @@ def define_G(
         norm: instance, batch, none or syncbatch.
         use_dropout: dropout of 0.5 inside each residual block, or in the innermost U-Net levels.
         init_type, init_gain, gpu_ids: see `init_net`.
+        residual: the generator makes the change of its input; see `Generator`. It begins with none.
+
+    Raises UserError if residual is asked for with other output than input channels.
     """
+    if residual and input_nc != output_nc:
+        raise UserError(
+            "--residual adds the generator's output to its input, so both need the same channels "
+            f"(here {input_nc} in and {output_nc} out); leave it out"
+        )
     norm_layer = get_norm_layer(norm)
-    net: nn.Module
+    net: Generator
     with without_default_weights():
         if netG in RESNET_BLOCKS:
             blocks = RESNET_BLOCKS[netG]
@@ -64,10 +74,36 @@ def define_G(
             net = UnetGenerator(input_nc, output_nc, levels, ngf, norm_layer, use_dropout)
         else:
             raise unknown_choice("--netG", netG, SIZE_MULTIPLE)
-    return init_net(net, init_type, init_gain, gpu_ids)
+    net = init_net(net, init_type, init_gain, gpu_ids)
+    if residual:
+        net.begin_residual()
+    return net
 
 
-class ResnetGenerator(nn.Module):
+class Generator(nn.Module):
+    """Layers that make a picture, or the change of one.
+
+    Attributes:
+        residual: the result is the input plus what the layers make, cut to [-1, 1], so that they
+            learn the difference alone (arXiv:1511.04587, section 3.1; arXiv:1608.03981, section 3).
+    """
+
+    model: nn.Module
+    residual = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made = self.model(x)
+        return (x + made).clamp(-1, 1) if self.residual else made
+
+    def begin_residual(self) -> None:
+        """Make the change of the input, and none at first: the last convolution becomes zero."""
+        self.residual = True
+        *_, last = (m for m in self.modules() if isinstance(m, nn.modules.conv._ConvNd))
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+
+
+class ResnetGenerator(Generator):
     """Two halvings, n_blocks residual blocks at 4 * ngf channels, two doublings.
 
     (N, input_nc, H, W) to (N, output_nc, H, W) in [-1, 1], H and W multiples of 4.
@@ -124,9 +160,6 @@ class ResnetGenerator(nn.Module):
         ]
         self.model = nn.Sequential(*layers)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.model(x)
-
 
 class ResnetBlock(nn.Module):
     """x + conv_block(x), two 3x3 convolutions deep and without a ReLU after the sum.
@@ -158,7 +191,7 @@ class ResnetBlock(nn.Module):
         return x + self.conv_block(x)
 
 
-class UnetGenerator(nn.Module):
+class UnetGenerator(Generator):
     """num_downs halvings, as many doublings, and a skip connection at each level.
 
     (N, input_nc, H, W) to (N, output_nc, H, W) in [-1, 1], H and W multiples of 2**num_downs.
@@ -194,9 +227,6 @@ class UnetGenerator(nn.Module):
         self.model = UnetSkipConnectionBlock(
             output_nc, ngf, input_nc, submodule=block, outermost=True, norm_layer=norm_layer
         )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.model(x)
 
 
 class UnetSkipConnectionBlock(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,7 @@ from torch import nn
 from util.errors import unknown_choice
 
 NormLayer = Callable[[int], nn.Module]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class SumOverProcesses(torch.autograd.Function):
@@ -140,11 +141,11 @@ def without_default_weights() -> Iterator[None]:
 
 
 def init_net(
-    net: nn.Module,
+    net: Network,
     init_type: str = "normal",
     init_gain: float = 0.02,
     gpu_ids: Sequence[int] = (),
-) -> nn.Module:
+) -> Network:
     """Initialise a network (see `init_weights`) and return it, on cuda:gpu_ids[0] if one is given.
 
     Weights are drawn before the move, so that a seed gives the same ones on every device.

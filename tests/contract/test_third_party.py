@@ -609,6 +609,14 @@ def test_what_is_no_picture_is_told_and_training_continues(checkout):
     assert "nothing cannot be shown: a NoneType is not a picture" in done.stderr
 
 
+def test_a_generator_of_their_own_is_not_residual(checkout):
+    line = f"train.py {SMALL} --name refused --model two_step --dataset_mode aligned --ndf 2"
+    line += " --netG resnet_6blocks"
+    refused = run(checkout, *line.split(), "--residual")
+    assert refused.returncode == 2
+    assert "--residual: TwoStepModel builds its networks without it" in refused.stderr
+
+
 def test_an_option_of_their_own_program_is_told(checkout):
     text = OF_2025_MODEL.replace("Of2025", "Wanting").replace("'G']", "'G', opt.extra_loss]")
     (checkout / "models" / "wanting_model.py").write_text(text)

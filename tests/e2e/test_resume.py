@@ -94,7 +94,8 @@ def clock(folder: Path, label: str = "latest") -> dict[str, int]:
 RUNS = [
     f"{PIX2PIX} --num_threads 0 --batch_size 1 --lr_policy linear",
     f"{PIX2PIX} --num_threads 2 --batch_size 2 --lr_policy step --lr_decay_iters 1",
-    f"{PIX2PIX} --num_threads 2 --batch_size 1 --lr_policy cosine --grad_accum 2 --ema 0.9",
+    f"{PIX2PIX} --num_threads 2 --batch_size 1 --lr_policy cosine --grad_accum 2 --ema 0.9"
+    " --residual",
     f"{PIX2PIX} --num_threads 0 --batch_size 2 --lr_policy plateau --pool_size 2 --gan_mode wgangp",
     f"{CYCLE_GAN} --num_threads 2 --batch_size 1 --lr_policy linear",
     f"{CYCLE_GAN} --num_threads 0 --batch_size 2 --lr_policy step --lr_decay_iters 1",

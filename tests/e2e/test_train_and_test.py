@@ -317,6 +317,7 @@ CHANGES_WEIGHTS = [
     ("--init_type orthogonal", ""),
     ("--init_gain 0.1", ""),
     ("--no_dropout", ""),
+    ("--residual", ""),
     ("--seed 2", ""),
     ("--n_epochs 2", ""),
     ("--n_epochs_decay 2", ""),
@@ -710,6 +711,7 @@ TESTING_ELSEWHERE = {
     "--dataroot": HERE + "test_model_test_runs_a_single_picture",
     "--model --netG --norm --ngf --input_nc --output_nc --no_dropout": "unit/test_restore.py"
     "::test_a_contradiction_names_both_values",
+    "--residual": "unit/test_restore.py::test_whether_generators_are_residual_is_restored",
     "--name --results_dir --device --gpu_ids --dataset_mode": HERE + "test_mistakes_in_testing",
     "--num_threads": HERE + "test_num_threads_load_in_processes_of_their_own",
     "--checkpoints_dir": HERE + "test_model_test_runs_a_single_picture",

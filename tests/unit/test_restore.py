@@ -142,6 +142,50 @@ def test_the_architecture_is_restored(record, program, work, capsys):
     models.create_model(opt).load_networks("latest")
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("record", RECORDS)
+def test_whether_generators_are_residual_is_restored(record, program, work, capsys):
+    """Weights do not tell; neither do options of programs that have no such networks."""
+    made = work.run("--model pix2pix --residual", record=record)
+    capsys.readouterr()
+    again = work.again(program, "--model pix2pix --name run")
+    assert again.residual == (record != "weights")
+    told = "has no options beside it: taken as trained without --residual"
+    assert (told in capsys.readouterr().out) == (record == "weights")
+    typed = work.again(program, "--model pix2pix --name run --residual")
+    assert told not in capsys.readouterr().out
+    model = models.create_model(typed)
+    model.load_networks("latest")
+    picture = torch.rand(1, 3, 64, 64)
+    assert torch.equal(model.netG(picture), picture) and torch.equal(made.netG(picture), picture)
+    if record != "weights":
+        message = refused(work.again, program, "--model pix2pix --name run --residual off")
+        assert "--residual False contradicts" in message
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_options_without_residual_are_of_plain_generators(program, work):
+    work.run("--model pix2pix")
+    file = work.checkpoints / "run" / "train_options.json"
+    options = json.loads(file.read_text(encoding="utf-8"))
+    del options["residual"]
+    file.write_text(json.dumps(options), encoding="utf-8")
+    assert work.again(program, "--model pix2pix --name run").residual is False
+    assert "says False" in refused(work.again, program, "--model pix2pix --name run --residual")
+
+
+def test_pretrained_generators_of_the_other_kind_are_refused(work, capsys):
+    work.run("--model pix2pix --residual", name="change")
+    work.run("--model pix2pix", name="whole")
+    start = f"{SMALL} --model pix2pix --name new --load_pretrain checkpoints"
+    assert "pass --residual" in refused(work.train, f"{start}/change")
+    assert "leave out --residual" in refused(work.train, f"{start}/whole --residual")
+    for file in ("train_options.json", "train_opt.txt"):
+        (work.checkpoints / "change" / file).unlink()
+    work.train(f"{start}/change --residual")
+    assert "taken as trained with --residual" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("record", ["json", "foreign"])
 def test_another_model_is_refused_and_both_ways_are_said(record, work):
     work.run("--model pix2pix", record=record)
