@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ import torch
 
 from util.run.clock import Clock
 from util.show.loggers import console
-from util.show.loggers.base import Losses, Outcome
+from util.show.loggers.base import EpochEnd, Losses, Outcome
 from util.show.loggers.console import ConsoleLogger
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -198,6 +199,22 @@ def test_no_bars_where_there_is_no_terminal(capfd) -> None:
     out, err = capfd.readouterr()
     assert out == "a line\n(epoch: 1, iters: 4, time: 0.250, data: 0.125) , G: 1.000\nthe end\n"
     assert err == ""
+
+
+def test_lines_are_at_most_100_columns_wide(capfd) -> None:
+    """What does not fit stands in the run's files."""
+    names = [f"{kind}_{side}" for side in "AB" for kind in ("D", "G", "cycle", "idt", "GP")]
+    losses = Losses(10, 100, 1900, 0.25, 0.125, 2e-4, dict.fromkeys(names, 12.345))
+    logger = ConsoleLogger(Clock(1, 20, 200))
+    logger.losses(losses)
+    logger.losses(replace(losses, ends_epoch=True))
+    logger.epoch_end(EpochEnd(10, 20, 31.0, (2e-4, 2e-4)))
+    middle, end = capfd.readouterr().out.splitlines()
+    assert middle.startswith("(epoch: 10, iters: 100, time: 0.250, data: 0.125) , D_A: 12.345, ")
+    assert end.startswith("End of epoch 10 / 20 (31 s): D_A 12.35, G_A 12.35, ")
+    for line in (middle, end):
+        assert 85 <= len(line) <= 100 and line.endswith(", ...")
+    assert len(losses.line()) > 150
 
 
 # --- What the bars say, at times that are given ---------------------------------------------------

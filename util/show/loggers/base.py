@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,13 +48,25 @@ class Losses:
         told = is_asked_for, clock.epoch_done
         return Losses(*counts, time_s, data_s, learning_rate, values, *told)
 
-    def line(self) -> str:
-        """(epoch: 1, iters: 100, time: 0.123, data: 0.002) , G_GAN: 0.956, G_L1: 12.345"""
-        values = ", ".join(f"{name}: {value:.3f}" for name, value in self.values.items())
-        return (
+    def line(self, columns: float = math.inf) -> str:
+        """(epoch: 1, iters: 100, time: 0.123, data: 0.002) , G_GAN: 0.956, G_L1: 12.345
+
+        Losses that do not fit in so many columns are left out.
+        """
+        start = (
             f"(epoch: {self.epoch}, iters: {self.epoch_images}, time: {self.time_s:.3f}, "
-            f"data: {self.data_s:.3f}) , {values}"
+            f"data: {self.data_s:.3f}) , "
         )
+        return fitting(start, [f"{n}: {v:.3f}" for n, v in self.values.items()], columns)
+
+
+def fitting(start: str, parts: Sequence[str], columns: float) -> str:
+    """A line with as many of the parts as fit in so many columns."""
+    for number in range(len(parts), 0, -1):
+        line = start + ", ".join([*parts[:number], *["..."] * (number < len(parts))])
+        if len(line) <= columns:
+            return line
+    return start.rstrip(",:; ")
 
 
 class Example(NamedTuple):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from util.metrics.scores import BEST, Scores
 from util.run.clock import Clock
 from util.show.estimate import duration_text
-from util.show.loggers.base import EpochEnd, Logger, Losses, Outcome, saved_line
+from util.show.loggers.base import EpochEnd, Logger, Losses, Outcome, fitting, saved_line
 from util.streams import BOLD, GREEN, paint, raise_if_switched_off
 from util.util import listed
 
@@ -96,7 +96,7 @@ class ConsoleLogger(Logger):
         if losses.ends_epoch:
             self.ending.losses = losses
         elif losses.is_asked_for or self._is_time():
-            self._tell(losses.line())
+            self._tell(losses.line(COLUMNS))
 
     def validation(self, scores: Scores) -> None:
         self.ending.scores = scores
@@ -166,12 +166,7 @@ class Ending:
         line += ": " + "; ".join(filter(None, parts)) if any(parts) else ""
         values = self.losses.values if self.losses else {}
         told = [f"{name} {value:.4g}" for name, value in values.items()]
-        for number in range(len(told), 0, -1):
-            rest = ", ".join(told[:number]) + (", ..." if number < len(told) else "")
-            full = f"{line}{'; ' if any(parts) else ': '}{rest}"
-            if len(full) <= COLUMNS:
-                return full
-        return line
+        return fitting(f"{line}{'; ' if any(parts) else ': '}", told, COLUMNS)
 
 
 def terminal_columns() -> int:
