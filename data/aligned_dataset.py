@@ -11,13 +11,12 @@ import torch
 
 from data.base_dataset import BaseDataset, in_file, missing_phase, sides, size_of
 from data.cache import Form, Key
-from data.image_folder import at_most, has_pictures, kind_in, make_dataset
+from data.image_folder import at_most, by_stem, has_pictures, kind_in, make_dataset
 from data.image_io import picture_size
 from data.reading import notes
 from data.reading.picture import Picture
 from data.transforms import to_tensor
 from util.errors import UserError
-from util.files import composed
 
 # Two squares side by side are twice as wide as high, and two pictures of 4:3 more. A single picture
 # of 3:2 is below this, and so are two portraits of 3:4.
@@ -226,18 +225,3 @@ def match_by_stem(
     if not pairs:
         raise UserError(f"no picture in {side_a} has the same name as one in {side_b}")
     return pairs
-
-
-def by_stem(folder: Path) -> dict[str, str]:
-    """The pictures of a folder, by their path in it without the extension, in composed form."""
-    found: dict[str, str] = {}
-    for path in make_dataset(folder):
-        stem = composed(Path(path).relative_to(folder).with_suffix("").as_posix())
-        if stem in found:
-            spelt = {Path(p).with_suffix("").name for p in (path, found[stem])}
-            forms = " in two Unicode forms" if len(spelt) > 1 else ""
-            raise UserError(
-                f"{path} and {found[stem]} have the same name{forms}; remove or rename one"
-            )
-        found[stem] = path
-    return found

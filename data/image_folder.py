@@ -14,7 +14,7 @@ from torch.utils import data
 
 from data.image_io import kind_of, open_picture
 from util.errors import UserError, first_few
-from util.files import folders_in
+from util.files import composed, folders_in
 from util.util import counted, listed
 
 IMG_EXTENSIONS = tuple(
@@ -148,3 +148,23 @@ class ImageFolder(data.Dataset):
         picture = self.loader(path)
         picture = self.transform(picture) if self.transform is not None else picture
         return (picture, path) if self.return_paths else picture
+
+
+def stem_of(path: str, folder: Path) -> str:
+    """A file's path in a folder without the extension, in composed Unicode form."""
+    return composed(Path(path).relative_to(folder).with_suffix("").as_posix())
+
+
+def by_stem(folder: Path) -> dict[str, str]:
+    """The pictures of a folder by `stem_of`; UserError if two have the same."""
+    found: dict[str, str] = {}
+    for path in make_dataset(folder):
+        stem = stem_of(path, folder)
+        if stem in found:
+            spelt = {Path(p).with_suffix("").name for p in (path, found[stem])}
+            forms = " in two Unicode forms" if len(spelt) > 1 else ""
+            raise UserError(
+                f"{path} and {found[stem]} have the same name{forms}; remove or rename one"
+            )
+        found[stem] = path
+    return found
