@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
-from data.base_dataset import BaseDataset, in_file, missing_phase, sides, size_of
+from data.base_dataset import BaseDataset, in_file, key_of, missing_phase, sides, size_of
 from data.cache import Form, Key
 from data.image_folder import at_most, by_stem, has_pictures, kind_in, make_dataset
 from data.image_io import picture_size
 from data.reading import notes
-from data.reading.picture import Picture
-from data.transforms import to_tensor
+from data.reading.picture import Picture, Side
+from data.transforms import Augment, to_tensor
+from data.weight_maps import WEIGHT, find_maps, to_weights
 from util.errors import UserError
 
 # Two squares side by side are twice as wide as high, and two pictures of 4:3 more. A single picture
@@ -27,7 +29,8 @@ class AlignedDataset(BaseDataset):
     """Pairs {A, B}, each (C, H, W) in [-1, 1] with the same crop and flip, and A_paths, B_paths.
 
     The pictures are in DATAROOT/PHASE/*, each with A in its left half and B in its right half, or
-    in DATAROOT/PHASEA/* and DATAROOT/PHASEB/*, matched by path without the extension.
+    in DATAROOT/PHASEA/* and DATAROOT/PHASEB/*, matched by path without the extension. In training,
+    grey pictures in DATAROOT/PHASEW give samples also W: (1, H, W) in 0..1, see `weight_maps`.
     """
 
     gives: ClassVar = ("A", "B")
@@ -39,11 +42,25 @@ class AlignedDataset(BaseDataset):
             action="store_true",
             help="with two folders: skip pictures that have no partner instead of stopping",
         )
+        if is_train:
+            parser.add_argument(
+                "--identity_pairs",
+                type=float,
+                default=0.0,
+                metavar="P",
+                help="share of the samples in which the target is also the input, so that pictures "
+                "which need no change are left alone; 0: none",
+            )
         return parser
 
     @staticmethod
     def has_phase(opt: argparse.Namespace, phase: str) -> bool:
         return any(map(has_pictures, phase_folders(opt.dataroot, phase)))
+
+    @staticmethod
+    def weight_maps(opt: argparse.Namespace) -> Path | None:
+        folder = weight_folder(opt)
+        return folder if has_pictures(folder) else None
 
     @staticmethod
     def facts(opt: argparse.Namespace) -> dict[str, Any]:
@@ -76,6 +93,13 @@ class AlignedDataset(BaseDataset):
         self.columns = 2 if self.side_by_side else 1
         if self.side_by_side:
             check_shapes(joined, [path for path, _ in self.pairs], opt)
+        # The weight maps of training pictures, by the file of A.
+        self.maps: dict[str, str] = {}
+        if opt.isTrain:
+            where = joined if self.side_by_side else side_a
+            inputs = [a for a, _ in self.pairs]
+            self.maps = find_maps(weight_folder(opt), where, inputs, self.columns)
+        self.identity_pairs = identity_share(opt, self.sides)
         for path, side in zip(self.pairs[0], self.sides, strict=True):
             self.check_channels(path, side)
         self.announce_padding([a for a, _ in self.pairs], self.columns)
@@ -94,8 +118,24 @@ class AlignedDataset(BaseDataset):
         except UserError as error:
             raise in_file(path_a, error) from error
         a, b = (to_tensor(augment(pixels)) for pixels in pair)
-        sizes = self.unpadded(self.columns, A=path_a, B=path_b)
-        return {"A": a, "B": b, "A_paths": path_a, "B_paths": path_b, **sizes}
+        more = self.unpadded(self.columns, A=path_a, B=path_b)
+        if self.maps:
+            more["W"] = self._weights(path_a, augment, a)
+        if self.identity_pairs and random.random() < self.identity_pairs:
+            a, b = (b, b) if self.opt.direction == "AtoB" else (a, a)
+        return {"A": a, "B": b, "A_paths": path_a, "B_paths": path_b, **more}
+
+    def _weights(self, path_a: str, augment: Augment, a: torch.Tensor) -> torch.Tensor:
+        """(1, H, W) in 0..1: where the result of a pair matters."""
+        path = self.maps.get(path_a)
+        if path is None:
+            return torch.ones_like(a[:1])
+        try:
+            key = key_of(path, WEIGHT)
+            (pixels,) = self.cached(key, lambda: [self.fit(self.read(path), WEIGHT)])
+            return to_weights(augment(pixels))
+        except UserError as error:
+            raise in_file(path, error) from error
 
     def cacheable(self) -> dict[Key, list[Form]]:
         found = {}
@@ -103,7 +143,8 @@ class AlignedDataset(BaseDataset):
             a, b = (self.form(p, s, self.columns) for p, s in zip(pair, self.sides, strict=True))
             if a is not None and b is not None:
                 found[pair] = [a, b._replace(size=a.size)]  # B is resized like A
-        return found
+        maps = [self.maps[a] for a, _ in self.pairs if a in self.maps]
+        return found | self.forms(maps, WEIGHT)
 
     def _resized_pair(self, path_a: str, path_b: str) -> list[torch.Tensor]:
         pictures = (
@@ -150,6 +191,23 @@ def phase_folders(dataroot: str, phase: str) -> tuple[Path, Path, Path]:
     """DATAROOT/PHASE, DATAROOT/PHASEA and DATAROOT/PHASEB."""
     root = Path(dataroot)
     return root / phase, root / f"{phase}A", root / f"{phase}B"
+
+
+def identity_share(opt: argparse.Namespace, sides: Sequence[Side]) -> float:
+    """--identity_pairs; 0 in testing. Raises UserError if it is none, or targets are no inputs."""
+    share = opt.identity_pairs if opt.isTrain else 0.0
+    if not 0 <= share < 1:
+        raise UserError(f"--identity_pairs {share:g} is no share of at least 0 and below 1")
+    if share and (sides[0].num_channels, sides[0].range) != (sides[1].num_channels, sides[1].range):
+        raise UserError(
+            "--identity_pairs takes targets as inputs too, so both need the same channels and "
+            "range; leave it out"
+        )
+    return share
+
+
+def weight_folder(opt: argparse.Namespace) -> Path:
+    return Path(opt.dataroot) / f"{opt.phase}W"
 
 
 def split_halves(picture: Picture) -> tuple[Picture, Picture]:

@@ -78,6 +78,11 @@ class BaseDataset(data.Dataset, ABC):
         return {}
 
     @staticmethod
+    def weight_maps(opt: argparse.Namespace) -> Path | None:
+        """The folder with maps of where the result matters, if there are any; see `weight_maps`."""
+        return None
+
+    @staticmethod
     def looks_paired(opt: argparse.Namespace) -> bool:
         """Whether a dataset that is not for pairs has found pictures that look like pairs."""
         return False

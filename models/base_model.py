@@ -59,6 +59,7 @@ class BaseModel(ABC):
         captions: what pages call each visual name, in plain words.
         compare: pairs of visual names for the before/after slider of pages.
         takes: keys of a batch that `set_input` needs; empty: not checked beforehand.
+        uses_weight_maps: whether W of a batch, (N, 1, H, W) in [0, 1], weighs its losses.
         space: the colour space of its pictures, which must be that of the dataset.
         translations: what its generators do, for metrics and validation; see `translate`.
         known_by: the network whose file identifies weights of this model, such as "G"; with it, an
@@ -67,6 +68,7 @@ class BaseModel(ABC):
 
     captions: ClassVar[dict[str, str]] = {}
     compare: ClassVar[list[tuple[str, str]]] = []
+    uses_weight_maps: ClassVar[bool] = False
     takes: ClassVar[tuple[str, ...]] = ()
     space: ClassVar[str] = "RGB or grey"
     translations: ClassVar[tuple[Translation, ...]] = ()

@@ -26,6 +26,7 @@ class Pix2PixModel(BaseModel):
     captions: ClassVar = {"real_A": "input", "fake_B": "generated", "real_B": "target"}
     compare: ClassVar = [("real_A", "fake_B"), ("fake_B", "real_B")]
     takes: ClassVar = ("A", "B")
+    uses_weight_maps: ClassVar = True
     translations: ClassVar = (Translation("G", "real_A", "fake_B", "real_B"),)
     known_by: ClassVar = "G"
 
@@ -58,10 +59,13 @@ class Pix2PixModel(BaseModel):
         self.optimizers = [self.optimizer_G, self.optimizer_D]
 
     def set_input(self, input: dict[str, Any]) -> None:
-        """Take a batch of an aligned dataset: A and B, (N, C, H, W) in [-1, 1], and their paths."""
+        """Take a batch of an aligned dataset: A and B, (N, C, H, W) in [-1, 1], and their paths;
+        also weight maps W, (N, 1, H, W) in [0, 1], if there are any.
+        """
         source, target = ("A", "B") if self.opt.direction == "AtoB" else ("B", "A")
         self.real_A = input[source].to(self.device, non_blocking=True)
         self.real_B = input[target].to(self.device, non_blocking=True)
+        self.weights = input["W"].to(self.device, non_blocking=True) if "W" in input else None
         self.image_paths = input[f"{source}_paths"]
 
     def forward(self) -> None:
@@ -92,7 +96,12 @@ class Pix2PixModel(BaseModel):
 
     def reconstruction_loss(self) -> torch.Tensor:
         """Weighted distance of the result from the target: the part of G's objective without D."""
-        self.loss_G_L1 = self.criterionL1(self.fake_B, self.real_B) * self.opt.lambda_L1
+        distance = (
+            self.criterionL1(self.fake_B, self.real_B)
+            if self.weights is None
+            else (self.weights * (self.fake_B - self.real_B).abs()).mean()
+        )
+        self.loss_G_L1 = distance * self.opt.lambda_L1
         return self.loss_G_L1
 
     def optimize_parameters(self) -> None:

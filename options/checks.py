@@ -43,6 +43,8 @@ def check_fit(opt: argparse.Namespace, given: set[str], model: Any, dataset: Any
     Colour spaces are compared only if --dataset_mode is given: model files written for other
     programs set their own dataset_mode, but declare no space.
     """
+    if opt.isTrain and (maps := dataset.weight_maps(opt)) and not model.uses_weight_maps:
+        print(f"{maps}: --model {opt.model} does not use weight maps")
     lacking = [key for key in model.takes if key not in dataset.gives]
     if "dataset_mode" in given and model.space != dataset.space and dataset.gives:
         raise UserError(

@@ -178,6 +178,7 @@ def test_the_same_as_one_process_with_the_whole_batch(
     With syncbatch, see below, they have equal ones.
     """
     many_pictures = pictures.unaligned if "cycle" in flags else pictures.two_folders
+    pictures.save(pictures.draw(9).convert("L"), "pairs/trainW/p1.png")
     flags += f" --dataroot {many_pictures(num_pictures)} --n_epochs 1 --n_epochs_decay 1 --lr 1e-8"
     flags += " --save_epoch_freq 1"
     one, many = folder_of(tmp_path, "one"), folder_of(tmp_path, "many")

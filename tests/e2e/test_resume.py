@@ -62,6 +62,7 @@ def dataroots(tmp_path_factory, pictures_in) -> dict[str, str]:
     pictures = pictures_in(tmp_path_factory.mktemp("photos"))
     size = (40, 40)
     unpaired = pictures.unaligned(5, 3, size=size)
+    pictures.save(pictures.draw(9, *size).convert("L"), "joined/trainW/p1.png")
     return {"pix2pix": pictures.side_by_side(5, size), "cycle_gan": unpaired}
 
 
@@ -95,7 +96,7 @@ RUNS = [
     f"{PIX2PIX} --num_threads 0 --batch_size 1 --lr_policy linear",
     f"{PIX2PIX} --num_threads 2 --batch_size 2 --lr_policy step --lr_decay_iters 1",
     f"{PIX2PIX} --num_threads 2 --batch_size 1 --lr_policy cosine --grad_accum 2 --ema 0.9"
-    " --residual",
+    " --residual --identity_pairs 0.3",
     f"{PIX2PIX} --num_threads 0 --batch_size 2 --lr_policy plateau --pool_size 2 --gan_mode wgangp",
     f"{CYCLE_GAN} --num_threads 2 --batch_size 1 --lr_policy linear",
     f"{CYCLE_GAN} --num_threads 0 --batch_size 2 --lr_policy step --lr_decay_iters 1",

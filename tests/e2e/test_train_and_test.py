@@ -684,6 +684,7 @@ TRAINING_ELSEWHERE = {
     "--load_pretrain_partial": "unit/test_restore.py::test_pretrained_weights_that_do_not_fit",
     "--skip_unmatched": "unit/test_aligned_dataset.py"
     "::test_skip_unmatched_uses_the_rest_and_names_what_is_left_out",
+    "--identity_pairs": "unit/test_weight_maps.py::test_some_samples_are_a_target_and_itself",
     "--skip_nonfinite": "unit/test_finite.py::test_skip_nonfinite_gives_up_after_the_number",
     "--skip_bad_images": "e2e/test_bad_input.py::test_bad_pictures_are_skipped_and_counted",
     "--max_megapixels": "e2e/test_bad_input.py::test_a_bomb_that_is_let_in_is_still_no_traceback",
