@@ -13,6 +13,7 @@ from torch import nn
 
 from models.base_model import Translation
 from models.pix2pix_model import Pix2PixModel
+from util.errors import UserError
 
 
 class ColorizationModel(Pix2PixModel):
@@ -32,6 +33,12 @@ class ColorizationModel(Pix2PixModel):
     def __init__(self, opt):
         super().__init__(opt)
         self.visual_names = ["real_A", "real_B_rgb", "fake_B_rgb"]
+        if self.isTrain and "color" in (names := opt.d_augment.split(",")):
+            rest = ",".join(name for name in names if name != "color") or "none"
+            raise UserError(
+                "--d_augment color changes RGB, and the pictures of --model colorization are in "
+                f"Lab; pass --d_augment {rest}"
+            )
 
     def translate(
         self, networks: Mapping[str, nn.Module], input: Mapping[str, Any]

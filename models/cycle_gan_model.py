@@ -8,6 +8,7 @@ rec_A, rec_B      F(G(x)), G(F(y))
 loss_G_A, _B      L_GAN, eq. 1
 loss_cycle_A, _B  lambda L_cyc, eq. 2
 loss_idt_A, _B    L_identity, section 5.2 "Photo generation from paintings"
+augment           T of arXiv:2006.10738 (--d_augment); without it, T(x) = x
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 
 from models import networks
 from models.base_model import BaseModel, Translation
+from models.networks import d_augment
 from util.errors import UserError
 from util.image_pool import ImagePool
 
@@ -70,6 +72,7 @@ class CycleGANModel(BaseModel):
                 help="weight of the identity loss, relative to the cycle losses: G_A should leave "
                 "B unchanged, and G_B leave A unchanged; 0 saves two forward passes",
             )
+            d_augment.add_flag(parser)
         return parser
 
     def __init__(self, opt: argparse.Namespace):
@@ -94,6 +97,7 @@ class CycleGANModel(BaseModel):
         self.loss_names += [f"{n}_B" for n in self._loss_kinds()]
         self.netD_A = self.define_D(opt.output_nc)
         self.netD_B = self.define_D(opt.input_nc)
+        self.augment = d_augment.DiffAugment(opt.d_augment)
         self.fake_A_pool = ImagePool(opt.pool_size, opt.seed)
         self.fake_B_pool = ImagePool(opt.pool_size, opt.seed + 1)
         self.criterionGAN = networks.GANLoss(opt.gan_mode).to(self.device)
@@ -130,8 +134,8 @@ class CycleGANModel(BaseModel):
     def backward_G(self) -> None:
         """Gradients of both generators: fool the discriminators, close the cycles."""
         opt = self.opt
-        self.loss_G_A = self.criterionGAN(self.netD_A(self.fake_B), True)
-        self.loss_G_B = self.criterionGAN(self.netD_B(self.fake_A), True)
+        self.loss_G_A = self.criterionGAN(self.netD_A(self.augment(self.fake_B)), True)
+        self.loss_G_B = self.criterionGAN(self.netD_B(self.augment(self.fake_A)), True)
         self.loss_cycle_A = self.criterionCycle(self.rec_A, self.real_A) * opt.lambda_A
         self.loss_cycle_B = self.criterionCycle(self.rec_B, self.real_B) * opt.lambda_B
         self.loss_G = self.loss_G_A + self.loss_G_B + self.loss_cycle_A + self.loss_cycle_B
@@ -145,6 +149,7 @@ class CycleGANModel(BaseModel):
 
     def backward_D(self, netD: torch.nn.Module, real: torch.Tensor, fake: torch.Tensor):
         """Gradients of one discriminator, halved; returns (loss, gradient penalty or None)."""
+        real, fake = self.augment(real), self.augment(fake)
         on_real, on_fake = self.together(netD, real, fake)
         loss = self.criterionGAN(on_real, True) + self.criterionGAN(on_fake, False)
         penalty = None

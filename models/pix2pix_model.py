@@ -6,6 +6,9 @@ fake_B          G(x, z): the noise z is the generator's dropout
 netD(A, B)      D(x, y): conditional discriminator on the concatenated pair
 loss_G_GAN      L_cGAN(G, D), eq. 1, for G
 loss_G_L1       lambda L_L1(G), eq. 3
+augment         T of arXiv:2006.10738 (--d_augment); without it, T(x) = x
+loss_G_feat     lambda L_FM(G, D), arXiv:1711.11585, eq. 4 (--lambda_feat)
+loss_G_lpips    lambda times LPIPS, arXiv:1801.03924, eq. 1 (--lambda_lpips)
 """
 
 from __future__ import annotations
@@ -17,6 +20,10 @@ import torch
 
 from models import networks
 from models.base_model import BaseModel, Translation
+from models.losses.feature_matching import feature_matching
+from models.losses.lpips import LPIPS
+from models.networks import d_augment
+from util.errors import UserError
 from util.image_pool import ImagePool
 
 
@@ -38,6 +45,23 @@ class Pix2PixModel(BaseModel):
             parser.add_argument(
                 "--lambda_L1", type=float, default=100.0, metavar="X", help="weight of the L1 loss"
             )
+            parser.add_argument(
+                "--lambda_feat",
+                type=float,
+                default=0.0,
+                metavar="X",
+                help="weight of the difference between result and target in the layers of the "
+                "discriminator (feature matching), such as 10; 0: not computed",
+            )
+            parser.add_argument(
+                "--lambda_lpips",
+                type=float,
+                default=0.0,
+                metavar="X",
+                help="weight of LPIPS between result and target, such as 10; it downloads weights, "
+                "unless --vgg_weights and --lpips_weights name files; 0: not computed",
+            )
+            d_augment.add_flag(parser)
         return parser
 
     def __init__(self, opt: argparse.Namespace):
@@ -48,9 +72,15 @@ class Pix2PixModel(BaseModel):
         if not self.isTrain:
             return
         self.loss_names = ["G_GAN", "G_L1", "D_real", "D_fake"]
+        if opt.lambda_feat:
+            self.loss_names.insert(1, "G_feat")
+        if opt.lambda_lpips:
+            self.loss_names.insert(-2, "G_lpips")
+            self.criterionLPIPS = lpips_of(opt).to(self.device)
         if opt.gan_mode == "wgangp":
             self.loss_names.append("D_GP")
         self.netD = self.define_D(opt.input_nc + opt.output_nc)
+        self.augment = d_augment.DiffAugment(opt.d_augment, (opt.input_nc, opt.output_nc))
         self.criterionGAN = networks.GANLoss(opt.gan_mode).to(self.device)
         self.criterionL1 = torch.nn.L1Loss()
         self.fake_AB_pool = ImagePool(opt.pool_size, opt.seed)
@@ -75,6 +105,7 @@ class Pix2PixModel(BaseModel):
         """Gradients of D's objective, halved to slow D relative to G (section 3.3)."""
         fake_AB = self.fake_AB_pool.query(torch.cat((self.real_A, self.fake_B), 1))
         real_AB = torch.cat((self.real_A, self.real_B), 1)
+        fake_AB, real_AB = self.augment(fake_AB), self.augment(real_AB)
         on_fake, on_real = self.together(self.netD, fake_AB, real_AB)
         self.loss_D_fake = self.criterionGAN(on_fake, False)
         self.loss_D_real = self.criterionGAN(on_real, True)
@@ -89,20 +120,36 @@ class Pix2PixModel(BaseModel):
 
     def backward_G(self) -> None:
         """Gradients of G's objective: fool D, and stay near the target."""
-        prediction = self.netD(torch.cat((self.real_A, self.fake_B), 1))
-        self.loss_G_GAN = self.criterionGAN(prediction, True)
-        self.loss_G = self.loss_G_GAN + self.reconstruction_loss()
+        self.loss_G = self.adversarial_loss() + self.reconstruction_loss()
         self.loss_G.backward()
+
+    def adversarial_loss(self) -> torch.Tensor:
+        """The part of G's objective that D judges."""
+        fake_AB = torch.cat((self.real_A, self.fake_B), 1)
+        T = self.augment.draw(fake_AB)
+        if not self.opt.lambda_feat:
+            self.loss_G_GAN = self.criterionGAN(self.netD(T(fake_AB)), True)
+            return self.loss_G_GAN
+        prediction, of_fake = self.netD(T(fake_AB), with_features=True)
+        with torch.no_grad():  # through the same T: a shift of the target is no error of G
+            real_AB = torch.cat((self.real_A, self.real_B), 1)
+            _, of_real = self.netD(T(real_AB), with_features=True)
+        self.loss_G_GAN = self.criterionGAN(prediction, True)
+        self.loss_G_feat = feature_matching(of_fake, of_real) * self.opt.lambda_feat
+        return self.loss_G_GAN + self.loss_G_feat
 
     def reconstruction_loss(self) -> torch.Tensor:
         """Weighted distance of the result from the target: the part of G's objective without D."""
-        distance = (
-            self.criterionL1(self.fake_B, self.real_B)
-            if self.weights is None
-            else (self.weights * (self.fake_B - self.real_B).abs()).mean()
-        )
+        if self.weights is None:
+            distance = self.criterionL1(self.fake_B, self.real_B)
+        else:
+            distance = (self.weights * (self.fake_B - self.real_B).abs()).mean()
         self.loss_G_L1 = distance * self.opt.lambda_L1
-        return self.loss_G_L1
+        if not self.opt.lambda_lpips:
+            return self.loss_G_L1
+        distance = self.criterionLPIPS(self.fake_B, self.real_B)
+        self.loss_G_lpips = distance * self.opt.lambda_lpips
+        return self.loss_G_L1 + self.loss_G_lpips
 
     def optimize_parameters(self) -> None:
         """Algorithm of section 3.3: one step on D, then one on G with D frozen."""
@@ -116,3 +163,13 @@ class Pix2PixModel(BaseModel):
         self.optimizer_G.zero_grad()
         self.backward_G()
         self.optimizer_G.step()
+
+
+def lpips_of(opt: argparse.Namespace) -> LPIPS:
+    """What --lambda_lpips weighs; UserError if it cannot compare the model's pictures."""
+    if opt.output_nc not in (1, 3):
+        raise UserError(
+            f"--lambda_lpips {opt.lambda_lpips:g}: LPIPS compares grey or RGB pictures, and what "
+            f"--model {opt.model} makes has --output_nc {opt.output_nc}; pass --lambda_lpips 0"
+        )
+    return LPIPS(opt.vgg_weights, opt.lpips_weights, download=True)

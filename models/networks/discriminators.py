@@ -6,6 +6,7 @@ Layer indices, and with them the state_dict keys, are those of the published wei
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -94,8 +95,9 @@ class NLayerDiscriminator(nn.Module):
         layers += [nn.Conv2d(widths[-1], 1, kernel_size=4, stride=1, padding=1)]
         self.model = nn.Sequential(*layers)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.model(x)
+    def forward(self, x: torch.Tensor, with_features: bool = False) -> Any:
+        """The logits; with features, also a list of these; see `judge`."""
+        return judge(self.model, x) if with_features else self.model(x)
 
 
 class PixelDiscriminator(nn.Module):
@@ -116,5 +118,16 @@ class PixelDiscriminator(nn.Module):
             nn.Conv2d(2 * ndf, 1, kernel_size=1, bias=bias),
         )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.net(x)
+    def forward(self, x: torch.Tensor, with_features: bool = False) -> Any:
+        """The logits; with features, also a list of these; see `judge`."""
+        return judge(self.net, x) if with_features else self.net(x)
+
+
+def judge(layers: nn.Sequential, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The logits of a discriminator's layers, and their features after each activation."""
+    features = []
+    for layer in layers:
+        x = layer(x)
+        if isinstance(layer, nn.LeakyReLU):
+            features.append(x)
+    return x, features

@@ -183,7 +183,7 @@ def test_a_single_point_is_visible(page, tmp_path):
 
 def test_the_names_of_losses_are_explained(page, tmp_path):
     run = training_page(tmp_path)
-    losses = dict.fromkeys(("G_GAN", "cycle_A", "own"), 0.5)
+    losses = dict.fromkeys(("G_GAN", "cycle_A", "own", "G_feat", "G_lpips"), 0.5)
     run.add_losses(epoch=1, total_images=400, losses=losses, lr=None)
     open_page(page, tmp_path)
     titles = [
@@ -193,6 +193,8 @@ def test_the_names_of_losses_are_explained(page, tmp_path):
     assert "fools the discriminator" in titles[0]
     assert "there and back" in titles[1]
     assert titles[2] == "Show or hide"
+    assert "layers of the discriminator" in titles[3]
+    assert "looks to people" in titles[4]
 
 
 def test_dragging_zooms_all_charts_and_a_double_click_shows_the_whole_run(page, tmp_path):

@@ -261,7 +261,15 @@ def test_syncbatch_with_fewer_pictures_than_processes(trainer, pictures, tmp_pat
     assert errors.count("error:") == 1 and "1 image, but --norm syncbatch needs" in errors
 
 
-def test_dropout_differs_by_process(trainer, pictures, tmp_path):
+@pytest.mark.parametrize(
+    "on, off, loss",
+    [
+        ("--no_dropout off", "--no_dropout on", "G_L1"),
+        ("--no_dropout on --d_augment cutout", "--no_dropout on", "D_real"),
+    ],
+    ids=["dropout", "d_augment"],
+)
+def test_what_is_random_differs_by_process(on, off, loss, trainer, pictures, tmp_path):
     """Both processes get the same picture, so that all else is as in one process."""
     root = Path(pictures.two_folders(1))
     for side in "AB":
@@ -269,20 +277,21 @@ def test_dropout_differs_by_process(trainer, pictures, tmp_path):
     flags = f"{TINY} --model pix2pix --norm instance --dataroot {root} --load_size 32 --no_flip"
     flags += " --n_epochs 1 --n_epochs_decay 0"
 
-    def first_loss(size: int, no_dropout: str) -> float:
-        folder = folder_of(tmp_path, f"{size} {no_dropout}")
-        run(trainer, folder, f"{flags} --no_dropout {no_dropout} --max_dataset_size {size}", size)
-        return losses(folder)[0]["losses"]["G_L1"]
+    def first_loss(size: int, more: str) -> float:
+        folder = folder_of(tmp_path, f"{size} {more}")
+        run(trainer, folder, f"{flags} {more} --max_dataset_size {size}", size)
+        return losses(folder)[0]["losses"][loss]
 
-    assert first_loss(2, "on") == pytest.approx(first_loss(1, "on"), rel=1e-5)
-    assert first_loss(2, "off") != pytest.approx(first_loss(1, "off"), rel=1e-5)
+    assert first_loss(2, off) == pytest.approx(first_loss(1, off), rel=1e-5)
+    assert first_loss(2, on) != pytest.approx(first_loss(1, on), rel=1e-5)
 
 
 def test_every_feature_at_once_leaves_all_processes_equal(trainer, pictures, tmp_path):
     root = pictures.unaligned(7, 5)
     flags = TINY + f"--model cycle_gan --dataroot {root} --norm batch --gan_mode wgangp "
     flags += "--no_dropout off --pool_size 2 --grad_accum 2 --ema 0.9 --grad_checkpoint "
-    flags += "--lr_policy plateau --n_epochs 2 --n_epochs_decay 0 --spectral_norm"
+    flags += "--lr_policy plateau --n_epochs 2 --n_epochs_decay 0 --spectral_norm "
+    flags += "--d_augment translation,cutout,color"
     run(trainer, tmp_path, flags, 2)
     assert_equal_on_all_ranks(tmp_path, 2)
     saved = weights(tmp_path)
@@ -297,7 +306,8 @@ def test_cut_and_resumed_with_other_numbers_of_processes(trainer, pictures, tmp_
     """2 -> 2 is the same run to the bit."""
     root = pictures.two_folders(6)
     flags = TINY + f"--dataroot {root} --model pix2pix --no_dropout off --pool_size 2 "
-    flags += "--n_epochs 2 --n_epochs_decay 1 --grad_accum 2"
+    flags += "--n_epochs 2 --n_epochs_decay 1 --grad_accum 2 --lambda_feat 10 "
+    flags += "--d_augment translation,cutout,color"
     whole, pieces = folder_of(tmp_path, "whole"), folder_of(tmp_path, "pieces")
     run(trainer, whole, flags, 2)
     again = "--name run --continue_train --device cpu"

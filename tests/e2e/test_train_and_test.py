@@ -331,6 +331,10 @@ CHANGES_WEIGHTS = [
     ("--gan_mode wgangp", ""),
     ("--pool_size 1", ""),
     ("--lambda_L1 1", ""),
+    ("--lambda_feat 10", ""),
+    ("--d_augment translation", ""),
+    ("--d_augment cutout", ""),
+    ("--d_augment color", ""),
     ("--grad_accum 2", ""),
 ]
 # Flags that must not change the weights; each has a test below for what it does.
@@ -693,7 +697,7 @@ TRAINING_ELSEWHERE = {
     "::test_a_weight_scales_its_losses_alone",
     "--lambda_perceptual --vgg_weights": "unit/test_perceptual.py"
     "::test_the_perceptual_loss_joins_the_generators_objective",
-    "--lpips_weights": "unit/test_lpips.py::test_files_that_do_not_fit_are_told",
+    "--lpips_weights --lambda_lpips": "unit/test_lpips.py::test_it_joins_the_generators_objective",
     "--inception_weights": "unit/test_inception.py::test_other_files_are_refused_in_one_line",
     "--use_perceptual": "unit/test_perceptual.py"
     "::test_without_the_perceptual_loss_it_is_pix2pix_bit_for_bit",

@@ -14,6 +14,8 @@ ROWS = {
     "plateau": "--lr_policy plateau",
     "accumulation": "--grad_accum 2 --grad_checkpoint",
     "spectral norm": "--spectral_norm",
+    "augmented": "--d_augment translation,cutout",
+    "features": "--lambda_feat 10 --d_augment color",
     "channels_last": "--channels_last on",
     "bf16": "--precision bf16",
     "compile": "--compile",
@@ -23,8 +25,8 @@ ROWS = {
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("model", MODELS)
 def test_no_step_waits(build, model, row):
-    if row == "compile" and model != "pix2pix":
-        pytest.skip("compiled once is enough")
+    if row in ("compile", "features") and model != "pix2pix":
+        pytest.skip("once is enough")
     run = build(model, f"{ROWS[row]} --batch_size 2")
     take_steps(run, 4)  # allocate, choose algorithms, fill the pool
     batches = list(run.dataset)

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from tiny import build
 from torch import nn
 
 from models.losses.lpips import LPIPS
@@ -159,6 +160,65 @@ def test_it_draws_no_random_number(files):
     before = torch.get_rng_state()
     LPIPS(*files)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- As a loss ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", ["3", "1"])
+def test_it_joins_the_generators_objective(channels, files, tmp_path):
+    """Its value, and the gradients of the whole objective, against a computation by hand."""
+    flags = ["--vgg_weights", str(files[0]), "--lpips_weights", str(files[1])]
+    flags += ["--output_nc", channels, "--gan_mode", "lsgan", "--lambda_L1", "2"]
+    plain = build(tmp_path, "pix2pix", *flags, dtype=torch.float32)
+    model = build(tmp_path, "pix2pix", *flags, "--lambda_lpips", "5", dtype=torch.float32)
+    netG = copy.deepcopy(model.netG)
+    for each in (plain, model):
+        each.optimize_parameters()
+
+    fake = netG(model.real_A)
+    judged = model.netD(torch.cat((model.real_A, fake), 1))  # which the step on G left alone
+    expected = {
+        "G_GAN": ((judged - 1) ** 2).mean(),
+        "G_L1": 2 * F.l1_loss(fake, model.real_B),
+        "G_lpips": 5 * LPIPS(*files)(fake, model.real_B),
+    }
+    losses = model.get_current_losses()
+    assert list(losses) == [*expected, "D_real", "D_fake"]
+    for name, loss in expected.items():
+        assert losses[name] == pytest.approx(loss.item(), rel=1e-5)
+    total = sum(expected.values())
+    assert model.generator_loss.item() == pytest.approx(total.item(), rel=1e-6)
+    total.backward()
+    for ours, theirs in zip(model.netG.parameters(), netG.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5)
+
+    assert list(plain.get_current_losses()) == ["G_GAN", "G_L1", "D_real", "D_fake"]
+    for ours, theirs in zip(model.netD.parameters(), plain.netD.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert set(model.networks()) == {"G", "D"}  # no checkpoint holds a VGG
+
+
+def test_all_losses_of_pairs_are_listed_in_one_order(files, tmp_path):
+    flags = ["--vgg_weights", str(files[0]), "--lpips_weights", str(files[1])]
+    flags += "--lambda_lpips 10 --lambda_feat 10 --gan_mode wgangp".split()
+    model = build(tmp_path, "pix2pix_with_perceptual", *flags)
+    names = "G_GAN G_feat G_L1 G_Perceptual G_lpips D_real D_fake D_GP"
+    assert " ".join(model.loss_names) == names
+
+
+@pytest.mark.parametrize(
+    "model, flags, told",
+    [
+        ("colorization", [], "--output_nc 2; pass --lambda_lpips 0"),
+        ("pix2pix", ["--output_nc", "4"], "--output_nc 4; pass --lambda_lpips 0"),
+        ("pix2pix", ["--lpips_weights", "nowhere.pth"], "nowhere.pth: there is no such file"),
+    ],
+)
+def test_what_it_cannot_compare_is_refused(model, flags, told, tmp_path):
+    with pytest.raises(UserError) as error:
+        build(tmp_path, model, *flags, "--lambda_lpips", "3")
+    assert told in str(error.value) and "\n" not in str(error.value)
 
 
 REAL = Path(os.environ.get("LPIPS_WEIGHTS", ""))

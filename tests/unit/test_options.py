@@ -95,9 +95,10 @@ TRAIN_DEFAULTS = BASE_DEFAULTS | {
     "pool_size": 50,
     "lr_policy": "linear",
     "lr_decay_iters": 50,
-    "lambda_A": 10.0,  # which CycleGAN adds, as the next two
+    "lambda_A": 10.0,  # which CycleGAN adds, as the next three
     "lambda_B": 10.0,
     "lambda_identity": 0.5,
+    "d_augment": "none",
     "deterministic": False,
     "spectral_norm": False,
     "cache": "auto",
@@ -154,6 +155,9 @@ PIX2PIX_IN_TRAINING = PIX2PIX_DEFAULTS | {
     "pool_size": 0,
     "gan_mode": "vanilla",
     "lambda_L1": 100.0,
+    "lambda_feat": 0.0,
+    "lambda_lpips": 0.0,
+    "d_augment": "none",
 }
 PLUGIN_DEFAULTS = {  # in training: what differs from TRAIN_DEFAULTS, or is added
     "--model cycle_gan": {},
@@ -275,7 +279,7 @@ def test_the_tables_of_defaults_are_complete():
 @pytest.mark.parametrize("flags", PLUGIN_DEFAULTS)
 def test_defaults_that_models_and_datasets_change_or_add(flags):
     opt = vars(parse_train(*flags.split()))
-    of_cycle_gan = {"lambda_A", "lambda_B", "lambda_identity"}
+    of_cycle_gan = {"lambda_A", "lambda_B", "lambda_identity", "d_augment"}
     base = {k: v for k, v in TRAIN_DEFAULTS.items() if k not in of_cycle_gan or "cycle" in flags}
     expected = base | PLUGIN_DEFAULTS[flags] | {"model": flags.split()[1]}
     assert {k: v for k, v in opt.items() if k not in NO_DEFAULTS} == expected
@@ -507,6 +511,9 @@ def test_values(flag, text, value):
         ("display_ncols", "0"),
         ("lambda_L1", "-1"),
         ("lambda_L1", "nan"),
+        ("lambda_feat", "-1"),
+        ("lambda_lpips", "inf"),
+        ("d_augment", "flips"),
         ("channels_last", "maybe"),
         ("device", "gpu"),
         ("device", "cuda:x"),
@@ -564,6 +571,7 @@ def test_a_tilde_is_the_home_folder(joined, tmp_path, monkeypatch):
         (["--netG", "unet256"], "unet_256"),
         (["--norm", "bacth"], "batch"),
         (["--model", "pix2pox"], "pix2pix"),
+        (["--d_augment", "color,cutot"], "cutout"),
         (["--dataset_mode", "alined"], "aligned"),
     ],
 )

@@ -4,6 +4,8 @@ const losses = {
   G: "What the generator minimises",
   G_GAN: "How well the generator fools the discriminator: lower fools it more",
   G_L1: "Mean absolute difference from the target, times --lambda_L1",
+  G_feat: "Difference from the target in the layers of the discriminator, times --lambda_feat",
+  G_lpips: "How different from the target it looks to people (LPIPS), times --lambda_lpips",
   G_Perceptual: "Difference from the target in the features of the VGG, times its weight",
   D: "How well the discriminator tells real pictures from generated ones: lower tells better",
   G_A: "How well G_A fools D_A: lower fools it more",
