@@ -9,11 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from util.metrics.scores import Scores
 from util.show.html import ResultsPage, TrainingPage
 
+webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+KEYS = webdriver.Keys
 ODD_NAME = "a b#%20<c>'\"한.jpg"
 COLORS = {"real_A": "firebrick", "fake_B": "seagreen", "real_B": "steelblue"}
 FACTS = {
@@ -87,8 +90,6 @@ def look_again(page) -> None:
 
 
 def press(page, *keys: str) -> None:
-    from selenium import webdriver  # tests that press keys are skipped without it
-
     webdriver.ActionChains(page).send_keys(*keys).perform()
 
 

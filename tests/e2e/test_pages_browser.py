@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from browsing import (
+    KEYS,
     ODD_NAME,
     POLL_S,
     add_epoch,
@@ -22,12 +23,10 @@ from browsing import (
     texts,
     training_page,
     until,
+    webdriver,
     window,
 )
 from PIL import Image
-
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-KEYS = webdriver.Keys
 
 
 def move_strip(page, *keys: str) -> None:

@@ -18,8 +18,6 @@ from browsing import (
     window,
 )
 
-pytest.importorskip("selenium.webdriver", reason="needs selenium")
-
 
 def table(page) -> list[list[str]]:
     return [[cell.strip() for cell in row.split("\t")] for row in texts(page, "#scores tr")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from browsing import (
+    KEYS,
     ODD_NAME,
     add_examples,
     is_loaded,
@@ -16,12 +17,11 @@ from browsing import (
     texts,
     training_page,
     until,
+    webdriver,
     window,
 )
 from PIL import Image, ImageColor
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-KEYS = webdriver.Keys
 GREYS = {"real_A": (100, 120, 140), "fake_B": (110, 90, 140), "real_B": (0, 0, 0)}
 
 
