@@ -20,16 +20,15 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from dominate import tags
-from dominate.util import raw
 
 from util.metrics.scores import LOWER_IS_BETTER, Figures, Scores
-from util.show.html.layout import new_page, script_of
+from util.show.html.layout import page_text
 
 DATA_FILE_BYTES = 256 * 1024  # the most that an open page re-reads every few seconds
 
 # One module, joined in this order.
 _SCRIPT = (
-    *("reader", "status", "metrics", "compare", "strip", "pictures", "results"),
+    *("base", "reader", "status", "metrics", "compare", "strip", "pictures", "results"),
     *("zoom", "viewer", "plot", "charts", "curves"),
 )
 _NEXT = b"page.next();\n"
@@ -321,23 +320,22 @@ def _write_index(
     sections: list[tags.section],
 ) -> None:
     """Writes index.html, unless it exists with the same content."""
-    page = new_page(title, "page.css", style=f"--size: {winsize_px}px")
     without_script = (
         "This page needs JavaScript to show its pictures and curves. The pictures are also in ",
         tags.a("images", href="images/"),
         ", beside this file.",
     )
-    settings = {**settings, "lowerIsBetter": LOWER_IS_BETTER}
-    state = json.dumps(settings).replace("<", "\\u003c")  # so no text can end the script element
-    page.add(
-        tags.header(tags.h1(title), tags.p(id="status"), *head),
-        tags.main(tags.noscript(tags.p(*without_script)), *sections),
-        tags.script(raw(state), id="settings", type="application/json"),
-        # A module has its own scope, so the data files can only call window.page.
-        tags.script(raw(script_of(*_SCRIPT)), type="module"),
+    page = page_text(
+        title,
+        styles=["page.css"],
+        scripts=_SCRIPT,
+        without_script=without_script,
+        head=head,
+        sections=sections,
+        settings={**settings, "lowerIsBetter": LOWER_IS_BETTER},
+        style=f"--size: {winsize_px}px",
     )
-    # The options may contain a path that is not valid Unicode.
-    content = page.render(pretty=False).encode("utf-8", "replace")
+    content = page.encode("utf-8", "replace")  # the options may contain a path that is not Unicode
     index = folder / "index.html"
     if not index.exists() or index.read_bytes() != content:
         _replace(index, content)
