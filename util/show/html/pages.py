@@ -181,6 +181,9 @@ class ResultsPage:
     """Shows the results of a test run, with search by name and sorting by name or metric.
 
     Replaces any page already in the folder. The arguments are those of `TrainingPage`.
+
+    Args:
+        metric: of those that `add_result` is given of single pictures, the one to show first.
     """
 
     def __init__(
@@ -192,11 +195,13 @@ class ResultsPage:
         captions: dict[str, str],
         compare: list[tuple[str, str]],
         options: str,
+        metric: str = "",
     ) -> None:
         for old in (folder / "data").glob("*.js"):
             old.unlink()
         self._data = _Data(folder / "data")
         tools = tags.form(
+            tags.label("Metric", tags.select(id="metric"), hidden=True),
             tags.label("Find", tags.input_(id="find", type="search", placeholder="file name")),
             tags.label("Sort by", tags.select(tags.option("name", value=""), id="sort")),
             tags.button(id="direction", type="button"),
@@ -207,7 +212,7 @@ class ResultsPage:
         none = tags.p("No result has this name.", id="none", hidden=True)
         means = tags.div(tags.table(id="scores", cls="table"), cls="wide")
         results = tags.section(means, tools, none, _rows("Show more"))
-        settings = {"captions": captions, "compare": compare}
+        settings = {"captions": captions, "compare": compare, "metric": metric}
         _write_index(folder, title, winsize_px, settings, about, [results])
 
     def add_result(
@@ -218,6 +223,7 @@ class ResultsPage:
         files: dict[str, str],
         metrics: Figures | None,
         nothing: Figures | None = None,
+        measured: Mapping[str, Figures] | None = None,
         others: Sequence[str] = (),
     ) -> None:
         """Adds the pictures of one input.
@@ -228,10 +234,15 @@ class ResultsPage:
             files: file names inside images/ by label, with "/" between folders.
             metrics: values by name; a value that is not finite counts as missing.
             nothing: those of the untouched input.
+            measured: the metrics of several of its pictures, by label, instead of `metrics`. The
+                page shows the one that people choose below each picture.
             others: names of further files inside images/, which the page does not show.
         """
         if nothing:
             self._data.call("nothing", name, _numbers(nothing))
+        if measured:
+            by_label = {label: _numbers(figures) for label, figures in measured.items()}
+            self._data.call("measured", name, by_label)
         figures = _numbers(metrics or {})
         urls = _urls({name: name for name in others})
         self._data.call("result", _now(), name, source, _urls(files), figures, *urls.values())

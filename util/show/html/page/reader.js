@@ -16,6 +16,7 @@ const versions = new Map(); // file of a picture -> {epoch, version}
 const shrunk = new Set(); // pictures that were replaced by a smaller JPEG
 const validations = new Map(); // epoch -> its metrics
 const untouched = new Map(); // name of a result -> the metrics of its input
+const measured = new Map(); // name of a result -> the metrics of each of several pictures, by label
 let lastBatch = null; // a row of what was just trained on
 const curve = { times: [], images: [], epochs: [], rates: [], losses: new Map() }; // equally long
 const run = { news_s: 0, told_s: 0, began_s: 0, ended: null, epoch: 0, images: 0, alive_s: 0 };
@@ -79,6 +80,9 @@ const calls = {
   },
   nothing(name, figures) {
     untouched.set(name, figures);
+  },
+  measured(name, byLabel) {
+    measured.set(name, byLabel);
   },
   result(time_s, name, source, files, metrics) {
     told(time_s);

@@ -1,5 +1,5 @@
-// The page of all runs: the list in index.js, what each run's web/summary.js tells, and a comparison
-// of those ticked. While the page is open, it reads them again.
+// The page of all runs: the list in index.js, what each run's web/summary.js tells, and a
+// comparison of those ticked. While the page is open, it reads them again.
 
 // What is not chosen, but follows from the name, the pictures or other options.
 const DERIVED = new Set(
@@ -160,8 +160,8 @@ function draw(tag, attributes, ...children) {
   return element;
 }
 
-// What doing nothing scores: [value, places of the runs for which it does so]. Runs that validate on
-// the same pictures share a line.
+// What doing nothing scores: [value, places of the runs for which it does so]. Runs that validate
+// on the same pictures share a line.
 function basesOf(chosen) {
   const bases = new Map();
   chosen.forEach(({ summary }, place) => {

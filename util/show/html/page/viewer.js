@@ -104,7 +104,7 @@ function showViewed() {
   stage.show(frame, viewed.pair);
   stage.dataset.mode = mode;
   viewerTitle.textContent = frame.title;
-  viewerMetrics.replaceChildren(...(row.key === "batch" ? [] : terms(judgedOf(frame))));
+  viewerMetrics.replaceChildren(...(row.key === "batch" ? [] : terms(frame, viewed.pair)));
   choices.forEach((select, i) => {
     select.offer(labels.map((label) => [label, caption(label)]));
     select.value = viewed.pair[i];
