@@ -122,6 +122,22 @@ def window(page, width: int, height: int, *, scale: float = 1, is_dark: bool = F
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
 
 
+def reach_all(page, table: str) -> bool:
+    """Whether a table can be moved in its own box so that each of its cells is in the window.
+
+    The box can take the focus, so that arrow keys move it too.
+    """
+    script = """
+      const box = document.querySelector(arguments[0]).parentElement;
+      return [...box.querySelectorAll("th, td")].every((cell) => {
+        cell.scrollIntoView({ block: "nearest", inline: "end" });
+        const { left, right } = cell.getBoundingClientRect();
+        return left >= 0 && right <= innerWidth + 1;
+      }) && box.tabIndex === 0 && scrollX === 0
+         && document.documentElement.scrollWidth <= innerWidth;"""
+    return page.execute_script(script, table)
+
+
 def screen(page) -> np.ndarray:
     """What is on the screen, (H, W, 3)."""
     picture = Image.open(io.BytesIO(base64.b64decode(page.get_screenshot_as_base64())))

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from browsing import is_loaded, look_again, texts, until, window
+from browsing import is_loaded, look_again, reach_all, texts, until, window
 
 from util.show.html.runs import write_index
 
@@ -281,8 +281,8 @@ def test_moved_and_deleted_runs_do_not_break_it(page, runs) -> None:
 def test_it_fits_the_screen(width, page, runs) -> None:
     window(page, width, 900)
     open_index(page, runs, 4)
-    tick(page, "first", "second")
-    assert page.execute_script("return document.documentElement.scrollWidth") <= width
+    tick(page, "first", "second", "quiet", "killed")
+    assert reach_all(page, "#differences")
     chart = page.find_element("css selector", "#chart svg")
     assert chart.size["height"] == 256
     letters = page.find_element("css selector", "#chart text").size["height"]

@@ -83,7 +83,7 @@ class TrainingPage:
         ]
         judged = tags.div(
             _heading("Validation"),
-            tags.div(tags.table(id="scores", cls="table"), cls="wide"),
+            tags.div(tags.table(id="scores", cls="table"), cls="wide", tabindex="0"),
             tags.div(id="metrics"),
             id="judged",
             hidden=True,
@@ -210,7 +210,7 @@ class ResultsPage:
         )
         about = [tags.details(tags.summary("Options"), tags.pre(options, tabindex="0"))]
         none = tags.p("No result has this name.", id="none", hidden=True)
-        means = tags.div(tags.table(id="scores", cls="table"), cls="wide")
+        means = tags.div(tags.table(id="scores", cls="table"), cls="wide", tabindex="0")
         results = tags.section(means, tools, none, _rows("Show more"))
         settings = {"captions": captions, "compare": compare, "metric": metric}
         _write_index(folder, title, winsize_px, settings, about, [results])

@@ -101,7 +101,7 @@ def write_index(checkpoints_dir: Path) -> None:
                 tags.div(id="chart"),
                 tags.div(id="keys", cls="legend"),
                 tags.div(id="sides"),
-                tags.div(tags.table(id="differences", cls="table"), cls="wide"),
+                tags.div(tags.table(id="differences", cls="table"), cls="wide", tabindex="0"),
                 id="compared",
                 hidden=True,
             ),
