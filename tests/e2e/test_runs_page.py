@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -51,7 +53,8 @@ def tick(page, *names: str) -> None:
 def shown(page) -> dict[str, str]:
     """What stands beside the picture of each run, by name."""
     script = """return [...document.querySelectorAll(".run")].map((run) =>
-      [run.querySelector("h2").innerText, run.querySelector("div:last-child").innerText])"""
+      [run.querySelector("h2"), run.querySelector("div:last-child")].map((e) =>
+        e.innerText.replaceAll("\\u00a0", " ")))"""
     return dict(page.execute_script(script))
 
 
@@ -109,6 +112,16 @@ def test_a_run_continued_without_a_page_does_not_show_what_it_was(runs, trainer)
     facts = {each["name"]: each["facts"] for each in listed(runs)}
     assert facts["second"] is None  # it has a summary of its own
     assert (facts["first"]["epoch"], facts["first"]["epochs"]) == (3, 3)
+
+
+def test_runs_that_end_together_do_not_disturb_each_other(tmp_path) -> None:
+    code = "import sys, pathlib; from util.show.html.runs import write_index as write\n"
+    code += "for _ in range(20): write(pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    both = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert listed(tmp_path) == []
+    assert {file.name for file in tmp_path.iterdir()} == {"index.html", "index.js"}
 
 
 def listed(runs: Path) -> list[dict]:

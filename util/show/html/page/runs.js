@@ -109,7 +109,7 @@ function card(folder) {
     else link.removeAttribute("href");
     const state = stateOf(entry);
     lines[0].classList.toggle("live", state === "running");
-    say(lines[0], [state, ...progressOf(entry)].join(" · "));
+    say(lines[0], [state, ...progressOf(entry)].join("\u00a0· ")); // breaks only after a dot
     say(lines[1], summary.best ? bestWords(...summary.best) : "");
     say(lines[2], summary.troubles?.join("; ") ?? "");
   };
@@ -126,7 +126,8 @@ function progressOf({ summary: { epoch, epochs, now }, alive_s }) {
 
 function bestWords(epoch, figures) {
   const values = Object.entries(figures).filter(([, value]) => value !== null);
-  return `best, epoch ${epoch}: ${values.map(([name, v]) => `${name} ${figure(v)}`).join(", ")}`;
+  const words = values.map(([name, value]) => `${name}\u00a0${figure(value)}`);
+  return `best, epoch ${epoch}: ${words.join(", ")}`;
 }
 
 // Runs stay where they are while the page is open; new ones come first.
