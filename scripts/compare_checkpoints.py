@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import data
 import models
 import train
+from models.validation.validation import suffix
 from options.parser import OptionParser, whole
 from options.restore import runs_in
 from options.train_options import TrainOptions
@@ -44,6 +45,7 @@ class Compared(NamedTuple):
 
     Attributes:
         metric: the one by which the run has chosen its best.
+        endings: by label of a picture that is measured, how the names of its metrics end.
         pictures: tells whether two are validated on the same pictures, in the same way.
     """
 
@@ -52,6 +54,7 @@ class Compared(NamedTuple):
     examples: list[Example]
     captions: Mapping[str, str]
     metric: str
+    endings: Mapping[str, str]
     pictures: str
 
 
@@ -106,13 +109,16 @@ def checkpoints_of(name: str, opt: argparse.Namespace) -> Iterable[Compared]:
             f"{options.dataroot}; a new run can hold some out with --val_split"
         )
     validation.begin()
+    tasks = validation.generators.tasks
+    endings = {task.result: suffix(tasks, number) for number, task in enumerate(tasks)}
     for label in chosen(folder, opt):
         with contextlib.redirect_stdout(io.StringIO()):
             run.checkpoints.load_weights(label, run.model.load_networks)
         title = label if len(opt.name) == 1 else name if not opt.epoch else f"{name} {label}"
         scores, examples = validation.run(run.clock), run.judging.examples()
         best = run.judging.best
-        yield Compared(title, scores, examples, run.model.captions, best.metric, best.pictures)
+        shown = scores, examples, run.model.captions
+        yield Compared(title, *shown, best.metric, endings, best.pictures)
 
 
 def check_alike(first: Compared, other: Compared, names: list[str]) -> None:
@@ -192,6 +198,7 @@ def write_page(compared: list[Compared], out: Path) -> None:
         captions=captions,
         compare=[*combinations([*given[:1], *shown, *given[1:]], 2)],
         options=table(compared),
+        metric=compared[0].metric,
     )
     names = UniqueNames()
     for number, example in enumerate(first):
@@ -201,7 +208,12 @@ def write_page(compared: list[Compared], out: Path) -> None:
             files[label] = f"{stem}_{place}.png"
             save_image(picture, out / "images" / files[label])
         page.add_result(
-            name=stem, source=example.path, files=files, metrics=figures_of(compared, example.path)
+            name=stem,
+            source=example.path,
+            files=files,
+            metrics=None,
+            nothing=of_files(compared[0].scores.nothing_by_picture, example),
+            measured=figures_of(compared, example),
         )
     page.end()
 
@@ -224,13 +236,18 @@ def pictures_of(
     }
 
 
-def figures_of(compared: list[Compared], path: str) -> dict[str, float]:
-    """The metric that counts, of one picture, by checkpoint."""
+def of_files(by_picture: Mapping[str, Figures], example: Example) -> Figures:
+    """The metrics of a picture; a model with two generators has those of each side."""
+    return {n: v for file in example.files for n, v in by_picture.get(file, {}).items()}
+
+
+def figures_of(compared: list[Compared], example: Example) -> dict[str, Figures]:
+    """The metrics of what each checkpoint makes of a picture, by label."""
     return {
-        f"{c.title}: {name}": value
+        f"{c.title} {label}": {n: v for n, v in figures.items() if n.endswith(ending)}
         for c in compared
-        for name, value in c.scores.by_picture.get(path, {}).items()
-        if kind_of(name) == c.metric
+        for figures in [of_files(c.scores.by_picture, example)]
+        for label, ending in c.endings.items()
     }
 
 

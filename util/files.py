@@ -57,7 +57,7 @@ def writing(path: Path) -> Iterator[None]:
 
 def write_whole(path: Path, text: str) -> None:
     """Replace a file's content by this text; a crash leaves either the old file or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # other processes may write too
     try:
         # File names in the text may not be valid Unicode.
         with writing(path), open(temporary, "w", encoding="utf-8", errors="backslashreplace") as f:

@@ -9,11 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from util.metrics.scores import Scores
 from util.show.html import ResultsPage, TrainingPage
 
+webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+KEYS = webdriver.Keys
 ODD_NAME = "a b#%20<c>'\"한.jpg"
 COLORS = {"real_A": "firebrick", "fake_B": "seagreen", "real_B": "steelblue"}
 FACTS = {
@@ -87,8 +90,6 @@ def look_again(page) -> None:
 
 
 def press(page, *keys: str) -> None:
-    from selenium import webdriver  # tests that press keys are skipped without it
-
     webdriver.ActionChains(page).send_keys(*keys).perform()
 
 
@@ -119,6 +120,22 @@ def window(page, width: int, height: int, *, scale: float = 1, is_dark: bool = F
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
+def reach_all(page, table: str) -> bool:
+    """Whether a table can be moved in its own box so that each of its cells is in the window.
+
+    The box can take the focus, so that arrow keys move it too.
+    """
+    script = """
+      const box = document.querySelector(arguments[0]).parentElement;
+      return [...box.querySelectorAll("th, td")].every((cell) => {
+        cell.scrollIntoView({ block: "nearest", inline: "end" });
+        const { left, right } = cell.getBoundingClientRect();
+        return left >= 0 && right <= innerWidth + 1;
+      }) && box.tabIndex === 0 && scrollX === 0
+         && document.documentElement.scrollWidth <= innerWidth;"""
+    return page.execute_script(script, table)
 
 
 def screen(page) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from browsing import (
+    KEYS,
     add_epoch,
     add_validation,
     open_page,
@@ -14,12 +15,10 @@ from browsing import (
     texts,
     training_page,
     until,
+    webdriver,
 )
 
 from util.metrics.scores import Scores
-
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-KEYS = webdriver.Keys
 
 
 def ink(page, chart: str, color: str) -> int:

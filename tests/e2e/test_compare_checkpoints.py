@@ -44,6 +44,13 @@ def test_all_checkpoints_of_a_run(trained, run_in) -> None:
     page = trained / "results" / "one" / "compared"
     assert (page / "index.html").is_file()
     assert len(list((page / "images").glob("*.png"))) == 3 * 6  # A, four results and B
+    data = (page / "data" / "0001.js").read_text()
+    for call in re.findall(r"page\.measured\((.*)\);", data):
+        _, by_label = json.loads(f"[{call}]")
+        assert list(by_label) == [f"{label} fake_B" for label in ("1", "2", "best", "latest")]
+        assert all(metrics.keys() >= {"L1", "PSNR", "SSIM"} for metrics in by_label.values())
+    assert data.count("page.measured(") == data.count("page.nothing(") == 3
+    assert '"metric": "SSIM"' in (page / "index.html").read_text()
 
 
 def test_several_runs_are_compared_by_their_best(trained, run_in) -> None:

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import add_validation, training_page, until, window
+from browsing import KEYS, add_validation, press, training_page, until, window
 from PIL import Image
-
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 
 EPOCHS, PICTURES = 1000, 4
 FIRST_PICTURE_S = 1.5
@@ -120,7 +118,7 @@ def test_no_picture_of_a_long_run_comes_late(page, tmp_path, capsys):
     def step() -> None:
         page.execute_script("document.querySelector('#rows .track input').focus()")
         for _ in range(40):
-            webdriver.ActionChains(page).send_keys(webdriver.Keys.ARROW_LEFT).perform()
+            press(page, KEYS.ARROW_LEFT)
             time.sleep(0.03)
 
     def drag() -> None:

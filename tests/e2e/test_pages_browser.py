@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from browsing import (
+    KEYS,
     ODD_NAME,
     POLL_S,
     add_epoch,
@@ -18,16 +19,15 @@ from browsing import (
     look_again,
     open_page,
     press,
+    reach_all,
     save_pictures,
     texts,
     training_page,
     until,
+    webdriver,
     window,
 )
 from PIL import Image
-
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-KEYS = webdriver.Keys
 
 
 def move_strip(page, *keys: str) -> None:
@@ -318,7 +318,7 @@ def test_the_page_fits_a_phone(page, tmp_path: Path, is_dark: bool) -> None:
     run.end("stopped")
     window(page, 390, 844, scale=2, is_dark=is_dark)
     open_page(page, tmp_path)
-    assert page.execute_script("return document.documentElement.scrollWidth") == 390
+    assert reach_all(page, "#scores")
     paper = page.execute_script("return getComputedStyle(document.body).backgroundColor")
     brightness = int(re.search(r"\d+", paper).group())
     assert brightness < 60 if is_dark else brightness > 200

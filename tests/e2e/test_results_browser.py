@@ -6,11 +6,13 @@ import time
 
 import pytest
 from browsing import (
+    FACTS,
     ODD_NAME,
     headings,
     is_loaded,
     look_again,
     open_page,
+    reach_all,
     results_page,
     save_pictures,
     texts,
@@ -18,11 +20,12 @@ from browsing import (
     window,
 )
 
-pytest.importorskip("selenium.webdriver", reason="needs selenium")
+from util.show.html import ResultsPage
 
 
 def table(page) -> list[list[str]]:
-    return [[cell.strip() for cell in row.split("\t")] for row in texts(page, "#scores tr")]
+    rows = [row.split("\t") for row in texts(page, "#scores tr")]
+    return [[" ".join(cell.split()) for cell in row] for row in rows]  # a phone wraps them
 
 
 def test_results_are_found_and_sorted(page, tmp_path):
@@ -69,6 +72,67 @@ def test_results_are_found_and_sorted(page, tmp_path):
     assert headings(page) == []
     assert texts(page, "#found") == ["0 of 4"]
     assert page.find_element("id", "none").is_displayed()
+
+
+def choose(page, element: str, words: str) -> None:
+    page.find_element("id", element).send_keys(words)
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_people_choose_which_metric_stands_below_each_of_several_pictures(page, tmp_path, width):
+    """As on the page of scripts/compare_checkpoints.py."""
+    captions = {"real_A": "input", "fake_B": "1", "real_B": "<b>best</b>"}
+    results = ResultsPage(tmp_path, title="x", **{**FACTS, "captions": captions}, metric="SSIM")
+    figures = {"a": (0.3, 0.5, 0.7), "b": (0.6, 0.55, 0.5)}  # SSIM of 1 and best, and doing nothing
+    for name, (one, best, base) in figures.items():
+        results.add_result(
+            name=name,
+            source="",
+            files=save_pictures(tmp_path, name),
+            metrics=None,
+            nothing={"SSIM": base, "L1": 9.0},
+            measured={"fake_B": {"SSIM": one, "L1": 8.0}, "real_B": {"SSIM": best, "L1": 10 * one}},
+        )
+    results.end()
+    window(page, width, 844)
+    open_page(page, tmp_path)
+
+    def below(row: int = 1) -> list[str]:
+        return texts(page, f".row:nth-child({row}) figcaption")[:3]
+
+    assert [words.split("\n") for words in below()] == [
+        ["input"],
+        ["1", "0.3 −0.4"],
+        ["<b>best</b>", "0.5 −0.2"],
+    ]
+    assert texts(page, ".row:first-child .metrics dt") == ["doing nothing"]
+    assert texts(page, ".row:first-child .metrics dd") == ["SSIM 0.7"]
+    assert table(page) == [
+        ["mean of 2", "1", "<b>best</b>", "doing nothing"],
+        ["SSIM", "0.45 −0.15", "0.525 −0.075", "0.6"],
+        ["L1", "8 +1", "4.5 +4.5", "9"],
+    ]
+    choose(page, "sort", "gain of 1")
+    page.find_element("id", "direction").click()
+    assert headings(page) == ["b", "a"]
+    choose(page, "sort", "gain of <b>")
+    assert headings(page) == ["b", "a"]  # 0.05, -0.2
+    choose(page, "metric", "L1")
+    assert headings(page) == ["a", "b"]  # 6, 3: the order follows
+    assert [words.split("\n")[1:] for words in below()] == [[], ["8 +1"], ["3 +6"]]
+    assert reach_all(page, "#scores")
+
+    until(lambda: is_loaded(page, "#rows img"))
+    page.find_elements("css selector", "#rows .enlarge")[1].click()  # beside the input
+    assert texts(page, "#viewer .metrics div") == ["1\nL1 8 +1", "doing nothing\nL1 9"]
+
+
+def test_other_results_offer_no_metric_to_choose(page, tmp_path):
+    results = results_page(tmp_path)
+    files = save_pictures(tmp_path, "a")
+    results.add_result(name="a", source="", files=files, metrics={"L1": 5})
+    open_page(page, tmp_path)
+    assert not page.find_element("id", "metric").is_displayed()
 
 
 def test_many_results_are_shown_few_at_once(page, tmp_path):
@@ -124,4 +188,4 @@ def test_the_page_fits_a_phone(page, tmp_path, is_dark):
     results.end()
     window(page, 390, 844, scale=2, is_dark=is_dark)
     open_page(page, tmp_path)
-    assert page.execute_script("return document.documentElement.scrollWidth") == 390
+    assert reach_all(page, "#scores")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from browsing import (
+    KEYS,
     ODD_NAME,
     add_examples,
     is_loaded,
@@ -16,12 +17,11 @@ from browsing import (
     texts,
     training_page,
     until,
+    webdriver,
     window,
 )
 from PIL import Image, ImageColor
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-KEYS = webdriver.Keys
 GREYS = {"real_A": (100, 120, 140), "fake_B": (110, 90, 140), "real_B": (0, 0, 0)}
 
 
@@ -270,33 +270,115 @@ def test_the_last_batch_stands_alone(viewer):
         assert title(viewer) == "Last batch"
 
 
-def test_touch(page, tmp_path):
-    """The line follows a finger, a finger pans, and buttons zoom; nothing is out of a phone."""
+def touch(page, *paths: list[tuple[float, float]]) -> None:
+    """Fingers that go down one after another, each at the start of its path, and move at once."""
+    ends = {"type": "touchEnd", "touchPoints": []}
+    at = [path[0] for path in paths]
+    steps = [("Start", at[:number]) for number in range(1, len(at) + 1)]
+    steps += [("Move", points) for points in zip(*(path[1:] for path in paths), strict=True)]
+    for kind, points in steps:
+        fingers = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(points)]
+        event = {"type": f"touch{kind}", "touchPoints": fingers}
+        page.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+    page.execute_cdp_cmd("Input.dispatchTouchEvent", ends)
+
+
+@pytest.fixture
+def phone(page, tmp_path):
+    """The view of two epochs of two pictures on a phone, with a slider."""
     run = training_page(tmp_path)
     for epoch in (1, 2):
         add_examples(run, tmp_path, epoch, colors=GREYS)
     window(page, 390, 844, scale=2)
     open_page(page, tmp_path)
     enlarge(page, 3)
-    box = stage(page).rect
+    return page
 
-    def swipe(from_x: float, to_x: float) -> None:
-        y = box["y"] + box["height"] / 2
-        for kind, x in (("Start", from_x), ("Move", (from_x + to_x) / 2), ("Move", to_x)):
-            event = {"type": f"touch{kind}", "touchPoints": [{"x": x, "y": y}]}
-            page.execute_cdp_cmd("Input.dispatchTouchEvent", event)
-        page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
-    swipe(195, 80)
-    line = "return document.querySelector('#viewer .stage input').value"
-    assert float(page.execute_script(line)) == pytest.approx(100 * 80 / 390, abs=2)
-    button(page, "(H)").click()
-    button(page, "Zoom in").click()
-    before = picture_boxes(page)[0]
-    swipe(200, 150)
-    assert picture_boxes(page)[0][0] == pytest.approx(before[0] - 50, abs=2)
-    for each in page.find_elements("css selector", "#viewer button"):
+def line_at(page) -> float:
+    """Where the line between both pictures is, in percent."""
+    return float(page.execute_script("return document.querySelector('#viewer input').value"))
+
+
+def test_touch(phone):
+    """The line follows a finger, a finger pans, and buttons zoom; nothing is out of a phone."""
+    box = stage(phone).rect
+    y = box["y"] + box["height"] / 2
+    touch(phone, [(195, y), (140, y), (80, y)])
+    assert line_at(phone) == pytest.approx(100 * 80 / 390, abs=2)
+    button(phone, "(H)").click()
+    button(phone, "Zoom in").click()
+    before = picture_boxes(phone)[0]
+    touch(phone, [(200, y), (175, y), (150, y)])
+    assert picture_boxes(phone)[0][0] == pytest.approx(before[0] - 50, abs=2)
+    for each in phone.find_elements("css selector", "#viewer button"):
         assert 0 <= each.rect["x"] <= 390 - each.rect["width"]
+
+
+@pytest.mark.parametrize("width", [390, 1440])  # some notebooks have such a screen too
+@pytest.mark.parametrize("mode", "shd")
+def test_two_fingers_zoom_both_pictures_around_what_is_between_them(phone, width, mode):
+    window(phone, width, 844, scale=2)
+    press(phone, mode)
+    box = stage(phone).rect
+    x, y = box["width"] / 2, box["y"] + box["height"] / 2
+    before = picture_boxes(phone)[0]
+
+    def place(at_x: float, boxes: tuple[float, ...]) -> float:
+        return (at_x - boxes[0]) / boxes[2]
+
+    touch(phone, [(x - 20, y), (x - 40, y), (x - 60, y)], [(x + 60, y), (x + 90, y), (x + 120, y)])
+    after, other = picture_boxes(phone)
+    assert after == other
+    assert after[2] == pytest.approx(180 / 80 * before[2], rel=0.02)
+    assert place(x + 30, after) == pytest.approx(place(x + 20, before), abs=0.01)
+    assert line_at(phone) == 50  # the first finger was close to it
+    assert not phone.find_elements("css selector", ".held")
+
+    touch(phone, [(x - 20, y), (x - 40, y)], [(x + 60, y), (x + 40, y)])  # both move, and it does
+    moved = picture_boxes(phone)[1]
+    assert np.subtract(moved, after) == pytest.approx([-20, 0, 0, 0], abs=1)
+    touch(phone, [(x - 60, y), (x - 20, y)], [(x + 120, y), (x + 20, y)])
+    assert picture_boxes(phone)[0][2] < 0.3 * moved[2]
+
+
+def test_a_finger_that_stays_after_a_pinch_moves_the_picture_on(phone):
+    box = stage(phone).rect
+    x, y = box["width"] / 2, box["y"] + box["height"] / 2
+    down, up, rest = {"type": "pointerDown"}, {"type": "pointerUp"}, {"type": "pause"}
+
+    def move(to_x: float) -> dict:
+        return {"type": "pointerMove", "x": round(to_x), "y": round(y), "duration": 0}
+
+    def pinch(first: list[dict], second: list[dict]) -> tuple[float, ...]:
+        """Where the picture is after two fingers have zoomed, and then done this, in step."""
+        first = [move(x - 20), down, rest, move(x - 80), *first]
+        second = [move(x + 20), rest, down, move(x + 80), *second]
+        kind = {"type": "pointer", "parameters": {"pointerType": "touch"}}
+        does = [{**kind, "id": str(n), "actions": each} for n, each in enumerate((first, second))]
+        press(phone, "0")
+        phone.execute("actions", {"actions": does})
+        return picture_boxes(phone)[0]
+
+    before = pinch([up, rest], [rest, up])
+    assert before[2] > 3 * 390
+    after = pinch([up, rest, rest], [rest, move(x + 50), up])
+    assert np.subtract(after, before) == pytest.approx([-30, 0, 0, 0], abs=1)
+    assert line_at(phone) == 50
+
+
+def test_a_finger_on_a_picture_scrolls_the_page(page, tmp_path):
+    """On the pictures of a row, and on its slider."""
+    run = training_page(tmp_path)
+    add_examples(run, tmp_path, 1, colors=GREYS, names=[f"{n}.png" for n in range(6)])
+    window(page, 390, 844, scale=2)
+    open_page(page, tmp_path)
+    for selector in ("#rows .enlarge", "#rows .stage"):
+        page.execute_script("scrollTo(0, 0)")
+        box = page.find_element("css selector", selector).rect
+        touch(page, [(box["x"] + 20, box["y"] + 20 - 10 * step) for step in range(20)])
+        until(lambda: page.execute_script("return scrollY") > 100)
+        assert not page.find_element("id", "viewer").is_displayed()
 
 
 def test_results_have_the_same_view(page, tmp_path):

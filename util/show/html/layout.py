@@ -1,5 +1,7 @@
 """What the pages have in common: a head, and style and script from the files beside this one."""
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +11,46 @@ from dominate.util import raw
 _HERE = Path(__file__).parent
 
 
-def new_page(title: str, *styles: str, **attributes: Any) -> document:
-    """A page without content, with these style sheets inside, for any screen and colour scheme."""
+def page_text(
+    title: str,
+    *,
+    styles: Sequence[str],
+    scripts: Sequence[str],
+    without_script: Sequence[Any],
+    sections: Sequence[tags.html_tag],
+    head: Sequence[tags.html_tag] = (),
+    settings: Mapping[str, Any] | None = None,
+    **attributes: Any,
+) -> str:
+    """A page, for any screen and colour scheme, with all that it needs inside.
+
+    Args:
+        styles: names of style sheets.
+        scripts: names of the files of page/ that make up its script, in this order.
+        without_script: what is shown where there is no JavaScript.
+        head: what stands below the title and the status.
+        settings: what the script finds in the element `settings`.
+    """
     page = document(title=title, lang="en", **attributes)
     page.head.add(
         tags.meta(charset="utf-8"),
         tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
         tags.meta(name="color-scheme", content="light dark"),
         tags.link(rel="icon", href="data:,"),
-        *(tags.style(raw((_HERE / style).read_text(encoding="utf-8"))) for style in styles),
+        *(tags.style(raw(_text(style))) for style in styles),
     )
-    return page
+    page.add(
+        tags.header(tags.h1(title), tags.p(id="status"), *head),
+        tags.main(tags.noscript(tags.p(*without_script)), *sections),
+    )
+    if settings is not None:
+        state = json.dumps(settings).replace("<", "\\u003c")  # so no text can end the element
+        page.add(tags.script(raw(state), id="settings", type="application/json"))
+    # A module has its own scope, so the data files can only call what it puts into `window`.
+    script = "".join(_text(f"page/{name}.js") for name in scripts)
+    page.add(tags.script(raw(script), type="module"))
+    return page.render(pretty=False)
 
 
-def script_of(*names: str) -> str:
-    """These files of page/, joined in this order."""
-    return "".join((_HERE / "page" / f"{n}.js").read_text(encoding="utf-8") for n in names)
+def _text(file: str) -> str:
+    return (_HERE / file).read_text(encoding="utf-8")

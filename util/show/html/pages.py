@@ -20,16 +20,15 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from dominate import tags
-from dominate.util import raw
 
 from util.metrics.scores import LOWER_IS_BETTER, Figures, Scores
-from util.show.html.layout import new_page, script_of
+from util.show.html.layout import page_text
 
 DATA_FILE_BYTES = 256 * 1024  # the most that an open page re-reads every few seconds
 
 # One module, joined in this order.
 _SCRIPT = (
-    *("reader", "status", "metrics", "compare", "strip", "pictures", "results"),
+    *("base", "reader", "status", "metrics", "compare", "strip", "pictures", "results"),
     *("zoom", "viewer", "plot", "charts", "curves"),
 )
 _NEXT = b"page.next();\n"
@@ -84,7 +83,7 @@ class TrainingPage:
         ]
         judged = tags.div(
             _heading("Validation"),
-            tags.div(tags.table(id="scores", cls="table"), cls="wide"),
+            tags.div(tags.table(id="scores", cls="table"), cls="wide", tabindex="0"),
             tags.div(id="metrics"),
             id="judged",
             hidden=True,
@@ -182,6 +181,9 @@ class ResultsPage:
     """Shows the results of a test run, with search by name and sorting by name or metric.
 
     Replaces any page already in the folder. The arguments are those of `TrainingPage`.
+
+    Args:
+        metric: of those that `add_result` is given of single pictures, the one to show first.
     """
 
     def __init__(
@@ -193,11 +195,13 @@ class ResultsPage:
         captions: dict[str, str],
         compare: list[tuple[str, str]],
         options: str,
+        metric: str = "",
     ) -> None:
         for old in (folder / "data").glob("*.js"):
             old.unlink()
         self._data = _Data(folder / "data")
         tools = tags.form(
+            tags.label("Metric", tags.select(id="metric"), hidden=True),
             tags.label("Find", tags.input_(id="find", type="search", placeholder="file name")),
             tags.label("Sort by", tags.select(tags.option("name", value=""), id="sort")),
             tags.button(id="direction", type="button"),
@@ -206,9 +210,9 @@ class ResultsPage:
         )
         about = [tags.details(tags.summary("Options"), tags.pre(options, tabindex="0"))]
         none = tags.p("No result has this name.", id="none", hidden=True)
-        means = tags.div(tags.table(id="scores", cls="table"), cls="wide")
+        means = tags.div(tags.table(id="scores", cls="table"), cls="wide", tabindex="0")
         results = tags.section(means, tools, none, _rows("Show more"))
-        settings = {"captions": captions, "compare": compare}
+        settings = {"captions": captions, "compare": compare, "metric": metric}
         _write_index(folder, title, winsize_px, settings, about, [results])
 
     def add_result(
@@ -219,6 +223,7 @@ class ResultsPage:
         files: dict[str, str],
         metrics: Figures | None,
         nothing: Figures | None = None,
+        measured: Mapping[str, Figures] | None = None,
         others: Sequence[str] = (),
     ) -> None:
         """Adds the pictures of one input.
@@ -229,10 +234,15 @@ class ResultsPage:
             files: file names inside images/ by label, with "/" between folders.
             metrics: values by name; a value that is not finite counts as missing.
             nothing: those of the untouched input.
+            measured: the metrics of several of its pictures, by label, instead of `metrics`. The
+                page shows the one that people choose below each picture.
             others: names of further files inside images/, which the page does not show.
         """
         if nothing:
             self._data.call("nothing", name, _numbers(nothing))
+        if measured:
+            by_label = {label: _numbers(figures) for label, figures in measured.items()}
+            self._data.call("measured", name, by_label)
         figures = _numbers(metrics or {})
         urls = _urls({name: name for name in others})
         self._data.call("result", _now(), name, source, _urls(files), figures, *urls.values())
@@ -321,23 +331,22 @@ def _write_index(
     sections: list[tags.section],
 ) -> None:
     """Writes index.html, unless it exists with the same content."""
-    page = new_page(title, "page.css", style=f"--size: {winsize_px}px")
     without_script = (
         "This page needs JavaScript to show its pictures and curves. The pictures are also in ",
         tags.a("images", href="images/"),
         ", beside this file.",
     )
-    settings = {**settings, "lowerIsBetter": LOWER_IS_BETTER}
-    state = json.dumps(settings).replace("<", "\\u003c")  # so no text can end the script element
-    page.add(
-        tags.header(tags.h1(title), tags.p(id="status"), *head),
-        tags.main(tags.noscript(tags.p(*without_script)), *sections),
-        tags.script(raw(state), id="settings", type="application/json"),
-        # A module has its own scope, so the data files can only call window.page.
-        tags.script(raw(script_of(*_SCRIPT)), type="module"),
+    page = page_text(
+        title,
+        styles=["page.css"],
+        scripts=_SCRIPT,
+        without_script=without_script,
+        head=head,
+        sections=sections,
+        settings={**settings, "lowerIsBetter": LOWER_IS_BETTER},
+        style=f"--size: {winsize_px}px",
     )
-    # The options may contain a path that is not valid Unicode.
-    content = page.render(pretty=False).encode("utf-8", "replace")
+    content = page.encode("utf-8", "replace")  # the options may contain a path that is not Unicode
     index = folder / "index.html"
     if not index.exists() or index.read_bytes() != content:
         _replace(index, content)

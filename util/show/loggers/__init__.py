@@ -21,7 +21,7 @@ from util.show.loggers.background import BackgroundLogger, PicturesDue
 from util.show.loggers.base import EpochEnd, Example, Logger, Losses, Outcome, switched_off
 from util.show.loggers.console import ConsoleLogger
 from util.show.loggers.files import FileLogger
-from util.show.loggers.page import PageLogger
+from util.show.loggers.page import IndexLogger, PageLogger
 from util.show.loggers.tensorboard import TensorBoardLogger
 from util.show.loggers.visdom import VisdomLogger
 from util.show.loggers.wandb import WandbLogger, log_in
@@ -212,6 +212,8 @@ def create_loggers(
                 waits=waits,
             )
         )
+    else:
+        log.add(IndexLogger.name, lambda: IndexLogger(folder, opt.checkpoints_dir))
     if opt.use_visdom and opt.display_id > 0:
         live(VisdomLogger.name, lambda: VisdomLogger(opt, folder, total_images))
     if opt.use_tensorboard:

@@ -1,4 +1,4 @@
-"""The training page web/index.html and its pictures."""
+"""The training page web/index.html and its pictures, and the page of all runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from util.metrics.scores import Figures, Scores
 from util.run.clock import Clock
 from util.run.command import resume_command
 from util.show.html import TrainingPage
-from util.show.html.runs import Summary
+from util.show.html.runs import SUMMARY, Summary, write_index
 from util.show.loggers.base import Example, Logger, Losses, Outcome
 from util.show.names import UniqueNames
 from util.util import mkdirs, save_image, tensor2im
@@ -173,6 +173,20 @@ class PageLogger(Logger):
         self._ended.set()
         self.page.end(outcome.kind)
         self._summary.end(outcome.kind)
+
+
+class IndexLogger(Logger):
+    """Keeps a run without a page of its own in checkpoints/index.html."""
+
+    name = "the page of all runs"
+
+    def __init__(self, folder: Path, checkpoints_dir: str):
+        self.runs = Path(checkpoints_dir)
+        (folder / SUMMARY).unlink(missing_ok=True)  # of a run that had a page: it would grow old
+        write_index(self.runs)
+
+    def close(self, outcome: Outcome) -> None:
+        write_index(self.runs)
 
 
 def same_picture(file: Path, picture: np.ndarray) -> bool:

@@ -34,32 +34,56 @@ function gainElement(gain, base) {
   return make("small", { className: gain < 0 ? "worse" : "better", title }, words);
 }
 
-// Terms for a <dl>: each metric, with its gain.
-const terms = ({ figures, nothing }) =>
-  Object.keys(figures).map((name) => {
-    const gain = gainOf(name, figures, nothing);
-    const value = make("dd", {}, figure(figures[name]));
-    if (gain !== null) value.append(" ", gainElement(gain, nothing[name]));
-    return make("div", { title: meaningOf(name) }, make("dt", {}, name), value);
-  });
+// The value of a metric, and its gain.
+function withGain(name, figures, nothing) {
+  const value = figure(figures[name] ?? null);
+  const gain = gainOf(name, figures, nothing);
+  return gain === null ? [value] : [value, " ", gainElement(gain, nothing[name])];
+}
+
+const term = (words, title, ...value) =>
+  make("div", { title }, make("dt", {}, words), make("dd", {}, ...value));
+
+let metric = settings.metric ?? ""; // shown where several pictures of a row are measured
+const figuresOf = (frame, label) => measured.get(frame.title)?.[label] ?? {};
+
+// The metric of one of them, and its gain; nothing if it is not measured.
+function measuredOf(frame, label) {
+  const figures = figuresOf(frame, label);
+  return metric in figures ? withGain(metric, figures, judgedOf(frame).nothing) : [];
+}
+
+// Terms for a <dl>: each metric, or the chosen one of these labels and of doing nothing.
+function terms(frame, labels = []) {
+  const { figures, nothing } = judgedOf(frame);
+  if (!measured.has(frame.title)) {
+    return Object.keys(figures).map((name) =>
+      term(name, meaningOf(name), ...withGain(name, figures, nothing)),
+    );
+  }
+  const ofLabels = [...new Set(labels)].filter((label) => metric in figuresOf(frame, label));
+  const found = ofLabels.map((label) =>
+    term(caption(label), meaningOf(metric), `${metric} `, ...measuredOf(frame, label)),
+  );
+  if (metric in nothing) {
+    found.push(term("doing nothing", meaningOf(metric), `${metric} ${figure(nothing[metric])}`));
+  }
+  return found;
+}
 
 // ---- Tables of metrics ----
 
 // A row for each metric, and columns of [title, figures], with those of doing nothing at the end.
-function showTable(columns, nothing) {
+function showTable(columns, nothing, corner = "") {
   const cell = (tag, ...children) => make(tag, {}, ...children);
   const hasBase = Object.keys(nothing).length > 0;
   const titles = [...columns.map(([title]) => title), ...(hasBase ? ["doing nothing"] : [])];
   const lines = Object.keys(columns[0][1]).map((name) => {
-    const values = columns.map(([, figures]) => {
-      const gain = gainOf(name, figures, nothing);
-      const beside = gain === null ? [] : [" ", gainElement(gain, nothing[name])];
-      return cell("td", figure(figures[name] ?? null), ...beside);
-    });
+    const values = columns.map(([, figures]) => cell("td", ...withGain(name, figures, nothing)));
     if (hasBase) values.push(cell("td", figure(nothing[name] ?? null)));
     return make("tr", {}, make("th", { title: meaningOf(name) }, name), ...values);
   });
-  const head = make("tr", {}, cell("th", ""), ...titles.map((title) => cell("th", title)));
+  const head = make("tr", {}, cell("th", corner), ...titles.map((title) => cell("th", title)));
   byId("scores").replaceChildren(head, ...lines);
 }
 

@@ -21,16 +21,19 @@ function rowElement(row) {
   const element = make("article", { className: "row" }, header, pictures, strip);
   const open = (pair, mode) => view(element.row, pair, mode);
   let images = {}; // by label
+  let values = {}; // by label: where the metric of a picture stands
   let compared = null; // {stage, pairs}
 
   // Anew only if an epoch has other labels, so that sliders stay in place.
   function build(labels, files) {
     images = Object.fromEntries(labels.map((label) => [label, picture({ loading: "lazy" })]));
+    values = Object.fromEntries(labels.map((label) => [label, make("span")]));
     const figures = labels.map((label) => {
       const enlarge = button(images[label], () => open(partnersOf(files, label), "hold"), {
         className: "enlarge",
       });
-      return make("figure", {}, enlarge, make("figcaption", {}, caption(label)));
+      const words = make("figcaption", {}, make("span", {}, caption(label)), values[label]);
+      return make("figure", {}, enlarge, words);
     });
     compared = null;
     if (pairsOf(files).length) {
@@ -53,8 +56,11 @@ function rowElement(row) {
     if (labels.join() !== Object.keys(images).join()) build(labels, frame.files);
     title.textContent = frame.title;
     detail.textContent = frame.detail;
-    metrics.replaceChildren(...(of.key === "batch" ? [] : terms(judgedOf(frame))));
-    for (const label of labels) images[label].show(frame, label);
+    metrics.replaceChildren(...(of.key === "batch" ? [] : terms(frame)));
+    for (const label of labels) {
+      images[label].show(frame, label);
+      values[label].replaceChildren(...measuredOf(frame, label));
+    }
     if (compared) {
       compared.stage.show(frame, pairOf(frame.files));
       compared.pairs.show?.();

@@ -1,53 +1,11 @@
 // Reads the run's data from the calls in data/0001.js, 0002.js, ... (which pages.py writes). During
 // the run, the last of these files is polled for new lines, and data/alive.js for signs of life.
-// The whole page uses the settings and helpers at the top.
+// The whole page uses the settings at the top.
 
 const POLL_MS = 3000;
 const settings = JSON.parse(document.getElementById("settings").textContent);
-const byId = (id) => document.getElementById(id);
 const isTraining = Boolean(byId("curves"));
-
-// Strings in `children` become text nodes: no data is ever parsed as HTML.
-function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
-
-function button(words, action, properties = {}) {
-  const element = make("button", { type: "button", ...properties }, words);
-  element.addEventListener("click", action);
-  return element;
-}
-
-const iconButton = (title, words, action) =>
-  button(words, action, { className: "icon", ariaLabel: title, title });
-
-// A drop-down list of [value, words] pairs. It stays open when the same are offered again.
-function choice(title, options, action) {
-  const select = make("select", { ariaLabel: title, title });
-  select.offer = (pairs) => {
-    if (pairs.map(([value]) => value).join() === [...select.options].map((o) => o.value).join()) {
-      return;
-    }
-    select.replaceChildren(...pairs.map(([value, words]) => make("option", { value }, words)));
-  };
-  select.offer(options);
-  select.addEventListener("change", () => action(select.value));
-  return select;
-}
-
 const caption = (label) => settings.captions[label] ?? label;
-const count = (number) => number.toLocaleString("en");
-const counted = (number, thing) => `${count(number)} ${thing}${number === 1 ? "" : "s"}`;
-const figure = (value) => (value === null ? "–" : String(Number(value.toPrecision(4))));
-const now_s = () => Date.now() / 1000;
-function clock(time_s) {
-  const date = new Date(time_s * 1000);
-  const today = date.toDateString() === new Date().toDateString();
-  const hour = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  return today ? hour : `${date.toLocaleDateString()} ${hour}`;
-}
 
 // ---- The calls in the data files ----
 
@@ -58,6 +16,7 @@ const versions = new Map(); // file of a picture -> {epoch, version}
 const shrunk = new Set(); // pictures that were replaced by a smaller JPEG
 const validations = new Map(); // epoch -> its metrics
 const untouched = new Map(); // name of a result -> the metrics of its input
+const measured = new Map(); // name of a result -> the metrics of each of several pictures, by label
 let lastBatch = null; // a row of what was just trained on
 const curve = { times: [], images: [], epochs: [], rates: [], losses: new Map() }; // equally long
 const run = { news_s: 0, told_s: 0, began_s: 0, ended: null, epoch: 0, images: 0, alive_s: 0 };
@@ -122,6 +81,9 @@ const calls = {
   nothing(name, figures) {
     untouched.set(name, figures);
   },
+  measured(name, byLabel) {
+    measured.set(name, byLabel);
+  },
   result(time_s, name, source, files, metrics) {
     told(time_s);
     noteFiles(files, 0, time_s);
@@ -173,24 +135,8 @@ for (const [name, call] of Object.entries(calls)) {
   };
 }
 
-// From data/alive.js. The run's machine may have a different clock: later signs count from here.
-page.alive = (time_s) => {
-  if (time_s === run.alive_s) return;
-  run.news_s = run.alive_s ? now_s() : Math.max(run.news_s, time_s);
-  run.alive_s = time_s;
-};
-
-// Resolves to whether the script was there.
-function runScript(source) {
-  return new Promise((done) => {
-    const ended = (event) => {
-      script.remove();
-      done(event.type === "load");
-    };
-    const script = make("script", { src: source, onload: ended, onerror: ended });
-    document.head.append(script);
-  });
-}
+// From data/alive.js.
+page.alive = (time_s) => hear(run, time_s);
 
 // Runs the new calls; resolves to whether there were any.
 async function readNews() {

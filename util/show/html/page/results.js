@@ -5,9 +5,14 @@ const metricOf = (row) => judgedOf(row.frames[0]);
 
 // What results are sorted by: null, or a function of a row that gives a number or null.
 function sortKey() {
-  const [kind, name] = JSON.parse(byId("sort").value || "[]");
-  if (kind === "gain") return (row) => gainOf(name, metricOf(row).figures, metricOf(row).nothing);
-  return kind ? (row) => metricOf(row).figures[name] ?? null : null;
+  const [kind, what] = JSON.parse(byId("sort").value || "[]");
+  if (!kind) return null;
+  const [isGain, isPicture] = [kind.endsWith("gain"), kind.startsWith("picture")];
+  const name = isPicture ? metric : what;
+  return (row) => {
+    const figures = isPicture ? figuresOf(row.frames[0], what) : metricOf(row).figures;
+    return isGain ? gainOf(name, figures, metricOf(row).nothing) : (figures[name] ?? null);
+  };
 }
 
 function sortedResults(all) {
@@ -37,23 +42,47 @@ function meansOf(list, names) {
   );
 }
 
+const namesIn = (list) => [...new Set(list.flatMap(Object.keys))];
+
 function showMeans(list) {
-  const all = [...rows.values()].map(metricOf);
-  const names = (of) => [...new Set(all.flatMap((each) => Object.keys(each[of])))];
-  const [metrics, bases] = [names("figures"), names("nothing")];
-  offerToSort("value", metrics, (name) => name);
-  offerToSort("gain", bases, (name) => `gain in ${name}`);
+  const all = [...rows.values()];
+  const labels = namesIn([...measured.values()]);
+  const ofLabel = (some, label) => some.map((row) => figuresOf(row.frames[0], label));
+  const metrics = labels.length
+    ? namesIn(labels.flatMap((label) => ofLabel(all, label)))
+    : namesIn(all.map((row) => metricOf(row).figures));
+  const bases = namesIn(all.map((row) => metricOf(row).nothing));
+  offerMetrics(labels.length ? metrics : []);
+  if (labels.length) {
+    offerToSort("picture", labels, caption);
+    if (bases.length) offerToSort("picture gain", labels, (label) => `gain of ${caption(label)}`);
+  } else {
+    offerToSort("value", metrics, (name) => name);
+    offerToSort("gain", bases, (name) => `gain in ${name}`);
+  }
   const isAll = list.length === rows.size;
   const found = isAll ? count(rows.size) : `${count(list.length)} of ${count(rows.size)}`;
   byId("found").textContent = isAll ? "" : found;
-  const some = list.map(metricOf);
-  const means = (of, columns) =>
-    meansOf(
-      some.map((each) => each[of]),
-      columns,
-    );
-  showTable([[`mean of ${found}`, means("figures", metrics)]], means("nothing", bases));
-  byId("scores").hidden = rows.size < 2 || !metrics.length; // one result shows its own metrics
+  const means = `mean of ${found}`;
+  const columns = labels.length
+    ? labels.map((label) => [caption(label), meansOf(ofLabel(list, label), metrics)])
+    : [[means, meansOf(list.map((row) => metricOf(row).figures), metrics)]];
+  const nothing = meansOf(list.map((row) => metricOf(row).nothing), bases);
+  showTable(columns, nothing, labels.length ? means : "");
+  const isShown = labels.length || rows.size > 1; // one result shows its own metrics
+  byId("scores").hidden = !isShown || !metrics.length;
+}
+
+// Where several pictures of a row are measured, people choose the metric that stands below them.
+function offerMetrics(names) {
+  const select = byId("metric");
+  select.parentElement.hidden = !names.length;
+  if (!names.length) return;
+  if (!names.includes(metric)) metric = names[0];
+  const missing = names.filter((name) => ![...select.options].some(({ value }) => value === name));
+  select.append(...missing.map((name) => make("option", { value: name }, name)));
+  select.title = meaningOf(metric);
+  select.value = metric;
 }
 
 function offerToSort(kind, names, wordsOf) {
@@ -84,5 +113,9 @@ if (!isTraining) {
   showDirection();
   byId("find").addEventListener("input", reorder);
   byId("sort").addEventListener("change", reorder);
+  byId("metric").addEventListener("change", () => {
+    metric = byId("metric").value;
+    reorder();
+  });
   byId("tools").addEventListener("submit", (event) => event.preventDefault());
 }

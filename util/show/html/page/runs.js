@@ -1,21 +1,158 @@
-// The page of all runs: what each run's web/summary.js tells, and a comparison of those ticked.
+// The page of all runs: the list in index.js, what each run's web/summary.js tells, and a
+// comparison of those ticked. While the page is open, it reads them again.
 
 // What is not chosen, but follows from the name, the pictures or other options.
 const DERIVED = new Set(
   "name files_A files_B two_folders size_minimum size_multiple program_version isTrain".split(" "),
 );
-const SILENCE_S = 120; // after this long without a sign of life, a run has stopped
-const byId = (id) => document.getElementById(id);
-const found = new Map(); // folder -> what its summary tells
+const NOTHING_KNOWN = {
+  ...{ state: "", now: 0, epoch: null, best: null },
+  ...{ options: {}, losses: {}, metrics: {}, nothing: {}, pictures: [] },
+};
+const POLL_MS = 5000;
+const MOST_PICTURES = 8; // side by side
+// Folder -> {folder, name, hasPage, facts} of the list, and what has been read: {summary, text,
+// isThere, alive_s, news_s}.
+const entries = new Map();
+const cards = new Map(); // folder -> element
 const ticked = new Set(); // folders
+let listed_s = 0; // when the list was written
 let measure = ""; // what the chart shows
 
-// Strings in `children` become text nodes: no data is ever parsed as HTML.
-function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
+const color = (place) => `var(--c${place % 8})`;
+const swatchOf = (place) => make("i", { style: `background: ${color(place)}` });
+const isTold = ({ isThere, summary }) => isThere && summary;
+
+// Each script calls one of these while it runs, so its own dataset says whose it is.
+const speaker = () => entries.get(document.currentScript.dataset.folder);
+
+function take(entry, summary) {
+  const text = JSON.stringify(summary);
+  entry.hasSpoken = true;
+  if (text === entry.text) return;
+  const news_s = entry.news_s ? now_s() : summary.now; // its machine may have a different clock
+  Object.assign(entry, { summary, text, news_s });
+}
+
+window.runs = {
+  list(time_s, all) {
+    if (time_s === listed_s) return;
+    listed_s = time_s;
+    const folders = new Set(all.map(({ folder }) => folder));
+    for (const folder of entries.keys()) if (!folders.has(folder)) entries.delete(folder);
+    for (const each of all) {
+      const entry = entries.get(each.folder) ?? { alive_s: 0, news_s: 0 };
+      entries.set(each.folder, Object.assign(entry, each));
+      if (!each.facts) continue;
+      take(entry, each.facts);
+      entry.isThere = true;
+    }
+  },
+  add: (summary) => take(speaker(), summary),
+};
+window.page = { alive: (time_s) => hear(speaker(), time_s) };
+
+// ---- The list ----
+
+function stateOf({ summary, news_s }) {
+  if (summary.state !== "running") return summary.state || "state unknown";
+  return now_s() - news_s < SILENCE_S ? "running" : "stopped";
+}
+
+const generated = ({ files }) =>
+  Object.entries(files).find(([label]) => !label.startsWith("real"))?.[1];
+
+// The address of a picture that a run has shown under this name, by default of its first one.
+function addressIn({ folder, summary }, name = null) {
+  const shown = summary.pictures.filter((each) => name === null || each.name === name);
+  const file = shown.map(generated).find(Boolean);
+  return file && `${folder}/web/images/${file}?${summary.now}`;
+}
+
+// Shows a picture, or an empty plate; one that is replaced stays until the next one is there.
+function thumbnail(properties = {}) {
+  const image = make("img", { className: "missing", ...properties });
+  image.addEventListener("load", () => image.classList.remove("missing"));
+  image.addEventListener("error", () => image.classList.add("missing"));
+  image.show = (address) => {
+    if (address && image.getAttribute("src") !== address) image.src = address;
+  };
+  return image;
+}
+
+// Leaves an element alone that says so already, and whatever is selected in it.
+function say(element, words) {
+  if (element.textContent !== words) element.textContent = words;
+}
+
+function card(folder) {
+  const tick = make("input", { type: "checkbox" });
+  tick.addEventListener("change", () => {
+    if (tick.checked) ticked.add(folder);
+    else ticked.delete(folder);
+    compare();
+  });
+  const image = thumbnail({ alt: "", loading: "lazy" });
+  const link = make("a");
+  const lines = ["detail", "detail", "detail worse"].map((className) => make("p", { className }));
+  const words = make("div", {}, make("h2", {}, link), ...lines);
+  const plate = make("div", { className: "plate" }, image);
+  const element = make("article", { className: "run" }, tick, plate, words);
+  element.show = (entry) => {
+    element.hidden = !isTold(entry);
+    if (element.hidden) return;
+    const { name, hasPage, summary } = entry;
+    tick.ariaLabel = `Compare ${name}`;
+    image.show(addressIn(entry));
+    say(link, name);
+    if (hasPage) link.href = `${folder}/web/index.html`;
+    else link.removeAttribute("href");
+    const state = stateOf(entry);
+    lines[0].classList.toggle("live", state === "running");
+    say(lines[0], [state, ...progressOf(entry)].join("\u00a0· ")); // breaks only after a dot
+    say(lines[1], summary.best ? bestWords(...summary.best) : "");
+    say(lines[2], summary.troubles?.join("; ") ?? "");
+  };
   return element;
 }
+
+function progressOf({ summary: { epoch, epochs, now }, alive_s }) {
+  const parts = [];
+  if (epochs) parts.push(`epoch ${count(epoch ?? 0)} of ${count(epochs)}`);
+  else if (epoch !== null) parts.push(`epoch ${count(epoch)}`);
+  const last_s = Math.max(now, alive_s);
+  return last_s ? [...parts, clock(last_s)] : parts;
+}
+
+function bestWords(epoch, figures) {
+  const values = Object.entries(figures).filter(([, value]) => value !== null);
+  const words = values.map(([name, value]) => `${name}\u00a0${figure(value)}`);
+  return `best, epoch ${epoch}: ${words.join(", ")}`;
+}
+
+// Runs stay where they are while the page is open; new ones come first.
+function showRuns() {
+  const told = [...entries.values()].filter(isTold);
+  const added = told.filter(({ folder }) => !cards.has(folder));
+  for (const { folder } of added.sort((a, b) => a.summary.now - b.summary.now)) {
+    cards.set(folder, card(folder));
+    byId("runs").prepend(cards.get(folder));
+  }
+  for (const [folder, element] of cards) {
+    if (entries.has(folder)) {
+      element.show(entries.get(folder));
+    } else {
+      element.remove();
+      cards.delete(folder);
+      ticked.delete(folder);
+    }
+  }
+  say(byId("status"), `${counted(told.length, "run")}; tick two or more to compare them`);
+}
+
+// ---- The comparison ----
+
+const curvesOf = ({ metrics, losses }) => ({ ...losses, ...metrics });
 
 function draw(tag, attributes, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -24,114 +161,66 @@ function draw(tag, attributes, ...children) {
   return element;
 }
 
-const figure = (value) => String(Number(value.toPrecision(4)));
-const nameOf = (folder) => decodeURIComponent(folder);
-const color = (place) => `var(--c${place % 8})`;
-
-// Each script calls one of these while it runs, so its own address says whose it is.
-const speaker = () => document.currentScript.dataset.folder;
-window.runs = {
-  add(summary) {
-    found.set(speaker(), summary);
-  },
-};
-window.page = {
-  alive(time_s) {
-    const summary = found.get(speaker());
-    if (summary) summary.now = Math.max(summary.now, time_s);
-  },
-};
-
-function load(folder, file) {
-  return new Promise((done) => {
-    const script = make("script", { src: `${folder}/web/${file}?${Date.now()}` });
-    script.dataset.folder = folder;
-    script.onload = script.onerror = () => {
-      script.remove();
-      done();
-    };
-    document.head.append(script);
+// What doing nothing scores: [value, places of the runs for which it does so]. Runs that validate
+// on the same pictures share a line.
+function basesOf(chosen) {
+  const bases = new Map();
+  chosen.forEach(({ summary }, place) => {
+    const value = summary.nothing[measure] ?? null;
+    if (value !== null) bases.set(value, [...(bases.get(value) ?? []), place]);
   });
+  return [...bases];
 }
 
-function stateOf({ state, now }) {
-  if (state !== "running") return state;
-  return Date.now() / 1000 - now < SILENCE_S ? "running" : "stopped";
+const DASH = { length: 6, gap: 4 };
+
+// How a dashed line looks for one of those that share it: their dashes take turns.
+function dashes(turn, turns) {
+  const step = DASH.length + DASH.gap;
+  return {
+    "stroke-dasharray": `${DASH.length} ${turns * step - DASH.length}`,
+    "stroke-dashoffset": -turn * step,
+  };
 }
 
-const generated = ({ files }) =>
-  Object.entries(files).find(([label]) => !label.startsWith("real"))?.[1];
-
-function card(folder, summary) {
-  const tick = make("input", { type: "checkbox", checked: ticked.has(folder) });
-  tick.ariaLabel = `Compare ${nameOf(folder)}`;
-  tick.addEventListener("change", () => {
-    if (tick.checked) ticked.add(folder);
-    else ticked.delete(folder);
-    compare();
-  });
-  const file = summary.pictures.map(generated).find(Boolean);
-  const address = `${folder}/web/index.html`;
-  const picture = file
-    ? make("img", { src: `${folder}/web/images/${file}?${summary.now}`, alt: "", loading: "lazy" })
-    : make("div", { className: "blank" });
-  picture.addEventListener("error", () => picture.replaceWith(make("div", { className: "blank" })));
-  const parts = [stateOf(summary), `epoch ${summary.epoch} of ${summary.epochs}`];
-  const at = new Date(summary.now * 1000).toLocaleString([], {
-    dateStyle: "medium",
-    timeStyle: "short",
-  });
-  parts.push(at);
-  const lines = [make("p", {}, parts.join(" · "))];
-  if (summary.best) {
-    const [epoch, figures] = summary.best;
-    const words = Object.entries(figures)
-      .filter(([, value]) => value !== null)
-      .map(([name, value]) => `${name} ${figure(value)}`);
-    lines.push(make("p", {}, `best, epoch ${epoch}: ${words.join(", ")}`));
-  }
-  const title = make("h2", {}, make("a", { href: address }, nameOf(folder)));
-  return make("article", { className: "run" }, tick, picture, make("div", {}, title, ...lines));
+function baseWords(chosen, places) {
+  return `doing nothing (${places.map((place) => chosen[place].name).join(", ")})`;
 }
 
-function showRuns() {
-  const all = [...found].sort(([, a], [, b]) => b.now - a.now);
-  byId("runs").replaceChildren(...all.map(([folder, summary]) => card(folder, summary)));
-  const words = all.length === 1 ? "1 run" : `${all.length} runs`;
-  byId("status").textContent = `${words}; tick two or more to compare them`;
-}
-
-const curvesOf = ({ metrics, losses }) => ({ ...losses, ...metrics });
-
-function chart(folders, name) {
-  const [width, height, left, bottom] = [900, 256, 56, 24];
-  const curves = folders.map((folder) => curvesOf(found.get(folder))[name] ?? []);
+function chart(chosen) {
+  const [width, height, left, bottom] = [byId("chart").clientWidth, 256, 56, 24];
+  const curves = chosen.map(({ summary }) => curvesOf(summary)[measure] ?? []);
+  const bases = basesOf(chosen);
   const points = curves.flat();
-  const nothing = folders.map((f) => found.get(f).nothing[name]).filter((v) => v != null);
-  const values = [...points.map(([, value]) => value), ...nothing];
+  const values = [...points.map(([, value]) => value), ...bases.map(([value]) => value)];
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  const [first, last] = [0, Math.max(1, ...points.map(([epoch]) => epoch))];
-  const x = (epoch) => left + ((epoch - first) / (last - first)) * (width - left - 8);
+  const last = Math.max(1, ...points.map(([epoch]) => epoch));
+  const x = (epoch) => left + (epoch / last) * (width - left - 8);
   const y = (value) => 8 + ((high - value) / (high - low || 1)) * (height - bottom - 16);
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
-  svg.ariaLabel = `${name} by epoch`;
-  const line = { stroke: "var(--line)", "vector-effect": "non-scaling-stroke" };
+  const level = (value, attributes, ...children) =>
+    draw("line", { x1: left, x2: width, y1: y(value), y2: y(value), ...attributes }, ...children);
+  const title = (words) => draw("title", {}, words); // shown under the pointer
+
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img" });
+  svg.ariaLabel = `${measure} by epoch`;
   for (const value of [low, high]) {
     svg.append(
-      draw("line", { x1: left, x2: width, y1: y(value), y2: y(value), ...line }),
+      level(value, { stroke: "var(--line)" }),
       draw("text", { x: 0, y: y(value) + 4 }, figure(value)),
     );
   }
   svg.append(draw("text", { x: left, y: height - 4 }, "epoch 0"));
-  svg.append(draw("text", { x: width - 8, y: height - 4, "text-anchor": "end" }, String(last)));
-  for (const value of new Set(nothing)) {
-    const dashes = { ...line, stroke: "var(--soft)", "stroke-dasharray": "4 4" };
-    svg.append(draw("line", { x1: left, x2: width, y1: y(value), y2: y(value), ...dashes }));
+  svg.append(draw("text", { x: width - 8, y: height - 4, "text-anchor": "end" }, count(last)));
+  for (const [value, places] of bases) {
+    places.forEach((place, turn) => {
+      const look = { stroke: color(place), class: "base", ...dashes(turn, places.length) };
+      svg.append(level(value, look, title(baseWords(chosen, places))));
+    });
   }
   curves.forEach((curve, place) => {
-    const style = { fill: "none", stroke: color(place), "stroke-width": 2 };
     const at = curve.map(([epoch, value]) => `${x(epoch)},${y(value)}`).join(" ");
-    svg.append(draw("polyline", { points: at, ...style, "vector-effect": "non-scaling-stroke" }));
+    const style = { fill: "none", stroke: color(place), "stroke-width": 2 };
+    svg.append(draw("polyline", { points: at, ...style }, title(chosen[place].name)));
     if (curve.length === 1) {
       const [epoch, value] = curve[0];
       svg.append(draw("circle", { cx: x(epoch), cy: y(value), r: 4, fill: color(place) }));
@@ -140,78 +229,124 @@ function chart(folders, name) {
   return svg;
 }
 
-function choice(names) {
-  const options = names.map((name) => make("option", { value: name }, name));
-  const select = make("select", { ariaLabel: "What the chart shows" }, ...options);
-  select.value = measure;
-  select.addEventListener("change", () => {
-    measure = select.value;
-    compare();
+// A line for each run, with its newest value, and for each line of doing nothing.
+function keys(chosen) {
+  const key = (swatch, words, value) =>
+    make("span", {}, swatch, words, make("small", {}, figure(value ?? null)));
+  const ofRuns = chosen.map(({ name, summary }, place) =>
+    key(swatchOf(place), name, curvesOf(summary)[measure]?.at(-1)[1]),
+  );
+  const ofBases = basesOf(chosen).map(([value, places]) => {
+    const turns = [...places, ...places, ...places].slice(0, Math.max(3, places.length));
+    const swatch = make("i", { className: "dashes" }, ...turns.map(swatchOf));
+    return key(swatch, baseWords(chosen, places), value);
   });
-  return select;
+  return [...ofRuns, ...ofBases];
 }
 
-function sides(folders) {
-  const names = [...new Set(folders.flatMap((f) => found.get(f).pictures.map(({ name }) => name)))];
-  return names.slice(0, 8).map((name) => {
-    const shown = folders.flatMap((folder) => {
-      const picture = found.get(folder).pictures.find((p) => p.name === name);
-      const file = picture && generated(picture);
-      if (!file) return [];
-      const source = `${folder}/web/images/${file}?${found.get(folder).now}`;
-      const image = make("img", { src: source, alt: `${name}, ${nameOf(folder)}` });
-      return [make("figure", {}, image, make("figcaption", {}, nameOf(folder)))];
-    });
-    const rows = shown.length ? [make("div", { className: "sides" }, ...shown)] : [];
-    return make("div", {}, make("h3", {}, name || "last batch"), ...rows);
+const sidePictures = new Map(); // name of the picture, folder -> figure
+
+function sideFigure(entry, name) {
+  const key = JSON.stringify([name, entry.folder]);
+  if (!sidePictures.has(key)) {
+    sidePictures.set(key, make("figure", {}, thumbnail(), make("figcaption", {}, entry.name)));
+  }
+  const element = sidePictures.get(key);
+  element.firstChild.alt = `${name}, ${entry.name}`;
+  element.firstChild.show(addressIn(entry, name));
+  return element;
+}
+
+function sides(chosen) {
+  const names = chosen.flatMap(({ summary }) => summary.pictures.map(({ name }) => name));
+  return [...new Set(names)].slice(0, MOST_PICTURES).map((name) => {
+    const having = chosen.filter((entry) => addressIn(entry, name));
+    const figures = having.map((entry) => sideFigure(entry, name));
+    const heading = make("h3", {}, name || "last batch");
+    return make("div", {}, heading, make("div", { className: "sides" }, ...figures));
   });
 }
 
-function differences(folders) {
-  const each = folders.map((folder) => found.get(folder).options);
+function differences(chosen) {
+  const each = chosen.map(({ summary }) => summary.options);
   const names = [...new Set(each.flatMap(Object.keys))].sort();
   const differ = names.filter(
     (name) => !DERIVED.has(name) && new Set(each.map((options) => options[name])).size > 1,
   );
-  const head = make("tr", {}, make("th"), ...folders.map((f) => make("th", {}, nameOf(f))));
+  const head = make("tr", {}, make("th"), ...chosen.map(({ name }) => make("th", {}, name)));
   const rows = differ.map((name) =>
     make("tr", {}, make("th", {}, name), ...each.map((o) => make("td", {}, o[name] ?? "–"))),
   );
-  return make("table", { id: "differences", className: "table" }, head, ...rows);
+  return [head, ...rows];
 }
+
+const measures = choice("What the chart shows", [], (name) => {
+  measure = name;
+  compare();
+});
+byId("measure").append(measures);
+
+const chosenRuns = () =>
+  [...ticked].filter((folder) => entries.has(folder)).map((f) => entries.get(f)).filter(isTold);
 
 function compare() {
-  const folders = [...ticked].filter((folder) => found.has(folder));
-  byId("compared").hidden = folders.length < 2;
-  if (folders.length < 2) return;
-  const names = [...new Set(folders.flatMap((f) => Object.keys(curvesOf(found.get(f)))))];
+  const chosen = chosenRuns();
+  byId("compared").hidden = chosen.length < 2;
+  if (chosen.length < 2) return;
+  const names = [...new Set(chosen.flatMap(({ summary }) => Object.keys(curvesOf(summary))))];
   if (!names.includes(measure)) {
-    const chosen = folders.map((folder) => found.get(folder).metric);
-    measure = names.find((name) => chosen.includes(name)) ?? names[0] ?? "";
+    const judgedBy = chosen.map(({ summary }) => summary.metric);
+    measure = names.find((name) => judgedBy.includes(name)) ?? names[0] ?? "";
   }
-  const key = (words, stroke, style = "solid") => {
-    const swatch = make("i");
-    Object.assign(swatch.style, { borderColor: stroke, borderTopStyle: style });
-    return make("span", {}, swatch, words);
-  };
-  const keys = folders.map((folder, place) => key(nameOf(folder), color(place)));
-  if (folders.some((folder) => found.get(folder).nothing[measure] != null)) {
-    keys.push(key("doing nothing", "var(--soft)", "dashed"));
-  }
-  byId("compared").replaceChildren(
-    make("h2", {}, "Compared "),
-    ...(names.length ? [choice(names), chart(folders, measure)] : []),
-    make("div", { className: "keys" }, ...keys),
-    ...sides(folders),
-    make("div", { className: "wide" }, differences(folders)),
-  );
+  measures.hidden = !names.length;
+  measures.offer(names.map((name) => [name, name]));
+  measures.value = measure;
+  byId("chart").replaceChildren(...(names.length ? [chart(chosen)] : []));
+  byId("keys").replaceChildren(...keys(chosen));
+  byId("sides").replaceChildren(...sides(chosen));
+  byId("differences").replaceChildren(...differences(chosen));
 }
 
-async function read() {
-  const folders = JSON.parse(byId("names").textContent);
-  await Promise.all(folders.map((folder) => load(folder, "summary.js")));
-  await Promise.all([...found.keys()].map((folder) => load(folder, "data/alive.js")));
-  showRuns();
-  compare();
+// ---- Reading ----
+
+async function readSummary(entry) {
+  const { folder } = entry;
+  const at = (file) => `${folder}/web/${file}?${Date.now()}`;
+  entry.hasSpoken = false;
+  entry.isThere = await runScript(at("summary.js"), { folder });
+  if (entry.isThere && !entry.hasSpoken) {
+    const known = entry.summary ?? NOTHING_KNOWN;
+    take(entry, { ...known, troubles: ["web/summary.js is damaged"] });
+  }
+  if (isTold(entry) && entry.summary.state === "running") {
+    await runScript(at("data/alive.js"), { folder });
+  }
 }
+
+let timer = 0;
+let isReading = false;
+
+async function read() {
+  if (isReading) return;
+  isReading = true;
+  clearTimeout(timer);
+  const shown = () => JSON.stringify(chosenRuns().map(({ folder, text }) => [folder, text]));
+  const before = { listed_s, shown: shown() };
+  const isListed = await runScript(`index.js?${Date.now()}`);
+  const isNew = listed_s !== before.listed_s;
+  const due = [...entries.values()].filter(
+    ({ facts, summary }) => !facts && (isNew || summary?.state === "running"),
+  );
+  await Promise.all(due.map(readSummary));
+  isReading = false;
+  showRuns();
+  if (shown() !== before.shown) compare();
+  if (!isListed) say(byId("status"), "index.js, beside this page, cannot be read");
+  if (!document.hidden) timer = setTimeout(read, POLL_MS);
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) read();
+});
+window.addEventListener("resize", compare);
 read();

@@ -1,7 +1,6 @@
 // Shows how far the run is, how fast, until when, and whether it is still alive; and the command
 // that resumes it once it is not.
 
-const SILENCE_S = 100; // signs of life come every 30 s
 const SILENCE_OF_NEWS_S = 30 * 60; // test.py gives none
 const PACE_POINTS = 100; // the speed is that over the newest points of the curves
 

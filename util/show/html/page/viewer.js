@@ -16,7 +16,7 @@ const KEYS = [
     `${name}: ${words[0].toLowerCase()}${words.slice(1)}`,
   ]),
   ["X", "swap both pictures"],
-  ["+ −, wheel", "zoom, also with two clicks"],
+  ["+ −, wheel", "zoom, also with two fingers or two clicks"],
   ["0 1", "as large as fits, and one pixel of the picture for each of the screen (100%)"],
   ["drag", "move the picture, or the line"],
   ["Esc", "close"],
@@ -83,8 +83,7 @@ function view(row, pair, mode) {
   Object.assign(viewed, { row, pair: [...pair] });
   hint.hidden = true;
   zoom.fit();
-  stage.range.value = 50;
-  stage.range.dispatchEvent(new Event("input"));
+  setLine(50);
   viewer.showModal();
   setMode(mode);
   viewer.focus(); // no button takes the space bar
@@ -104,7 +103,7 @@ function showViewed() {
   stage.show(frame, viewed.pair);
   stage.dataset.mode = mode;
   viewerTitle.textContent = frame.title;
-  viewerMetrics.replaceChildren(...(row.key === "batch" ? [] : terms(judgedOf(frame))));
+  viewerMetrics.replaceChildren(...(row.key === "batch" ? [] : terms(frame, viewed.pair)));
   choices.forEach((select, i) => {
     select.offer(labels.map((label) => [label, caption(label)]));
     select.value = viewed.pair[i];
@@ -179,29 +178,56 @@ const placeOf = (event) => {
   const box = stage.getBoundingClientRect();
   return [event.clientX - box.left, event.clientY - box.top];
 };
-let drag = null; // {what, x, y}: from where the pointer last was
+const fingers = new Map(); // where pointers that are down last were, by id; a mouse is one too
+let dragged = ""; // "line" or "picture"
+let lineBefore = 50; // where the line was before the first finger moved it
+
+function setLine(share) {
+  stage.range.value = share;
+  stage.range.dispatchEvent(new Event("input"));
+}
+
+// Two fingers zoom by how far they are apart, and move what lies between them.
+function pinch(before, after) {
+  const apart = ([[a, b], [c, d]]) => Math.max(1, Math.hypot(a - c, b - d));
+  const middle = ([[a, b], [c, d]]) => [(a + c) / 2, (b + d) / 2];
+  const [from, to] = [middle(before), middle(after)];
+  zoom.by(apart(after) / apart(before), from);
+  zoom.pan(to[0] - from[0], to[1] - from[1]);
+}
 
 stage.addEventListener("pointerdown", (event) => {
   if (event.button !== 0) return;
   event.preventDefault();
   viewer.focus();
   stage.setPointerCapture(event.pointerId);
-  const line = (stage.range.value / 100) * stage.clientWidth;
-  const isLine = Math.abs(placeOf(event)[0] - line) < NEAR_PX || !zoom.isPannable;
-  const what = viewed.mode === "slider" && isLine ? "line" : "picture";
-  drag = { what, x: event.clientX, y: event.clientY };
-  if (what === "line") stage.moveTo(event.clientX);
+  fingers.set(event.pointerId, placeOf(event));
+  if (fingers.size > 1) {
+    if (dragged === "line") setLine(lineBefore);
+    dragged = "picture";
+    stage.classList.remove("held");
+    return;
+  }
+  lineBefore = stage.range.value;
+  const isLine =
+    Math.abs(placeOf(event)[0] - (lineBefore / 100) * stage.clientWidth) < NEAR_PX ||
+    !zoom.isPannable;
+  dragged = viewed.mode === "slider" && isLine ? "line" : "picture";
+  if (dragged === "line") stage.moveTo(event.clientX);
   else if (viewed.mode === "hold") stage.classList.add("held");
 });
 stage.addEventListener("pointermove", (event) => {
-  if (!drag) return;
-  if (drag.what === "line") stage.moveTo(event.clientX);
-  else zoom.pan(event.clientX - drag.x, event.clientY - drag.y);
-  Object.assign(drag, { x: event.clientX, y: event.clientY });
+  if (!fingers.has(event.pointerId)) return;
+  const before = [...fingers.values()];
+  fingers.set(event.pointerId, placeOf(event));
+  const after = [...fingers.values()];
+  if (dragged === "line") stage.moveTo(event.clientX);
+  else if (after.length > 1) pinch(before, after);
+  else zoom.pan(after[0][0] - before[0][0], after[0][1] - before[0][1]);
 });
 for (const type of ["pointerup", "pointercancel"]) {
-  stage.addEventListener(type, () => {
-    drag = null;
+  stage.addEventListener(type, ({ pointerId }) => {
+    fingers.delete(pointerId); // one that stays moves the picture on
     stage.classList.remove("held");
   });
 }
