@@ -195,7 +195,7 @@ def phase_folders(dataroot: str, phase: str) -> tuple[Path, Path, Path]:
 
 def identity_share(opt: argparse.Namespace, sides: Sequence[Side]) -> float:
     """--identity_pairs; 0 in testing. Raises UserError if it is none, or targets are no inputs."""
-    share = opt.identity_pairs if opt.isTrain else 0.0
+    share = getattr(opt, "identity_pairs", 0.0)  # a sub-class may lack the flag
     if not 0 <= share < 1:
         raise UserError(f"--identity_pairs {share:g} is no share of at least 0 and below 1")
     if share and (sides[0].num_channels, sides[0].range) != (sides[1].num_channels, sides[1].range):

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from models.base_model import Translation
+from models.networks.d_augment import names_in
 from models.pix2pix_model import Pix2PixModel
 from util.errors import UserError
 
@@ -33,7 +34,7 @@ class ColorizationModel(Pix2PixModel):
     def __init__(self, opt):
         super().__init__(opt)
         self.visual_names = ["real_A", "real_B_rgb", "fake_B_rgb"]
-        if self.isTrain and "color" in (names := opt.d_augment.split(",")):
+        if self.isTrain and "color" in (names := names_in(opt).split(",")):
             rest = ",".join(name for name in names if name != "color") or "none"
             raise UserError(
                 "--d_augment color changes RGB, and the pictures of --model colorization are in "

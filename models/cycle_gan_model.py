@@ -97,7 +97,7 @@ class CycleGANModel(BaseModel):
         self.loss_names += [f"{n}_B" for n in self._loss_kinds()]
         self.netD_A = self.define_D(opt.output_nc)
         self.netD_B = self.define_D(opt.input_nc)
-        self.augment = d_augment.DiffAugment(opt.d_augment)
+        self.augment = d_augment.DiffAugment(d_augment.names_in(opt))
         self.fake_A_pool = ImagePool(opt.pool_size, opt.seed)
         self.fake_B_pool = ImagePool(opt.pool_size, opt.seed + 1)
         self.criterionGAN = networks.GANLoss(opt.gan_mode).to(self.device)

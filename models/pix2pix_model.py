@@ -72,15 +72,19 @@ class Pix2PixModel(BaseModel):
         if not self.isTrain:
             return
         self.loss_names = ["G_GAN", "G_L1", "D_real", "D_fake"]
-        if opt.lambda_feat:
+        # Models built on this one may lack the newer flags, and the part of set_input about maps.
+        self.lambda_feat = getattr(opt, "lambda_feat", 0.0)
+        self.lambda_lpips = getattr(opt, "lambda_lpips", 0.0)
+        self.weights = None
+        if self.lambda_feat:
             self.loss_names.insert(1, "G_feat")
-        if opt.lambda_lpips:
+        if self.lambda_lpips:
             self.loss_names.insert(-2, "G_lpips")
             self.criterionLPIPS = lpips_of(opt).to(self.device)
         if opt.gan_mode == "wgangp":
             self.loss_names.append("D_GP")
         self.netD = self.define_D(opt.input_nc + opt.output_nc)
-        self.augment = d_augment.DiffAugment(opt.d_augment, (opt.input_nc, opt.output_nc))
+        self.augment = d_augment.DiffAugment(d_augment.names_in(opt), (opt.input_nc, opt.output_nc))
         self.criterionGAN = networks.GANLoss(opt.gan_mode).to(self.device)
         self.criterionL1 = torch.nn.L1Loss()
         self.fake_AB_pool = ImagePool(opt.pool_size, opt.seed)
@@ -127,7 +131,7 @@ class Pix2PixModel(BaseModel):
         """The part of G's objective that D judges."""
         fake_AB = torch.cat((self.real_A, self.fake_B), 1)
         T = self.augment.draw(fake_AB)
-        if not self.opt.lambda_feat:
+        if not self.lambda_feat:
             self.loss_G_GAN = self.criterionGAN(self.netD(T(fake_AB)), True)
             return self.loss_G_GAN
         prediction, of_fake = self.netD(T(fake_AB), with_features=True)
@@ -135,7 +139,7 @@ class Pix2PixModel(BaseModel):
             real_AB = torch.cat((self.real_A, self.real_B), 1)
             _, of_real = self.netD(T(real_AB), with_features=True)
         self.loss_G_GAN = self.criterionGAN(prediction, True)
-        self.loss_G_feat = feature_matching(of_fake, of_real) * self.opt.lambda_feat
+        self.loss_G_feat = feature_matching(of_fake, of_real) * self.lambda_feat
         return self.loss_G_GAN + self.loss_G_feat
 
     def reconstruction_loss(self) -> torch.Tensor:
@@ -145,10 +149,10 @@ class Pix2PixModel(BaseModel):
         else:
             distance = (self.weights * (self.fake_B - self.real_B).abs()).mean()
         self.loss_G_L1 = distance * self.opt.lambda_L1
-        if not self.opt.lambda_lpips:
+        if not self.lambda_lpips:
             return self.loss_G_L1
         distance = self.criterionLPIPS(self.fake_B, self.real_B)
-        self.loss_G_lpips = distance * self.opt.lambda_lpips
+        self.loss_G_lpips = distance * self.lambda_lpips
         return self.loss_G_L1 + self.loss_G_lpips
 
     def optimize_parameters(self) -> None:

@@ -127,6 +127,11 @@ def add_flag(parser: Any) -> None:
     )
 
 
+def names_in(opt: argparse.Namespace) -> str:
+    """--d_augment; none where a model built on one with the flag does not add it."""
+    return getattr(opt, "d_augment", "none")
+
+
 def names_of(text: str) -> str:
     """Keys of TRANSFORMS separated by commas, each once and in their order; or none."""
     names = text.split(",")

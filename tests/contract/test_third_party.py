@@ -609,6 +609,32 @@ def test_what_is_no_picture_is_told_and_training_continues(checkout):
     assert "nothing cannot be shown: a NoneType is not a picture" in done.stderr
 
 
+BUILT_ON = """
+from .pix2pix_model import Pix2PixModel
+
+
+class BuiltOnModel(Pix2PixModel):
+    @staticmethod
+    def modify_commandline_options(parser, is_train=True):
+        parser.set_defaults(norm='batch', netG='unet_256', dataset_mode='aligned')
+        if is_train:
+            parser.set_defaults(pool_size=0, gan_mode='vanilla')
+            parser.add_argument('--lambda_L1', type=float, default=100.0, help='weight of L1')
+        return parser
+
+    def set_input(self, input):
+        AtoB = self.opt.direction == 'AtoB'
+        self.real_A = input['A' if AtoB else 'B'].to(self.device)
+        self.real_B = input['B' if AtoB else 'A'].to(self.device)
+        self.image_paths = input['A_paths' if AtoB else 'B_paths']
+"""
+
+
+def test_a_model_built_on_pix2pix_needs_none_of_its_newer_flags(checkout):
+    (checkout / "models" / "built_on_model.py").write_text(BUILT_ON)
+    train_resume_and_test(checkout, "built_on", "--netG resnet_6blocks")
+
+
 def test_a_generator_of_their_own_is_not_residual(checkout):
     line = f"train.py {SMALL} --name refused --model two_step --dataset_mode aligned --ndf 2"
     line += " --netG resnet_6blocks"
