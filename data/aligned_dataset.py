@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 
 import torch
 
-from data.base_dataset import BaseDataset, in_file, missing_phase, sides, size_of
+from data.base_dataset import BaseDataset, in_file, input_name, missing_phase, sides
 from data.cache import Form, Key
 from data.image_folder import at_most, has_pictures, kind_in, make_dataset
 from data.image_io import picture_size
 from data.reading import notes
 from data.reading.picture import Picture
-from data.transforms import to_tensor
+from data.transforms import size_of, to_tensor
+from util.augmentations import KINDS
 from util.errors import UserError
 from util.files import composed
 
@@ -32,6 +33,7 @@ class AlignedDataset(BaseDataset):
     """
 
     gives: ClassVar = ("A", "B")
+    augments: ClassVar = KINDS
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:
@@ -94,7 +96,10 @@ class AlignedDataset(BaseDataset):
             augment = self.draw_augment(size_of(pair[0]))
         except UserError as error:
             raise in_file(path_a, error) from error
-        a, b = (to_tensor(augment(pixels)) for pixels in pair)
+        changed = [augment(pixels) for pixels in pair]
+        entry = "AB".index(input_name(self.opt))
+        changed[entry] = self.augmentation.spoil(changed[entry])
+        a, b = map(to_tensor, changed)
         sizes = self.unpadded(self.columns, A=path_a, B=path_b)
         return {"A": a, "B": b, "A_paths": path_a, "B_paths": path_b, **sizes}
 
