@@ -14,6 +14,7 @@ import math
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -186,26 +187,28 @@ def sampled(
     """
     width, height = size
     ends = [corner + turn * complex(x, y) for x in (0, width) for y in (0, height)]
-    left, right = needed([end.real for end in ends], pixels.shape[2])
-    top, bottom = needed([end.imag for end in ends], pixels.shape[1])
+    columns, rows = [end.real for end in ends], [end.imag for end in ends]
+    full_width, full_height = size_of(pixels)
+    left, right = needed(columns, full_width)
+    top, bottom = needed(rows, full_height)
     part = pixels[None, :, top:bottom, left:right].float()
-    halves = torch.tensor([right - left, bottom - top]) / 2  # a part reaches from -1 to 1
+    inside = min(columns + rows) >= 0 and max(columns) <= full_width and max(rows) <= full_height
+    # `grid_sample` counts from -1 to 1 over the part.
+    across, down = 2 / (right - left), 2 / (bottom - top)
     grid = torch.arange(width) + 1j * torch.arange(height)[:, None]
     grid = grid * turn + (corner - complex(left, top))  # (height, width)
-    mode = "bicubic" if finer == 1 else "bilinear"
-    within = [(i + 0.5) / finer for i in range(finer)]
-    samples = [
-        functional.grid_sample(
+    torch.view_as_real(grid).mul_(torch.tensor([across, down])).sub_(1)
+    total = torch.zeros(1, len(pixels), height, width)
+    for x, y in product([(i + 0.5) / finer for i in range(finer)], repeat=2):
+        step = turn * complex(x, y)
+        total += functional.grid_sample(
             part,
-            torch.view_as_real(grid + turn * complex(x, y))[None] / halves - 1,
-            mode,
-            "reflection",
+            torch.view_as_real(grid + complex(step.real * across, step.imag * down))[None],
+            "bicubic" if finer == 1 else "bilinear",
+            "border" if inside else "reflection",  # the first is faster
             align_corners=False,
         )
-        for x in within
-        for y in within
-    ]
-    return sum(samples[1:], samples[0])[0] / len(samples)
+    return total[0] / finer**2
 
 
 def needed(at: Sequence[float], size: int) -> tuple[int, int]:

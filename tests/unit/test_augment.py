@@ -121,17 +121,18 @@ def mirrored(position: torch.Tensor, size: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("finer", [1, 2])
 @pytest.mark.parametrize("window", [Augment(13, 7, 140), Augment(), Augment(60, 10, 140)])
-def test_a_view_shows_what_its_geometry_says(window, finer):
+@pytest.mark.parametrize("shift", [(0.1, -0.05), (-0.8, -1.3)])
+def test_a_view_shows_what_its_geometry_says(window, shift, finer):
     """Against positions computed one by one, in tiles and at reflections too."""
     width, height = 210, 165
-    view = View(zoom=0.9, angle=0.3, shift=(0.1, -0.05), finer=finer)
+    view = View(zoom=0.9, angle=0.3, shift=shift, finer=finer)
     shown = view(ramps(width, height, finer), window)
     across, down = (window.crop_size or side for side in (width, height))
     y, x = torch.meshgrid(torch.arange(down) + 0.5, torch.arange(across) + 0.5, indexing="ij")
     u, v = (x - across / 2) / 0.9, (y - down / 2) / 0.9
     expected = [
-        window.left + across * 0.6 + u * math.cos(0.3) - v * math.sin(0.3),
-        window.top + down * 0.45 + u * math.sin(0.3) + v * math.cos(0.3),
+        window.left + across * (0.5 + shift[0]) + u * math.cos(0.3) - v * math.sin(0.3),
+        window.top + down * (0.5 + shift[1]) + u * math.sin(0.3) + v * math.cos(0.3),
     ]
     for values, position, size in zip(shown, expected, (width, height), strict=True):
         at = mirrored(position, size)
@@ -260,10 +261,33 @@ def test_things_get_larger_without_a_blur(pictures):
     assert float(sharp) > 1.15 * float(soft)
 
 
+def test_fine_lines_outlast_half_a_pixel_where_nothing_is_scaled():
+    wave = 0.5 + 0.5 * torch.sin(torch.arange(60) * (2 * math.pi / 3))  # a period of 3 pixels
+    picture = wave.expand(3, 60, 60).contiguous()
+    moved = View(1, 0, (0.5 / 60, 0), 1)(picture, Augment())[..., 3:-3]
+    assert 0.6 < float(moved.std() / picture.std()) < 1  # a mean of two pixels would keep 0.5
+
+
 def test_what_is_too_fine_becomes_grey_and_no_moire():
     wave = 0.5 + 0.5 * torch.sin(torch.arange(160) * (2 * math.pi / 2.2))  # period: 2.2 pixels
     shown = View(0.82, 0.1, (0.01, 0.02), 2)(wave.expand(3, 160, 160).contiguous(), Augment())
     assert float(shown.std()) < 0.25 * float(wave.std())  # single samples would keep 0.6
+
+
+@pytest.mark.parametrize("scales", [True, False])
+def test_the_same_for_any_number_of_threads(scales):
+    """A loading process has one, but with --num_threads 0 there are many."""
+    picture = torch.from_numpy(np.array(noise(423, 405))).permute(2, 0, 1)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            with isolated_randomness(6):  # draws blur and noise
+                every = Augmentation([k for k in KINDS if k != "jpeg"], scales)  # which rounds
+                found.append(every.spoil(every.draw(Augment(crop_size=199))(picture)))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
 @pytest.mark.parametrize("augment", ["auto", "scale,noise,jpeg"])
