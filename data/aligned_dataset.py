@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
-from data.base_dataset import BaseDataset, in_file, key_of, missing_phase, sides, size_of
+from data.augment import Change
+from data.base_dataset import BaseDataset, in_file, input_name, key_of, missing_phase, sides
 from data.cache import Form, Key
 from data.image_folder import at_most, by_stem, has_pictures, kind_in, make_dataset
 from data.image_io import picture_size
 from data.reading import notes
 from data.reading.picture import Picture, Side
-from data.transforms import Augment, to_tensor
-from data.weight_maps import WEIGHT, find_maps, to_weights
+from data.transforms import Augment, size_of, to_tensor, to_unit
+from data.weight_maps import WEIGHT, find_maps
+from util.augmentations import KINDS
 from util.errors import UserError
 
 # Two squares side by side are twice as wide as high, and two pictures of 4:3 more. A single picture
@@ -34,6 +37,7 @@ class AlignedDataset(BaseDataset):
     """
 
     gives: ClassVar = ("A", "B")
+    augments: ClassVar = KINDS
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:
@@ -117,7 +121,10 @@ class AlignedDataset(BaseDataset):
             augment = self.draw_augment(size_of(pair[0]))
         except UserError as error:
             raise in_file(path_a, error) from error
-        a, b = (to_tensor(augment(pixels)) for pixels in pair)
+        changed = [augment(pixels) for pixels in pair]
+        entry = "AB".index(input_name(self.opt))
+        changed[entry] = self.augmentation.spoil(changed[entry])
+        a, b = map(to_tensor, changed)
         more = self.unpadded(self.columns, A=path_a, B=path_b)
         if self.maps:
             more["W"] = self._weights(path_a, augment, a)
@@ -125,7 +132,7 @@ class AlignedDataset(BaseDataset):
             a, b = (b, b) if self.opt.direction == "AtoB" else (a, a)
         return {"A": a, "B": b, "A_paths": path_a, "B_paths": path_b, **more}
 
-    def _weights(self, path_a: str, augment: Augment, a: torch.Tensor) -> torch.Tensor:
+    def _weights(self, path_a: str, augment: Augment | Change, a: torch.Tensor) -> torch.Tensor:
         """(1, H, W) in 0..1: where the result of a pair matters."""
         path = self.maps.get(path_a)
         if path is None:
@@ -133,7 +140,8 @@ class AlignedDataset(BaseDataset):
         try:
             key = key_of(path, WEIGHT)
             (pixels,) = self.cached(key, lambda: [self.fit(self.read(path), WEIGHT)])
-            return to_weights(augment(pixels))
+            moves = replace(augment, tones=None) if isinstance(augment, Change) else augment
+            return to_unit(moves(pixels))
         except UserError as error:
             raise in_file(path, error) from error
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from torch.utils import data
 
+from data.augment import Augmentation, Change, choose
 from data.cache import Form, Key, PictureCache
 from data.image_folder import has_pictures, no_pictures
 from data.image_io import is_array, limit_pillow, picture_size, read_picture
@@ -24,6 +25,7 @@ from data.transforms import (
     Resize,
     Size,
     pad,
+    size_of,
     to_channels,
     to_picture,
     to_pixels,
@@ -46,16 +48,23 @@ class BaseDataset(data.Dataset, ABC):
         space: the colour space of the pictures, which must match the model's.
         gives: the keys of the tensors in a sample; if empty, they are not checked against the
             model's needs beforehand.
+        augments: the kinds of --augment that `__getitem__` applies, through `load`, `load_picture`
+            or `draw_augment`; a subclass with a `__getitem__` of its own states them again.
     """
 
     space: ClassVar[str] = "RGB or grey"
     gives: ClassVar[tuple[str, ...]] = ()
+    augments: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, opt: argparse.Namespace):
         self.opt = opt
         self.root = opt.dataroot
         self.resize, self.crop_size = geometry(opt)
         self.cache: PictureCache | None = None
+        maker = next(kind for kind in type(self).__mro__ if "__getitem__" in vars(kind))
+        offered = vars(maker).get("augments", ())
+        kinds = choose(opt, offered, self.pictured()) if opt.isTrain else ()
+        self.augmentation = Augmentation(kinds, self.resize.scales)
         limit_pillow(opt.max_megapixels)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -100,11 +109,23 @@ class BaseDataset(data.Dataset, ABC):
     @abstractmethod
     def __getitem__(self, index: int) -> dict[str, Any]: ...
 
-    def draw_augment(self, size: tuple[int, int]) -> Augment:
-        """A crop and flip for a resized picture: random in training, centred in testing."""
-        return Augment.draw(
-            size, self.crop_size, at_random=self.opt.isTrain, flips=not self.opt.no_flip
+    def pictured(self) -> tuple[Side, ...]:
+        """The sides that samples are made from, the input first; --augment must suit them."""
+        a, b = sides(self.opt)
+        return (a, b) if input_name(self.opt) == "A" else (b, a)
+
+    def draw_augment(self, kept: Size) -> Augment | Change:
+        """What a picture that `fit` has brought to this size goes through.
+
+        A crop and flip, random in training and centred in testing, and what --augment draws.
+        """
+        window = Augment.draw(
+            self.augmentation.seen(kept),
+            self.crop_size,
+            at_random=self.opt.isTrain,
+            flips=not self.opt.no_flip,
         )
+        return self.augmentation.draw(window)
 
     def open(self, path: str) -> Image.Image:
         """A picture as RGB with 8 bits, upright; UserError if it is bad or too large."""
@@ -143,14 +164,18 @@ class BaseDataset(data.Dataset, ABC):
             raise in_file(path, error) from error
 
     def fit(self, picture: Picture, side: Side, target: Size | None = None) -> torch.Tensor:
-        """The pixels of a picture: its channels and values as the side asks, resized and padded."""
-        pixels = to_pixels(self.resize(picture.ready(side), target))
+        """The pixels of a picture: its channels and values as the side asks, resized and padded.
+
+        --augment has them twice as fine, where it moves pictures.
+        """
+        target = target or self.resize.target(picture.size)
+        pixels = to_pixels(self.resize(picture.ready(side), self.augmentation.kept(target)))
         if side.name:
             white = 1 if pixels.is_floating_point() else 255
             least, greatest = (float(value) / white for value in pixels.aminmax())
             values = side.range or picture.own_range or BYTES
             notes.noticed.use(side.name, Use(values, least, greatest))
-        return pad(pixels, self.resize.padded(size_of(pixels)))
+        return pad(pixels, self.augmentation.kept(self.resize.padded(target)))
 
     def check_channels(self, path: str, side: Side) -> None:
         """Refuse an unusual number of channels that a first picture does not have, before training.
@@ -192,7 +217,7 @@ class BaseDataset(data.Dataset, ABC):
                 size = self.resize.padded(self.resize.target((width // columns, height)))
         except UserError:  # reported when the picture is loaded
             return None
-        return Form(size, side.num_channels, is_float)
+        return Form(self.augmentation.kept(size), side.num_channels, is_float)
 
     def unpadded(self, columns: int = 1, **paths: str) -> dict[str, torch.Tensor]:
         """In testing, what `padded` pictures are to be cut back to: "A_size" -> (height, width).
@@ -234,11 +259,6 @@ class BaseDataset(data.Dataset, ABC):
 
 def key_of(path: str, side: Side) -> Key:
     return path, f"{side.name}{side.num_channels}"
-
-
-def size_of(pixels: torch.Tensor) -> tuple[int, int]:
-    """The (width, height) of a picture (C, H, W)."""
-    return pixels.shape[2], pixels.shape[1]
 
 
 def in_file(path: str, error: UserError) -> UserError:

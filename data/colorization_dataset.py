@@ -13,6 +13,7 @@ from data.base_dataset import BaseDataset, missing_phase
 from data.cache import Form, Key
 from data.image_folder import has_pictures, is_image_file, make_dataset
 from data.reading.picture import Side
+from util.augmentations import GEOMETRY, TONES
 from util.errors import UserError
 
 
@@ -25,6 +26,7 @@ class ColorizationDataset(BaseDataset):
 
     space: ClassVar = "Lab"
     gives: ClassVar = ("A", "B")
+    augments: ClassVar = (*GEOMETRY, *TONES)
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:
@@ -44,8 +46,11 @@ class ColorizationDataset(BaseDataset):
                 f"{opt.input_nc}, {opt.output_nc}, {opt.direction}"
             )
         self.paths = find_photographs(opt)
-        self.side = Side("A", 3, opt.range_A)
+        (self.side,) = self.pictured()
         self.announce_padding(self.paths)
+
+    def pictured(self) -> tuple[Side, ...]:
+        return (Side("A", 3, self.opt.range_A),)
 
     def cacheable(self) -> dict[Key, list[Form]]:
         return self.forms(self.paths, self.side)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from data.base_dataset import BaseDataset, input_name
 from data.image_folder import kind_in, make_dataset
 from data.reading.picture import Side
+from util.augmentations import GEOMETRY, TONES
 
 
 class SingleDataset(BaseDataset):
@@ -18,6 +19,7 @@ class SingleDataset(BaseDataset):
     """
 
     gives: ClassVar = ("A",)
+    augments: ClassVar = (*GEOMETRY, *TONES)
 
     @staticmethod
     def facts(opt: argparse.Namespace) -> dict[str, Any]:

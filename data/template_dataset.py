@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from data.base_dataset import BaseDataset
 from data.image_folder import make_dataset
 from data.transforms import to_tensor
+from util.augmentations import GEOMETRY, TONES
 
 
 class TemplateDataset(BaseDataset):
+    augments: ClassVar = (*GEOMETRY, *TONES)  # what --augment may change, as `load_picture` does
+
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:
         """Add the dataset's own flags, and change the defaults of others."""

@@ -44,6 +44,10 @@ class Resize:
     def crops(self) -> bool:
         return self.preprocess.endswith("crop")
 
+    @property
+    def scales(self) -> bool:
+        return self.preprocess not in ("crop", "none")
+
     def target(self, size: Size) -> Size:
         """The size to which a picture of this size is resized.
 
@@ -165,5 +169,15 @@ def to_tensor(picture: Ready | torch.Tensor) -> torch.Tensor:
     """(C, H, W) float32 in [-1, 1] from a picture or its pixels."""
     pixels = picture if isinstance(picture, torch.Tensor) else to_pixels(picture)
     # In this order the result equals ToTensor followed by Normalize(0.5, 0.5), bit for bit.
-    unit = pixels.clone() if pixels.is_floating_point() else pixels.float().div_(255)
+    unit = pixels.clone() if pixels.is_floating_point() else to_unit(pixels)
     return unit.sub_(0.5).div_(0.5)
+
+
+def to_unit(pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels as float32 in 0..1; themselves if they are."""
+    return pixels if pixels.is_floating_point() else pixels.float().div_(255)
+
+
+def size_of(pixels: torch.Tensor) -> Size:
+    """The (width, height) of a picture (C, H, W)."""
+    return pixels.shape[2], pixels.shape[1]

@@ -17,6 +17,7 @@ from data.image_folder import (
     make_dataset,
     visible_files,
 )
+from util.augmentations import GEOMETRY, TONES
 from util.files import composed
 
 
@@ -29,6 +30,7 @@ class UnalignedDataset(BaseDataset):
     """
 
     gives: ClassVar = ("A", "B")
+    augments: ClassVar = (*GEOMETRY, *TONES)
 
     @staticmethod
     def has_phase(opt: argparse.Namespace, phase: str) -> bool:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from data.image_folder import by_stem, has_pictures, stem_of
 from data.image_io import picture_size
 from data.reading.picture import Side
@@ -45,8 +43,3 @@ def find_maps(folder: Path, pictures: Path, inputs: Sequence[str], columns: int)
             )
     print(f"{folder}: weight maps for {len(found)} of {counted(len(inputs), 'pair')}")
     return found
-
-
-def to_weights(pixels: torch.Tensor) -> torch.Tensor:
-    """(1, H, W) in 0..1 from the pixels of a map."""
-    return pixels if pixels.is_floating_point() else pixels.float().div_(255)

@@ -18,10 +18,12 @@ from options.parser import (
     number,
     on_off,
     on_off_auto,
+    some_of,
     value_range,
     whole,
     whole_or_auto,
 )
+from util.augmentations import KINDS
 from util.files import path_text
 from util.metrics.scores import CHOICES
 
@@ -181,6 +183,10 @@ WANDB = Section("Weights & Biases", (
 
 TRAINING = Section("Training schedule and objective", (
     Flag("--phase", "train", str, "part of --dataroot to use: train, val, test, ..."),
+    Flag("--augment LIST", "none", some_of(KINDS, "auto", "none"),
+         "change training pictures at random, for few of them: scale, rotation, shift, exposure, "
+         "white_balance and gamma change A and B alike; noise, blur and jpeg the input alone; "
+         "auto: all of the former that suit the pictures (see docs/augmentation.md)"),
     Flag("--n_epochs N", 100, whole(0), "epochs at the initial learning rate"),
     Flag("--n_epochs_decay N", 100, whole(0),
          "epochs after those, over which --lr_policy linear lowers the learning rate to zero"),

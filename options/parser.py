@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from util import __version__
@@ -228,6 +228,27 @@ def count_or_inf(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither a whole number of at least 1 nor inf"
         ) from None
+
+
+def some_of(choices: Sequence[str], *alone: str) -> Callable[[str], str]:
+    """A type for some of the choices, separated by commas, or for one of the words `alone`.
+
+    Their order does not count: it becomes that of the choices.
+    """
+
+    def convert(text: str) -> str:
+        if text in alone:
+            return text
+        names = [name.strip() for name in text.split(",")]
+        for name in names:
+            if name not in choices:
+                raise argparse.ArgumentTypeError(
+                    f"{name!r} is not one of {', '.join(choices)}{did_you_mean(name, choices)}; "
+                    f"join several by commas, or pass {' or '.join(alone)} alone"
+                )
+        return ",".join(choice for choice in choices if choice in names)
+
+    return convert
 
 
 def device_name(text: str) -> str:

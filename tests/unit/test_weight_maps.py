@@ -53,13 +53,13 @@ def test_maps_are_grey_shares_and_white_where_there_is_none(layout, pictures, ca
         assert torch.equal(samples[index]["W"], torch.ones(1, 48, 64))
 
 
-@pytest.mark.parametrize("cache", ["none", "ram"])
-def test_maps_are_scaled_cropped_and_flipped_with_their_pictures(cache, pictures, tmp_path):
+@pytest.mark.parametrize("how", ["--cache none", "--cache ram", "--augment scale,rotation,shift"])
+def test_maps_are_scaled_cropped_and_flipped_with_their_pictures(how, pictures):
     """A is the map itself, so that the two stay equal."""
     root = pictures.two_folders(1)
     grey = save_map(root, "p0.png")
     Image.fromarray(grey).convert("RGB").save(Path(root) / "trainA" / "p0.png")
-    flags = f"{SMALL} --load_size 40 --crop_size 24 --num_threads 0 --cache {cache}"
+    flags = f"{SMALL} --load_size 40 --crop_size 24 --num_threads 0 {how}"
     loader = data.create_dataset(parse(root, flags))
     lefts = set()
     for epoch in range(1, 9):
@@ -119,6 +119,13 @@ def test_the_loss_is_the_mean_of_the_weighted_distance(pictures):
     assert loss == pytest.approx(expected, rel=1e-5) and loss < 0.9 * plain
     torch.testing.assert_close(gradient, plain_gradient * weights)
     assert not gradient[..., 0].any() and gradient[..., -1].all()
+
+
+def test_maps_keep_their_tones(pictures):
+    root = pictures.two_folders(1)
+    grey = save_map(root, "p0.png")
+    dataset = dataset_of(root, f"{WHOLE} --augment exposure,gamma")
+    assert torch.equal(dataset[0]["W"], torch.from_numpy(grey)[None] / 255)
 
 
 @pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
