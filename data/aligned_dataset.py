@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from data.augment import KINDS
 from data.base_dataset import BaseDataset, in_file, input_name, missing_phase, sides
 from data.cache import Form, Key
 from data.image_folder import at_most, has_pictures, kind_in, make_dataset
@@ -16,7 +17,6 @@ from data.image_io import picture_size
 from data.reading import notes
 from data.reading.picture import Picture
 from data.transforms import size_of, to_tensor
-from util.augmentations import KINDS
 from util.errors import UserError
 from util.files import composed
 

@@ -93,10 +93,10 @@ def clock(folder: Path, label: str = "latest") -> dict[str, int]:
 # Each model with all schedules, both numbers of workers, both batch sizes.
 RUNS = [
     f"{PIX2PIX} --num_threads 0 --batch_size 1 --lr_policy linear",
-    f"{PIX2PIX} --num_threads 2 --batch_size 2 --lr_policy step --lr_decay_iters 1",
+    f"{PIX2PIX} --num_threads 2 --batch_size 2 --lr_policy step --lr_decay_iters 1 --augment auto",
     f"{PIX2PIX} --num_threads 2 --batch_size 1 --lr_policy cosine --grad_accum 2 --ema 0.9",
     f"{PIX2PIX} --num_threads 0 --batch_size 2 --lr_policy plateau --pool_size 2 --gan_mode wgangp",
-    f"{CYCLE_GAN} --num_threads 2 --batch_size 1 --lr_policy linear",
+    f"{CYCLE_GAN} --num_threads 2 --batch_size 1 --lr_policy linear --augment auto",
     f"{CYCLE_GAN} --num_threads 0 --batch_size 2 --lr_policy step --lr_decay_iters 1",
     f"{CYCLE_GAN} --num_threads 0 --batch_size 1 --lr_policy cosine --serial_batches",
     f"{CYCLE_GAN} --num_threads 2 --batch_size 2 --lr_policy plateau --grad_checkpoint",
