@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from data.augment import Change
+from data.augment import KINDS, Change
 from data.base_dataset import BaseDataset, in_file, input_name, key_of, missing_phase, sides
 from data.cache import Form, Key
 from data.image_folder import at_most, by_stem, has_pictures, kind_in, make_dataset
@@ -20,7 +20,6 @@ from data.reading import notes
 from data.reading.picture import Picture, Side
 from data.transforms import Augment, size_of, to_tensor, to_unit
 from data.weight_maps import WEIGHT, find_maps
-from util.augmentations import KINDS
 from util.errors import UserError
 
 # Two squares side by side are twice as wide as high, and two pictures of 4:3 more. A single picture

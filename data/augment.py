@@ -23,11 +23,13 @@ from torch.nn import functional
 
 from data.reading.picture import BYTES, Side
 from data.transforms import Augment, Size, size_of, to_picture, to_pixels, to_unit
-from util.augmentations import FLAWS, GEOMETRY, TONES
-from util.errors import UserError
+from util.errors import UserError, did_you_mean
 
-# Those that keep the task as it is.
-AUTO = (*GEOMETRY, *TONES)
+GEOMETRY = ("scale", "rotation", "shift")
+TONES = ("exposure", "white_balance", "gamma")
+FLAWS = ("noise", "blur", "jpeg")  # of the input alone
+KINDS = (*GEOMETRY, *TONES, *FLAWS)
+AUTO = (*GEOMETRY, *TONES)  # those that keep the task as it is
 
 # Each is drawn evenly from -most to most.
 MOST = {
@@ -56,7 +58,7 @@ class Augmentation:
     them anyway: so things may get larger without a blur.
 
     Args:
-        kinds: names from `util.augmentations`.
+        kinds: names from KINDS.
         scales: whether --preprocess scales pictures.
     """
 
@@ -267,11 +269,17 @@ def choose(
         sides: what it asks of its pictures, the input first.
 
     Raises:
-        UserError: a kind makes no sense for these pictures.
+        UserError: a kind is unknown, or makes no sense for these pictures.
     """
     if opt.augment == "none":
         return ()
     kinds = AUTO if opt.augment == "auto" else tuple(opt.augment.split(","))
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UserError(
+                f"--augment {opt.augment}: {kind!r} is not one of {', '.join(KINDS)}"
+                f"{did_you_mean(kind, KINDS)}; join several by commas, or pass auto or none alone"
+            )
     unfit = {kind: why for kind in kinds if (why := why_unfit(kind, opt, offered, sides))}
     chosen = tuple(kind for kind in kinds if kind not in unfit)
     if unfit and (opt.augment != "auto" or not chosen):

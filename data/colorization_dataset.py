@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from data.augment import GEOMETRY, TONES
 from data.base_dataset import BaseDataset, missing_phase
 from data.cache import Form, Key
 from data.image_folder import has_pictures, is_image_file, make_dataset
 from data.reading.picture import Side
-from util.augmentations import GEOMETRY, TONES
 from util.errors import UserError
 
 

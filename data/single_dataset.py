@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any, ClassVar
 
+from data.augment import GEOMETRY, TONES
 from data.base_dataset import BaseDataset, input_name
 from data.image_folder import kind_in, make_dataset
 from data.reading.picture import Side
-from util.augmentations import GEOMETRY, TONES
 
 
 class SingleDataset(BaseDataset):

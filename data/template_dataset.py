@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 from typing import Any, ClassVar
 
+from data.augment import GEOMETRY, TONES
 from data.base_dataset import BaseDataset
 from data.image_folder import make_dataset
 from data.transforms import to_tensor
-from util.augmentations import GEOMETRY, TONES
 
 
 class TemplateDataset(BaseDataset):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from data.aligned_dataset import phase_folders
+from data.augment import GEOMETRY, TONES
 from data.base_dataset import BaseDataset, missing_phase, sides
 from data.cache import Form, Key
 from data.image_folder import (
@@ -17,7 +18,6 @@ from data.image_folder import (
     make_dataset,
     visible_files,
 )
-from util.augmentations import GEOMETRY, TONES
 from util.files import composed
 
 

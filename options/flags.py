@@ -15,15 +15,14 @@ from options.parser import (
     count_or_inf,
     device_name,
     gpu_ids,
+    names,
     number,
     on_off,
     on_off_auto,
-    some_of,
     value_range,
     whole,
     whole_or_auto,
 )
-from util.augmentations import KINDS
 from util.files import path_text
 from util.metrics.scores import CHOICES
 
@@ -183,7 +182,7 @@ WANDB = Section("Weights & Biases", (
 
 TRAINING = Section("Training schedule and objective", (
     Flag("--phase", "train", str, "part of --dataroot to use: train, val, test, ..."),
-    Flag("--augment LIST", "none", some_of(KINDS, "auto", "none"),
+    Flag("--augment LIST", "none", names,
          "change training pictures at random, for few of them: scale, rotation, shift, exposure, "
          "white_balance and gamma change A and B alike; noise, blur and jpeg the input alone; "
          "auto: all of the former that suit the pictures (see docs/augmentation.md)"),

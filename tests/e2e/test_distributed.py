@@ -164,7 +164,7 @@ def folder_of(tmp_path: Path, name: str) -> Path:
 @pytest.mark.parametrize(
     "flags, size, batch_size, num_pictures",
     [
-        (PIX2PIX + "--gan_mode lsgan --lr_policy plateau --grad_accum 2", 2, 2, 7),
+        (PIX2PIX + "--gan_mode lsgan --lr_policy plateau --grad_accum 2 --augment auto", 2, 2, 7),
         (TINY + "--model pix2pix --norm syncbatch --no_dropout --init_gain 0.1", 2, 1, 4),
         (TINY + "--model cycle_gan --pool_size 0 --no_dropout --ema 0.5", 3, 1, 5),
     ],

@@ -95,12 +95,12 @@ def clock(folder: Path, label: str = "latest") -> dict[str, int]:
 RUNS = [
     f"{PIX2PIX} --num_threads 0 --batch_size 1 --lr_policy linear",
     f"{PIX2PIX} --num_threads 2 --batch_size 2 --lr_policy step --lr_decay_iters 1"
-    " --d_augment cutout --lambda_feat 10",
+    " --d_augment cutout --lambda_feat 10 --augment auto",
     f"{PIX2PIX} --num_threads 2 --batch_size 1 --lr_policy cosine --grad_accum 2 --ema 0.9"
     " --residual --identity_pairs 0.3",
     f"{PIX2PIX} --num_threads 0 --batch_size 2 --lr_policy plateau --pool_size 2 --gan_mode wgangp"
     " --d_augment color",
-    f"{CYCLE_GAN} --num_threads 2 --batch_size 1 --lr_policy linear",
+    f"{CYCLE_GAN} --num_threads 2 --batch_size 1 --lr_policy linear --augment auto",
     f"{CYCLE_GAN} --num_threads 0 --batch_size 2 --lr_policy step --lr_decay_iters 1",
     f"{CYCLE_GAN} --num_threads 0 --batch_size 1 --lr_policy cosine --serial_batches",
     f"{CYCLE_GAN} --num_threads 2 --batch_size 2 --lr_policy plateau --grad_checkpoint"

@@ -87,6 +87,7 @@ TRAIN_DEFAULTS = BASE_DEFAULTS | {
     "continue_train": False,
     "epoch_count": 1,
     "phase": "train",
+    "augment": "none",
     "n_epochs": 100,
     "n_epochs_decay": 100,
     "beta1": 0.5,
