@@ -70,7 +70,7 @@ def advise_on_few(opt: argparse.Namespace, num_pairs: int) -> None:
     has_some = any(getattr(opt, name, 0) not in (0, "none") for name in FOR_FEW_PAIRS)
     if is_new and num_pairs < FEW_PAIRS and not has_some:
         print(
-            f"{counted(num_pairs, 'pair')} is few; where pictures should mostly stay as they are, "
+            f"only {counted(num_pairs, 'pair')}: where pictures should mostly stay as they are, "
             "the preset retouch_few does better (docs/few_pairs.md)"
         )
 

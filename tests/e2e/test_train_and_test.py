@@ -468,7 +468,7 @@ def test_smallest_sizes_that_are_not_refused(size, flags, train):
 
 
 def test_few_pairs_are_told_of_what_helps(train):
-    hint = "3 pairs is few; where pictures should mostly stay as they are, the preset retouch_few"
+    hint = "only 3 pairs: where pictures should mostly stay as they are, the preset retouch_few"
     assert hint in train("--max_dataset_size 3 --dry_run").stdout
     for helps in ("--residual", "--lambda_feat 1", "--d_augment cutout", "--augment scale"):
         assert "retouch_few" not in train(f"--max_dataset_size 3 --dry_run {helps}").stdout
