@@ -26,6 +26,7 @@ from models.validation.create import create_judging
 from models.validation.generators import CannotRun
 from models.validation.judging import Judging
 from models.weights import label_to_load
+from options.checks import advise_on_few
 from options.train_options import TrainOptions, plain
 from util import distributed, runtime
 from util.errors import Stopped
@@ -117,6 +118,7 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
         fast: whether to use the speed-ups that have no flag.
     """
     dataset = data.create_dataset(opt)
+    advise_on_few(opt, len(dataset))
     judged = data.create_judged(opt)
     model = models.create_model(opt)
     model.joins_inputs &= fast

@@ -16,6 +16,7 @@ from options.restore import run_folder
 from util.errors import UserError, command_line
 from util.files import folders_in
 from util.run.downloads import ROOT, download_command, short
+from util.util import counted
 
 
 def check_replaced(
@@ -55,6 +56,22 @@ def check_fit(opt: argparse.Namespace, given: set[str], model: Any, dataset: Any
         raise UserError(
             f"--model {opt.model} needs {' and '.join(model.takes)}, but --dataset_mode "
             f"{opt.dataset_mode} gives only {' and '.join(dataset.gives)}; leave --dataset_mode out"
+        )
+
+
+FEW_PAIRS = 50
+# Flags that help with few pairs (docs/few_pairs.md), by name as in the options.
+FOR_FEW_PAIRS = ("residual", "augment", "d_augment", "lambda_feat", "lambda_lpips")
+
+
+def advise_on_few(opt: argparse.Namespace, num_pairs: int) -> None:
+    """Print a line if a new run has few pairs and none of the flags that help with few."""
+    is_new = opt.dataset_mode == "aligned" and not (opt.continue_train or opt.load_pretrain)
+    has_some = any(getattr(opt, name, 0) not in (0, "none") for name in FOR_FEW_PAIRS)
+    if is_new and num_pairs < FEW_PAIRS and not has_some:
+        print(
+            f"only {counted(num_pairs, 'pair')}: where pictures should mostly stay as they are, "
+            "the preset retouch_few does better (docs/few_pairs.md)"
         )
 
 

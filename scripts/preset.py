@@ -42,6 +42,10 @@ PRESETS = {
     "--crop_size 1024 --n_epochs 200 --n_epochs_decay 200",
     "retouch_512_batch4": f"train.py {RETOUCH} --model pix2pix --batch_size 4 --load_size 512 "
     "--crop_size 512 --n_epochs 100 --n_epochs_decay 100 --display_freq 50 --print_freq 10",
+    "retouch_few": f"train.py {RETOUCH} --model pix2pix {WIDE_1024} --residual --augment auto "
+    "--lambda_L1 1000 --n_epochs 200 --n_epochs_decay 200",
+    "retouch_many": f"train.py {RETOUCH} --model pix2pix {WIDE_1024} --residual --augment auto "
+    "--lambda_L1 300 --n_epochs 50 --n_epochs_decay 50",
     "retouch_overfit_800": f"{OVERFIT} --n_epochs 800 --n_epochs_decay 800 --lambda_L1 300.0 "
     "--lr 0.0001 --continue_train auto",
     "retouch_overfit_1000": f"{OVERFIT} --n_epochs 1000 --n_epochs_decay 1000 --lambda_L1 500.0 "

@@ -24,12 +24,15 @@ AT_32 = ["--load_size", "32", "--crop_size", "32"]
 RETOUCH = "name portrait_retouch_reverse, direction AtoB, netG unet_256"
 SHARP = f"{RETOUCH}, preprocess scale_width_and_crop, load_size 1024, crop_size 1024, lr 0.0001"
 PERCEPTUAL = f"{SHARP}, n_epochs 1000, n_epochs_decay 1000, lambda_L1 100.0, use_perceptual True"
+FEW = f"{RETOUCH}, preprocess scale_width_and_crop, load_size 1024, residual True, augment auto"
 OVERFIT = f"{RETOUCH}, model pix2pix, load_size 512, crop_size 512"
 OPTIONS = {
     "retouch_1024": f"{RETOUCH}, model pix2pix, batch_size 1, load_size 1024, crop_size 1024, "
     "preprocess resize_and_crop, n_epochs 200, n_epochs_decay 200",
     "retouch_512_batch4": f"{RETOUCH}, model pix2pix, batch_size 4, load_size 512, crop_size 512, "
     "n_epochs 100, n_epochs_decay 100, display_freq 50, print_freq 10",
+    "retouch_few": f"{FEW}, lambda_L1 1000.0, n_epochs 200, n_epochs_decay 200",
+    "retouch_many": f"{FEW}, lambda_L1 300.0, n_epochs 50, n_epochs_decay 50",
     "retouch_overfit_800": f"{OVERFIT}, n_epochs 800, n_epochs_decay 800, lambda_L1 300.0, "
     "lr 0.0001",
     "retouch_overfit_1000": f"{OVERFIT}, n_epochs 1000, n_epochs_decay 1000, lambda_L1 500.0, "

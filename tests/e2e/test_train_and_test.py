@@ -474,6 +474,13 @@ def test_smallest_sizes_that_are_not_refused(size, flags, train):
         train(f"{flags} --load_size {size} --crop_size {size} --norm {norm} --overwrite")
 
 
+def test_few_pairs_are_told_of_what_helps(train):
+    hint = "only 3 pairs: where pictures should mostly stay as they are, the preset retouch_few"
+    assert hint in train("--max_dataset_size 3 --dry_run").stdout
+    for helps in ("--residual", "--lambda_feat 1", "--d_augment cutout", "--augment scale"):
+        assert "retouch_few" not in train(f"--max_dataset_size 3 --dry_run {helps}").stdout
+
+
 def test_learning_happens(train):
     """One pair, memorised."""
     flags = "--max_dataset_size 1 --n_epochs 60 --n_epochs_decay 0 --print_freq 1 --no_flip"
