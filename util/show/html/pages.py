@@ -17,6 +17,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from dominate import tags
@@ -212,7 +213,9 @@ class ResultsPage:
         none = tags.p("No result has this name.", id="none", hidden=True)
         means = tags.div(tags.table(id="scores", cls="table"), cls="wide", tabindex="0")
         results = tags.section(means, tools, none, _rows("Show more"))
-        settings = {"captions": captions, "compare": compare, "metric": metric}
+        settings: dict[str, Any] = {"captions": captions, "compare": compare}
+        if metric:
+            settings["metric"] = metric
         _write_index(folder, title, winsize_px, settings, about, [results])
 
     def add_result(
