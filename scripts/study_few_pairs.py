@@ -45,9 +45,13 @@ from util.metrics.scores import gain
 from util.run.best import VALIDATIONS
 
 ROOT = Path(__file__).resolve().parent.parent
+FEW = "--residual --augment auto --lambda_L1 1000"  # as in the preset retouch_few
 VARIANTS = {
     "plain": "",
     "residual": "--residual",
+    "residual + augment": "--residual --augment auto",
+    "retouch_few": FEW,
+    "all": f"{FEW} --d_augment translation,cutout --lambda_feat 10",
 }
 SIZE = 128
 NUM_HELD_OUT = 30
