@@ -233,7 +233,9 @@ def count_or_inf(text: str) -> float:
 def names(text: str) -> str:
     """Lower-case names joined by commas; which ones there are is known where they are used."""
     if not re.fullmatch("[a-z_]+(,[a-z_]+)*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of names such as one,another")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of lower-case names joined by commas"
+        )
     return text
 
 

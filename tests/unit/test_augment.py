@@ -409,7 +409,7 @@ def test_depths_and_channels_are_kept(channels, dtype, ending, told, augment, tm
         ("--augment zoom", "'zoom' is not one of scale, rotation, shift, exposure, white_balance"),
         ("--augment rotaton", "(did you mean rotation?)"),
         ("--augment auto,noise", "'auto' is not one of"),
-        ("--augment scale,", "--augment: 'scale,' is no list of names such as one,another"),
+        ("--augment scale,", "--augment: 'scale,' is not a list of lower-case"),
         ("--augment white_balance --output_nc 1", "--augment white_balance: --output_nc 1 has no"),
         ("--augment exposure --range_B -5,5", "--range_B -5,5 says that 0 is not black"),
         ("--augment scale,jpeg --range_A 0,9", "--augment jpeg: a JPEG has 8 bits, and the"),
