@@ -87,6 +87,7 @@ TRAIN_DEFAULTS = BASE_DEFAULTS | {
     "continue_train": False,
     "epoch_count": 1,
     "phase": "train",
+    "residual": False,
     "augment": "none",
     "n_epochs": 100,
     "n_epochs_decay": 100,
@@ -160,12 +161,13 @@ PIX2PIX_IN_TRAINING = PIX2PIX_DEFAULTS | {
     "lambda_lpips": 0.0,
     "d_augment": "none",
 }
+ALIGNED = {"skip_unmatched": False, "identity_pairs": 0.0}
 PLUGIN_DEFAULTS = {  # in training: what differs from TRAIN_DEFAULTS, or is added
     "--model cycle_gan": {},
-    "--model pix2pix": {**PIX2PIX_IN_TRAINING, "skip_unmatched": False},
+    "--model pix2pix": PIX2PIX_IN_TRAINING | ALIGNED,
     "--model pix2pix_with_perceptual": {
         **PIX2PIX_IN_TRAINING,
-        "skip_unmatched": False,
+        **ALIGNED,
         "lambda_perceptual": 10.0,
         "use_perceptual": True,
         "vgg": "vgg16",
