@@ -92,8 +92,10 @@ def main(*, fast: bool = True) -> None:
             model.test()
             results.add(model.get_current_visuals(), model.get_visual_paths(), batch.shares_kept())
             bar.update(len(model.get_image_paths()))
-    for name, mean in results.close().items():
-        print(f"mean {name}: {mean:.4g}")
+    means, nothing = results.close()
+    for name, mean in means.items():
+        beside = f" (doing nothing: {nothing[name]:.4g})" if nothing else ""
+        print(f"mean {name}: {mean:.4g}{beside}")
     num_skipped = dataset.skipped.total()
     print(f"{counted(len(dataset) - num_skipped, 'result')} in {folder / 'index.html'}")
     if some := data.chosen(dataset):

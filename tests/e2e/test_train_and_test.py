@@ -956,15 +956,19 @@ def test_options_of_the_test_are_kept(tested, trained):
 def test_metrics_are_told(tested):
     _, stdout = tested
     folder = tested[0] / "images"
-    l1, psnr = [], []
+    l1, psnr, nothing = [], [], []
     for i in (0, 1):
-        fake, real = (np.asarray(Image.open(folder / f"v{i}_{n}_B.png")) for n in ("fake", "real"))
+        names = ("real_A", "fake_B", "real_B")
+        given, fake, real = (np.asarray(Image.open(folder / f"v{i}_{n}.png")) for n in names)
+        nothing.append(np.abs(given.astype(float) - real).mean())
         difference = fake.astype(float) - real
         l1.append(np.abs(difference).mean())
         psnr.append(20 * np.log10(255 / np.sqrt((difference**2).mean())))
     told = {name: float(mean) for name, mean in re.findall(r"mean (\w+): (\S+)", stdout)}
     assert list(told) == ["L1", "PSNR", "SSIM"]
     assert told["L1"] == pytest.approx(np.mean(l1), rel=1e-3)
+    untouched = re.search(r"^mean L1: \S+ \(doing nothing: (\S+)\)$", stdout, re.MULTILINE)
+    assert float(untouched[1]) == pytest.approx(np.mean(nothing), rel=1e-3)
     assert told["PSNR"] == pytest.approx(np.mean(psnr), rel=1e-3)
 
 

@@ -229,7 +229,7 @@ def test_a_batch_is_written_picture_by_picture(tmp_path):
     results = Results(tmp_path / "out" / "test_latest", measure=None, **PAGE)
     results.add(visuals(1.0, batch=2), paths("x/1.png", "y/1.jpg"))
     results.add(visuals(-1.0), paths("x/2.png"))
-    assert results.close() == {}
+    assert results.close() == ({}, {})
     images = tmp_path / "out" / "test_latest" / "images"
     labels = ("real_A", "fake_B", "real_B")
     expected = {f"{stem}_{label}.png" for stem in ("1", "y_1", "2") for label in labels}
@@ -249,7 +249,7 @@ def test_a_picture_of_the_first_input_alone(tmp_path):
 def test_what_is_not_among_the_pictures_is_not_measured(tmp_path):
     results = Results(tmp_path, measure=("fake_B", "elsewhere"), **PAGE)
     results.add(visuals(0), paths("1.png"))
-    assert results.close() == {}
+    assert results.close() == ({}, {})
 
 
 def test_the_page_names_every_result(tmp_path):
@@ -265,7 +265,7 @@ def test_means_of_the_metrics(tmp_path):
     results = Results(tmp_path, measure=("fake_B", "real_B"), **PAGE)
     results.add(visuals(2 * 10 / 255), paths("1.png"))  # 10 grey levels from the target
     results.add(visuals(2 * 30 / 255), paths("2.png"))
-    means = results.close()
+    means, _ = results.close()
     assert means["L1"] == pytest.approx(20, abs=0.6)  # the target, 127.5, is rounded
     assert set(means) == {"L1", "PSNR", "SSIM"}
     assert means["PSNR"] == pytest.approx(
@@ -322,7 +322,7 @@ def test_each_result_has_its_own_pictures_and_metrics(beside, tmp_path):
         results.add(shown, {label: names[batch] for label, names in sources.items()})
         told = (tmp_path / "data" / "0001.js").read_text().count("page.result")
         assert told == (0 if beside else batch.stop)  # three never fill what may be unfinished
-    assert results.close()["L1"] == (1 + 4 + 9) / 3
+    assert results.close()[0]["L1"] == (1 + 4 + 9) / 3
 
     told = re.findall(r"page\.result\((.*)\);", (tmp_path / "data" / "0001.js").read_text())
     assert len(told) == 3
@@ -384,7 +384,7 @@ def test_what_is_not_shown_of_a_result_is_said_once(tmp_path, capsys):
         pictures = {"real": torch.zeros(1, 6, 8, 8), "fake": torch.zeros(1, 2, 8, 8)}
         pictures["target"] = torch.full((1, 3, 8, 8), 20 / 127.5)
         results.add(pictures, {label: [f"{number}.png"] for label in pictures})
-    assert results.close()["L1"] == 20
+    assert results.close()[0]["L1"] == 20
     assert Image.open(tmp_path / "images" / "1_real.png").size == (8, 8)
     assert capsys.readouterr().out.splitlines() == [
         "real has 6 channels, of which the first three are shown",

@@ -87,7 +87,8 @@ class Results:
         self.untouched, self.inputs = untouched, inputs
         self.why_not_finite, self.depths = why_not_finite, dict(depths or {})
         self.also, self.most_unfinished = also, WAITING if beside else 0
-        self.metrics: list[dict[str, float]] = []
+        self.metrics: list[Figures] = []
+        self.nothing: list[Figures] = []  # those of the inputs
         self._names = UniqueNames()
         self._notes: set[str] = set()
         self._threads = ThreadPoolExecutor(num_threads, "results")
@@ -247,8 +248,8 @@ class Results:
             metrics, nothing = measured.result() if measured else ({}, {})
             assert self.page is not None  # `add` has begun it
             self.page.add_result(**result, metrics=metrics, nothing=nothing)
-        if metrics:
-            self.metrics.append(metrics)
+        self.metrics += [metrics] if metrics else []
+        self.nothing += [nothing] if nothing else []
         if self.also is not None:
             self.also.add(pictures, metrics)
 
@@ -260,8 +261,9 @@ class Results:
             with contextlib.suppress(UserError):  # only the first error is reported
                 self.close("stopped by an error" if issubclass(kind, Exception) else "stopped")
 
-    def close(self, outcome: str = "") -> dict[str, float]:
-        """Wait for all results and finish the page; returns the mean of each metric.
+    def close(self, outcome: str = "") -> tuple[Figures, Figures]:
+        """Wait for all results and finish the page; returns the mean of each metric, of the results
+        and of doing nothing; the latter are empty if there is an input that cannot be compared.
 
         `outcome` says how the run ended, if it ended before all results were made.
         """
@@ -271,11 +273,11 @@ class Results:
         if self.page is not None:
             with self._errors_told():
                 self.page.end(outcome)
-        names = self.metrics[0] if self.metrics else {}
-        means = {n: sum(m[n] for m in self.metrics) / len(self.metrics) for n in names}
+        found = self.metrics, self.nothing if len(self.nothing) == len(self.metrics) else []
+        means, nothing = map(means_of, found)
         if self.also is not None:
             self.also.close(means)
-        return means
+        return means, nothing
 
     @contextlib.contextmanager
     def _errors_told(self) -> Iterator[None]:
@@ -296,3 +298,9 @@ class Unfinished(NamedTuple):
     pictures: dict[str, np.ndarray]
     measured: Future | None
     written: list[Future]
+
+
+def means_of(figures: Sequence[Figures]) -> Figures:
+    """The mean of each metric; {} without pictures."""
+    names = figures[0] if figures else {}
+    return {name: sum(each[name] for each in figures) / len(figures) for name in names}
