@@ -26,7 +26,8 @@ LAMBDA_L1 = 1000.0
 # network is to memorise the pairs.
 MODEL = f"--dataroot datasets/portrait_retouch --name {RUN.name} --model pix2pix".split()
 MODEL += "--load_size 256 --crop_size 256 --num_threads 2".split()
-TRAINING = f"--ngf 32 --ndf 16 --residual --no_dropout --no_flip --lambda_L1 {LAMBDA_L1} --lr 0.001".split()
+TRAINING = "--ngf 32 --ndf 16 --residual --no_dropout --no_flip --lr 0.001".split()
+TRAINING += f"--lambda_L1 {LAMBDA_L1}".split()
 TRAINING += "--n_epochs 80 --n_epochs_decay 80 --save_epoch_freq 1000 --seed 1".split()
 TRAINING += "--print_freq 6 --update_html_freq 60".split()
 
