@@ -42,7 +42,7 @@ def test_a_run_says_once_what_it_will_take(flags, tmp_path, trainer):
     assert found["left"] == "8"  # of 18, after 10
     assert max(map(len, found[0].splitlines())) <= 100
     before = told(tmp_path)[: found.start()]
-    assert "(epoch: 2, iters: 3," in before and "(epoch: 2, iters: 4," not in before
+    assert "(epoch: 2, iters: 3" in before and "(epoch: 2, iters: 4" not in before
     assert "warning" not in told(tmp_path)
 
     trainer.run(tmp_path, f"{AGAIN} --n_epochs 5")

@@ -210,11 +210,14 @@ def test_lines_are_at_most_100_columns_wide(capfd) -> None:
     logger.losses(replace(losses, ends_epoch=True))
     logger.epoch_end(EpochEnd(10, 20, 31.0, (2e-4, 2e-4)))
     middle, end = capfd.readouterr().out.splitlines()
-    assert middle.startswith("(epoch: 10, iters: 100, time: 0.250, data: 0.125) , D_A: 12.345, ")
+    assert middle.startswith("(epoch: 10, iters: 100) , D_A: 12.345, G_A: 12.345, ")
     assert end.startswith("End of epoch 10 / 20 (31 s): D_A 12.35, G_A 12.35, ")
     for line in (middle, end):
         assert 85 <= len(line) <= 100 and line.endswith(", ...")
     assert len(losses.line()) > 150
+    logger.losses(replace(losses, values=dict(zip(names[:3], range(3), strict=True))))
+    whole = "(epoch: 10, iters: 100, time: 0.250, data: 0.125) , "
+    assert capfd.readouterr().out == f"{whole}D_A: 0.000, G_A: 1.000, cycle_A: 2.000\n"
 
 
 # --- What the bars say, at times that are given ---------------------------------------------------

@@ -51,13 +51,13 @@ class Losses:
     def line(self, columns: float = math.inf) -> str:
         """(epoch: 1, iters: 100, time: 0.123, data: 0.002) , G_GAN: 0.956, G_L1: 12.345
 
-        Losses that do not fit in so many columns are left out.
+        Where that does not fit in so many columns, times are left out, then losses.
         """
-        start = (
-            f"(epoch: {self.epoch}, iters: {self.epoch_images}, time: {self.time_s:.3f}, "
-            f"data: {self.data_s:.3f}) , "
-        )
-        return fitting(start, [f"{n}: {v:.3f}" for n, v in self.values.items()], columns)
+        where = f"(epoch: {self.epoch}, iters: {self.epoch_images}"
+        times = f", time: {self.time_s:.3f}, data: {self.data_s:.3f}"
+        parts = [f"{name}: {value:.3f}" for name, value in self.values.items()]
+        whole = f"{where}{times}) , {', '.join(parts)}"
+        return whole if len(whole) <= columns else fitting(f"{where}) , ", parts, columns)
 
 
 def fitting(start: str, parts: Sequence[str], columns: float) -> str:
