@@ -275,6 +275,7 @@ def plot(results: list[dict[str, Any]], file: Path) -> None:
         ylim=(0, None),
     )
     axes.set_xticks([3, 10, 30], ["3", "10", "30"])
+    axes.minorticks_off()
     axes.legend()
     figure.savefig(file, dpi=150)
     plt.close(figure)
