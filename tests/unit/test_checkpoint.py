@@ -195,5 +195,8 @@ def test_unused_buffers_of_old_instance_norm_files_are_dropped(tmp_path):
     state = dict(net.state_dict())
     state["1.running_mean"], state["1.running_var"] = torch.zeros(4), torch.ones(4)
     state["1.num_batches_tracked"] = torch.tensor(7)
+    saved = state["0.weight"].clone()
     torch.save(state, tmp_path / "latest_net_G.pth")
+    nn.init.zeros_(net[0].weight)
     Loading(tmp_path, net).load_networks("latest")
+    assert torch.equal(net[0].weight, saved) and not list(net.buffers())
