@@ -86,6 +86,7 @@ def main(*, fast: bool = True) -> None:
             compare=model.compare,
             warning=warning,
             more_to_test=["--dataset_mode", opt.dataset_mode] * ("dataset_mode" in options.given),
+            lines_within_epochs=options.is_chosen("print_freq", opt),
             waits=not fast,
         )
         with Interrupt() as interrupt, log:

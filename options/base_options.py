@@ -105,6 +105,10 @@ class BaseOptions:
         print(*changes, self.text if shows_all else changed_only(self.text), sep="\n", flush=True)
         return opt
 
+    def is_chosen(self, name: str, opt: argparse.Namespace) -> bool:
+        """Whether a flag was typed, or was when a run began that now resumes."""
+        return name in self.given or getattr(opt, name) != self.parser.get_default(name)
+
     def earlier_options(self, argv: list[str]) -> tuple[dict[str, Any], Path] | None:
         """The saved options of the run to resume, which flags on the line override, and their file.
 

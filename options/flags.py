@@ -284,8 +284,8 @@ VALIDATION = Section("Validation", (
 
 LOGGING = Section("Logging", (
     Flag("--print_freq IMAGES", 100, whole(1),
-         "print and log the mean losses every IMAGES images; they are also logged after each "
-         "epoch, and printed then after the first and last one, or if 10 seconds have passed"),
+         "log the mean losses every IMAGES images, and after each epoch; if this flag is given, "
+         "print them as often, otherwise at most once an epoch, or after ten quiet minutes"),
     Flag("--display_freq IMAGES", 400, whole(1),
          "send pictures to the live viewers below every IMAGES images"),
     Flag("--update_html_freq IMAGES", 1000, whole(1),

@@ -409,8 +409,21 @@ def test_display_winsize(train):
 
 def test_print_freq(train):
     assert [int(m["iters"]) for m in train().loss_lines()] == [5, 5]  # the ends of the epochs
-    counts = [int(m["iters"]) for m in train("--print_freq 3 --overwrite").loss_lines()]
+    done = train("--print_freq 3 --overwrite")
+    counts = [int(m["iters"]) for m in done.loss_lines()]
     assert counts == [3, 5, 1, 4, 5]  # at 3, 6 and 9 images in all, too
+    asked = re.findall(r"^\(epoch: (\d), iters: (\d)", done.stdout, re.M)
+    assert asked == [("1", "3"), ("2", "1"), ("2", "4")]
+    done = train("--continue_train --n_epochs_decay 3")
+    assert re.findall(r"^\(epoch: (\d), iters: (\d)", done.stdout, re.M)  # as the run was begun
+
+
+def test_an_epoch_has_one_line_unless_print_freq_is_given(train):
+    done = train("--save_latest_freq 2")
+    ends = re.findall(r"^End of epoch (\d) / 2[^:]*: (.*)", done.stdout, re.M)
+    assert [epoch for epoch, _ in ends] == ["1", "2"]
+    assert ends[0][1].startswith("saved latest; ")
+    assert not re.search(r"^(\(epoch|saved)", done.stdout, re.M)
 
 
 def labels(done: Done) -> set[str]:
@@ -428,7 +441,7 @@ def test_save_latest_freq_and_save_by_iter(train):
     done = train("--save_latest_freq 4 --save_by_iter")
     assert labels(done) == {"latest", "2", "iter_4", "iter_8"}
     assert re.search(r"saved iter_4\b", done.stdout)
-    done = train("--save_latest_freq 4 --overwrite")
+    done = train("--save_latest_freq 4 --print_freq 100 --overwrite")
     assert labels(done) == {"latest", "2"}
     assert re.findall(r"saved latest.*\((\d) images", done.stdout) == ["4", "8"]
     assert re.search(r"End of epoch 2 / 2: saved latest and 2", done.stdout)
@@ -526,7 +539,7 @@ def test_save_latest_minutes(train, monkeypatch):
 
 
 def test_a_save_that_lasts_longer_than_save_latest_minutes_is_not_repeated(train):
-    said = train("--save_latest_freq 1 --save_latest_minutes 1e-9").stdout
+    said = train("--save_latest_freq 1 --save_latest_minutes 1e-9 --print_freq 100").stdout
     in_epochs = 2 * (NUM_PAIRS - 1)  # steps, each with a line of its own
     assert len(re.findall(r"^saved latest \(", said, re.MULTILINE)) == in_epochs
     assert len(re.findall(r"^End of epoch .*: saved latest", said, re.MULTILINE)) == 2

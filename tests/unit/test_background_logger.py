@@ -237,7 +237,7 @@ def test_close_waits_for_a_server_that_is_merely_slow(sink) -> None:
 def test_the_end_says_what_it_waits_for(sink, capfd) -> None:
     sink.delay_s = 1.3
     others = [Sink(), start(lambda: sink, lossless=False)]
-    log = Loggers(ConsoleLogger(Clock(1, 1, 10)), others, lambda error: DONE)
+    log = Loggers(ConsoleLogger(Clock(1, 1, 10), within_epochs=True), others, lambda error: DONE)
     log.close()
     lines = capfd.readouterr().out.splitlines()
     assert lines == [DONE.line, "waiting for sink ..."]  # not for the other one
@@ -306,7 +306,7 @@ def test_loggers_warn_once_and_go_on(sink, capfd) -> None:
     bad = Sink()
     bad.errors[2] = ValueError("went wrong")
     log = Loggers(
-        ConsoleLogger(Clock(1, 1, 10)),
+        ConsoleLogger(Clock(1, 1, 10), within_epochs=True),
         [start(lambda: bad, lossless=True), start(lambda: sink, lossless=True)],
         lambda error: DONE,
     )

@@ -41,7 +41,7 @@ class Pictures:
             yield SimpleNamespace(share=Share(0, 1, 1, 1.0))
 
 clock = Clock(1, 3, 8)
-console = ConsoleLogger(clock)
+console = ConsoleLogger(clock, within_epochs=WITHIN)
 for epoch in clock.epochs():
     for batch in clock.iterations(Pictures()):
         time.sleep(0.03)
@@ -52,6 +52,8 @@ for epoch in clock.epochs():
     console.epoch_end(EpochEnd(epoch, 3, 0.4, (2e-4, 2e-4)))
 console.close(Outcome("finished", "finished"))
 """
+QUIET = CHILD.replace("WITHIN", "False")
+CHILD = CHILD.replace("WITHIN", "True")
 LOSSES = r"\(epoch: \d, iters: \d, time: 0\.\d{3}, data: 0\.\d{3}\) , G_GAN: 0\.500, G_L1: 12\.000"
 END = r"End of epoch {} / 3: G_GAN 0\.5, G_L1 12"
 EPOCH_BAR = (
@@ -151,6 +153,22 @@ def test_lines_stay_whole_above_the_bars(columns) -> None:
 
 
 @needs_pty
+@pytest.mark.parametrize("columns", [100, 45])
+def test_an_epoch_has_one_line_and_its_losses_stand_below_the_bars(columns) -> None:
+    screen, screens = run_on_terminal(columns, QUIET)
+    shown = "\n".join(screen.shown())
+    ends = [END.format(epoch) for epoch in (1, 2, 3)]  # each crosses a multiple of 3 images
+    assert re.fullmatch("\n".join([*ends, "finished"]), shown.rstrip()), shown
+    below = "losses G_GAN 0.5, G_L1 12"
+    assert any(
+        upper.startswith("run ") and lower == below
+        for lines in screens
+        for upper, lower in pairwise(lines)
+    )
+    assert below not in shown
+
+
+@needs_pty
 def test_a_narrow_terminal_shows_less_and_all_of_it() -> None:
     short = EPOCH_BAR.removesuffix(r", data wait (?P<wait>\d+)%")
     for columns, gone in ((60, None), (50, r" \|(?P<bar>[^|]*)\|")):
@@ -191,7 +209,7 @@ def test_lines_reach_a_file_at_once_while_the_bars_are_on_the_terminal(tmp_path)
 
 def test_no_bars_where_there_is_no_terminal(capfd) -> None:
     clock = Clock(1, 2, 4)
-    logger = ConsoleLogger(clock)
+    logger = ConsoleLogger(clock, within_epochs=True)
     logger.step(clock)
     logger.say("a line")
     logger.losses(Losses(1, 4, 4, 0.25, 0.125, 2e-4, {"G": 1.0}))
@@ -205,7 +223,7 @@ def test_lines_are_at_most_100_columns_wide(capfd) -> None:
     """What does not fit stands in the run's files."""
     names = [f"{kind}_{side}" for side in "AB" for kind in ("D", "G", "cycle", "idt", "GP")]
     losses = Losses(10, 100, 1900, 0.25, 0.125, 2e-4, dict.fromkeys(names, 12.345))
-    logger = ConsoleLogger(Clock(1, 20, 200))
+    logger = ConsoleLogger(Clock(1, 20, 200), within_epochs=True)
     logger.losses(losses)
     logger.losses(replace(losses, ends_epoch=True))
     logger.epoch_end(EpochEnd(10, 20, 31.0, (2e-4, 2e-4)))
@@ -240,7 +258,7 @@ class Training:
         self.clock, self.now_s, self.terminal = clock, 1000.0, Terminal()
         monkeypatch.setattr(sys, "stderr", self.terminal)
         monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: self.now_s))
-        self.console = ConsoleLogger(clock)
+        self.console = ConsoleLogger(clock, within_epochs=False)
 
     def step(self, wait_s: float, compute_s: float, images: int = 1) -> None:
         self.clock.epoch_images += images
@@ -278,6 +296,24 @@ def test_what_fits_is_shown(columns, epoch, monkeypatch) -> None:
     for _ in range(40):
         training.step(0.1, 0.4)
     assert training.terminal.last("epoch") == epoch
+
+
+def test_an_epoch_without_lines_says_something_every_ten_minutes(monkeypatch, capfd) -> None:
+    training = Training(monkeypatch, Clock(1, 10, 10_000))
+    values = {"G": 1.0}
+    for image in range(1, 1501):
+        training.step(0.0, 1.0)
+        if image % 100 == 0:
+            training.console.losses(Losses(1, image, image, 1.0, 0.0, 2e-4, values))
+        if image == 750:
+            training.console.saved(["latest"], image)
+    told = capfd.readouterr().out.splitlines()
+    assert [line.partition(", time")[0] for line in told] == [
+        "(epoch: 1, iters: 600",
+        "(epoch: 1, iters: 1200",
+    ]
+    training.console.close(Outcome("", "the end"))
+    assert capfd.readouterr().out == "saved latest\nthe end\n"
 
 
 def test_pace_follows_a_change(monkeypatch) -> None:

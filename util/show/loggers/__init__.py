@@ -169,6 +169,7 @@ def create_loggers(
     compare: list[tuple[str, str]],
     warning: str = "",
     more_to_test: Sequence[str] = (),
+    lines_within_epochs: bool = True,
     waits: bool = False,
 ) -> Loggers:
     """The loggers that the options ask for; only the main process has any.
@@ -179,6 +180,7 @@ def create_loggers(
         captions, compare: see BaseModel.
         warning: a text for the top of the training page.
         more_to_test: flags that test.py needs besides --dataroot, --name and --model.
+        lines_within_epochs: see ConsoleLogger.
         waits: whether each call waits for its logger, as if there were no threads.
     """
     if not distributed.is_main():
@@ -189,7 +191,7 @@ def create_loggers(
     page = "" if opt.no_html else (folder / "web" / "index.html").absolute().as_uri()
 
     outcome = outcomes(opt, clock, best, page, more_to_test)
-    log = Loggers(ConsoleLogger(clock), outcome=outcome)
+    log = Loggers(ConsoleLogger(clock, within_epochs=lines_within_epochs), outcome=outcome)
     validated = best.validated
     log.add(FileLogger.name, lambda: FileLogger(folder, total_images, validated))
 

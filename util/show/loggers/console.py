@@ -22,6 +22,7 @@ from util.util import listed
 REFRESH_S = 0.25
 COLUMNS = 100  # of a line, at most
 TELL_S = 10.0  # after this time, the losses at the end of an epoch are shown unasked
+QUIET_S = 600.0  # after this time, so are losses within an epoch
 FULL_TEXT, SHORT_TEXT = 52, 40  # columns of the text after a bar, with and without the data wait
 SHORTEST_BAR = 5
 PACE_REFRESHES = 240  # the pace and data wait are means over these: a minute, or more if slow
@@ -32,14 +33,21 @@ class ConsoleLogger(Logger):
 
         epoch 3/200 |####### | 29/50, 00:12 left, 1.71 images/s, data wait 2%
         run         |        | 1.3%, 1:36:06 left, GPU 3.1/8.0 GiB
+        losses G_GAN 1.21, G_L1 12.3, D_real 0.551, D_fake 0.602
 
-    A narrow terminal omits the data wait, and an even narrower one the bars themselves. If stderr
-    is not a terminal, there are only the lines.
+    The losses are shown where they have no lines of their own within an epoch. A narrow terminal
+    omits the data wait, and an even narrower one the bars themselves. If stderr is not a terminal,
+    there are only the lines.
+
+    Args:
+        within_epochs: whether losses and saved checkpoints have lines of their own. Otherwise an
+            epoch has one line, at its end, unless it takes longer than ten minutes.
     """
 
     name = "the console"
 
-    def __init__(self, clock: Clock):
+    def __init__(self, clock: Clock, *, within_epochs: bool):
+        self.within_epochs = within_epochs
         self.hidden = not sys.stderr.isatty()
         self.epoch, self.run = (
             tqdm(
@@ -54,6 +62,7 @@ class ConsoleLogger(Logger):
                 [clock.images_per_epoch, clock.last_epoch * clock.images_per_epoch]
             )
         )
+        self.below: tqdm | None = None  # the newest losses of an epoch without lines
         self.refreshed_s = 0.0
         self.told_s = time.monotonic()  # when a line was last printed
         self.ending = Ending()
@@ -93,16 +102,28 @@ class ConsoleLogger(Logger):
         self.run.refresh()
 
     def losses(self, losses: Losses) -> None:
+        if not losses.ends_epoch and self._is_time_within():
+            self._tell(losses.line(COLUMNS))
+            return
         if losses.ends_epoch:
             self.ending.losses = losses
-        elif losses.is_asked_for or self._is_time():
-            self._tell(losses.line(COLUMNS))
+        else:
+            self._show_below_bars(losses)
+        self.ending.is_asked_for |= losses.is_asked_for
+
+    def _show_below_bars(self, losses: Losses) -> None:
+        if self.below is None:
+            self.below = tqdm(total=1, position=2, leave=False, disable=self.hidden)
+        text = fitting("losses ", parts_of(losses), terminal_columns() - 1)
+        self.below.bar_format = text.replace("{", "{{").replace("}", "}}")
+        self.below.refresh()
 
     def validation(self, scores: Scores) -> None:
         self.ending.scores = scores
 
     def saved(self, labels: Sequence[str], total_images: int) -> None:
-        if self.ending.losses is None and self.ending.scores is None:
+        within = self.ending.losses is None and self.ending.scores is None
+        if within and self._is_time_within():
             self._tell(saved_line(labels, total_images))
         else:
             self.ending.labels = list(dict.fromkeys([*self.ending.labels, *labels]))
@@ -110,12 +131,16 @@ class ConsoleLogger(Logger):
     def epoch_end(self, end: EpochEnd) -> None:
         """Print at most one line for the end of an epoch, if there is something to tell."""
         ending, self.ending = self.ending, Ending()
-        if ending.is_asked_for or self._is_time():
+        has_news = ending.scores is not None or bool(ending.labels)
+        if ending.is_asked_for or has_news or self._has_been_quiet(TELL_S):
             best = BEST if ending.scores and ending.scores.is_best else ""
             self._tell(ending.line(end).replace(best, paint(best, GREEN, sys.stdout), 1))
 
-    def _is_time(self) -> bool:
-        return time.monotonic() >= self.told_s + TELL_S
+    def _is_time_within(self) -> bool:
+        return self.within_epochs or self._has_been_quiet(QUIET_S)
+
+    def _has_been_quiet(self, seconds: float) -> bool:
+        return time.monotonic() >= self.told_s + seconds
 
     def _tell(self, line: str) -> None:
         self.told_s = time.monotonic()
@@ -128,8 +153,8 @@ class ConsoleLogger(Logger):
         raise_if_switched_off()
 
     def close(self, outcome: Outcome) -> None:
-        self.run.close()
-        self.epoch.close()
+        for bar in filter(None, (self.below, self.run, self.epoch)):
+            bar.close()
         if self.ending.labels:  # of an epoch whose end was not reached
             self.say(f"saved {listed(self.ending.labels)}")
         self.say(paint(outcome.line, BOLD, sys.stdout))
@@ -144,11 +169,7 @@ class Ending:
     losses: Losses | None = None
     scores: Scores | None = None
     labels: list[str] = field(default_factory=list)
-
-    @property
-    def is_asked_for(self) -> bool:
-        asked = self.losses is not None and self.losses.is_asked_for
-        return asked or self.scores is not None or bool(self.labels)
+    is_asked_for: bool = False  # --print_freq was crossed since the last line
 
     def line(self, end: EpochEnd) -> str:
         """End of epoch 12 / 400 (31 s): SSIM 0.931 (+0.009), the best; saved best; G_L1 3.12, ...
@@ -164,9 +185,12 @@ class Ending:
         old, new = end.learning_rates
         parts.append(f"lr {new:.3g}" if new != old else "")
         line += ": " + "; ".join(filter(None, parts)) if any(parts) else ""
-        values = self.losses.values if self.losses else {}
-        told = [f"{name} {value:.4g}" for name, value in values.items()]
+        told = parts_of(self.losses) if self.losses else []
         return fitting(f"{line}{'; ' if any(parts) else ': '}", told, COLUMNS)
+
+
+def parts_of(losses: Losses) -> list[str]:
+    return [f"{name} {value:.4g}" for name, value in losses.values.items()]
 
 
 def terminal_columns() -> int:
