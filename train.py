@@ -35,6 +35,7 @@ from util.run.checkpoint import Checkpoints
 from util.run.clock import Clock
 from util.run.disk import Room, state_size, weights_size
 from util.run.interrupt import Interrupt
+from util.run.likeness import SOME_PAIRS, likeness, save_likeness
 from util.run.lock import RunLock
 from util.run.trial import try_sizes
 from util.show.estimate import Estimate
@@ -74,6 +75,7 @@ def main(*, fast: bool = True) -> None:
             next(iter(run.dataset))  # fail on an unreadable picture before deleting the old run
         options.save(opt)
         save_held_out(run)
+        keep_likeness(run)
         if lack := room_of(run).warning():
             print(lack)
         model = run.model
@@ -86,7 +88,7 @@ def main(*, fast: bool = True) -> None:
             compare=model.compare,
             warning=warning,
             more_to_test=["--dataset_mode", opt.dataset_mode] * ("dataset_mode" in options.given),
-            lines_within_epochs=options.is_chosen("print_freq", opt),
+            lines_within_epochs="print_freq" in options.chosen,
             waits=not fast,
         )
         with Interrupt() as interrupt, log:
@@ -184,6 +186,16 @@ def save_held_out(run: Run) -> None:
             "trained on before, so validation flatters; start under another --name to avoid that"
         )
     write_whole(file, "".join(f"{held}\n" for held in run.held_out))
+
+
+def keep_likeness(run: Run) -> None:
+    """Keep with a new run how alike the sides of its pairs are, for test.py --full_size auto."""
+    folder = run.model.save_dir
+    if not distributed.is_main() or (run.opt.continue_train and likeness(folder) is not None):
+        return
+    difference = getattr(run.dataset.dataset, "difference", lambda most: None)(SOME_PAIRS)
+    if difference is not None:
+        save_likeness(folder, difference)
 
 
 def room_of(run: Run) -> Room:

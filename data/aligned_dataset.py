@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -112,6 +114,17 @@ class AlignedDataset(BaseDataset):
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def difference(self, most: int) -> float | None:
+        if self.sides[0].num_channels != self.sides[1].num_channels:
+            return None
+        found = []
+        for place in range(min(most, len(self.pairs))):
+            pair = self.pairs[place * len(self.pairs) // min(most, len(self.pairs))]
+            with contextlib.suppress(UserError):  # told of when it is trained on
+                a, b = map(to_unit, self.cached(pair, functools.partial(self._resized_pair, *pair)))
+                found.append(255 * float((a - b).abs().mean()))
+        return sum(found) / len(found) if found else None
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path_a, path_b = self.pairs[index]

@@ -96,6 +96,13 @@ class BaseDataset(data.Dataset, ABC):
         """Whether a dataset that is not for pairs has found pictures that look like pairs."""
         return False
 
+    def difference(self, most: int) -> float | None:
+        """The mean difference (L1) between input and target in levels of 255, of so many pairs.
+
+        None for datasets without pairs, or whose sides have different channels.
+        """
+        return None
+
     def lists(self) -> list[list[Any]]:
         """The lists that samples are made from, for --val_split to take pictures out of them.
 

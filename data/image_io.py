@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -36,26 +38,34 @@ def read_picture(path: str | Path, max_megapixels: float | None = None) -> Pictu
     first page of a TIFF are used. Without max_megapixels, Pillow's limit applies (see
     `limit_pillow`). Raises UserError, naming the file, if it is larger or cannot be decoded.
     """
-    if max_megapixels is None:
-        max_megapixels = 2 * (Image.MAX_IMAGE_PIXELS or math.inf) / 1e6
-
-    def check(size: tuple[int, int]) -> None:
-        width, height = size
-        if width * height > max_megapixels * 1e6:
-            raise UserError(
-                f"{path}: {width}x{height} pixels are more than --max_megapixels "
-                f"{max_megapixels:g}; raise it if you trust the file",
-                path,
-            )
-
-    try:
+    with reading(path):
         file = array_file(path)
         if file is not None:
-            check(file.size)
+            check_size(path, file.size, max_megapixels)
             return from_array(file)
         with opened(path) as picture:
-            check(picture.size)
+            check_size(path, picture.size, max_megapixels)
             return from_pillow(picture, path)
+
+
+def check_size(path: str | Path, size: tuple[int, int], max_megapixels: float | None) -> None:
+    """Raise UserError if a picture of this (width, height) is too large; see `read_picture`."""
+    if max_megapixels is None:
+        max_megapixels = 2 * (Image.MAX_IMAGE_PIXELS or math.inf) / 1e6
+    width, height = size
+    if width * height > max_megapixels * 1e6:
+        raise UserError(
+            f"{path}: {width}x{height} pixels are more than --max_megapixels "
+            f"{max_megapixels:g}; raise it if you trust the file",
+            path,
+        )
+
+
+@contextlib.contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Inside, a picture is read; any error becomes a UserError that names its file."""
+    try:
+        yield
     except UserError:
         raise
     except FileNotFoundError:

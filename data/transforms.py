@@ -69,9 +69,21 @@ class Resize:
                 )
         return width, height
 
-    def padded(self, size: Size) -> Size:
-        """The size to which a resized picture of this size is padded."""
-        if self.crops:
+    def whole(self, size: Size) -> Size:
+        """The size of a whole picture that shows things as large as in testing, its shape kept."""
+        width, height = size
+        if not self.scales:
+            return size
+        longest = width if self.preprocess.startswith("scale_width") else max(width, height)
+        scale = self.load_size / longest
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    def padded(self, size: Size, *, always: bool = False) -> Size:
+        """The size to which a resized picture of this size is padded, if no crop follows.
+
+        With `always`, a crop does not matter.
+        """
+        if self.crops and not always:
             return size
         sides = (max(side, self.minimum) for side in size)
         width, height = (-(-side // self.multiple) * self.multiple for side in sides)

@@ -45,6 +45,8 @@ class BaseOptions:
 
     Attributes, once parsed:
         given: names of the flags on the command line.
+        chosen: those, and names of the options that differ from their defaults, as in a run that
+            resumes.
         text: the options as printed.
     """
 
@@ -52,6 +54,7 @@ class BaseOptions:
     is_train: bool
     default_model: str
     given: set[str]
+    chosen: set[str]
     text: str = ""
     parser: OptionParser
     saved_name: str
@@ -60,6 +63,7 @@ class BaseOptions:
         self.models = models or registry_of("models")
         self.datasets = datasets or registry_of("data")
         self.given = set()  # also in processes that another one parses for
+        self.chosen = set()
 
     def add_flags(self, parser: OptionParser) -> None:
         """Add the program's own flags; --model and --dataset_mode list what is registered."""
@@ -100,14 +104,12 @@ class BaseOptions:
         check_fit(opt, self.given, model, dataset)
         self.check(opt)
         vars(opt).update(self.facts(opt, dataset))
+        defaults = {name: self.parser.get_default(name) for name in self.parser.dests()}
+        self.chosen = self.given | {n for n, value in defaults.items() if vars(opt)[n] != value}
         self.text = describe(opt, self.parser, typed)
         shows_all = opt.verbose or opt.dry_run
         print(*changes, self.text if shows_all else changed_only(self.text), sep="\n", flush=True)
         return opt
-
-    def is_chosen(self, name: str, opt: argparse.Namespace) -> bool:
-        """Whether a flag was typed, or was when a run began that now resumes."""
-        return name in self.given or getattr(opt, name) != self.parser.get_default(name)
 
     def earlier_options(self, argv: list[str]) -> tuple[dict[str, Any], Path] | None:
         """The saved options of the run to resume, which flags on the line override, and their file.

@@ -316,6 +316,17 @@ TESTING = Section("Testing", (
          "turn dropout off and normalise with the running statistics from training; by default "
          "both work as in training, on each picture alone whatever the --batch_size, as pix2pix "
          "was published"),
+    Flag("--full_size", "off", ("off", "native", "scaled", "transfer", "auto"),
+         "also write each result at the size of its picture, with its format, colours and EXIF; "
+         "native: the network sees it at that size; scaled: at the size of the training; transfer: "
+         "the same, and only the change is enlarged; auto: transfer for pairs that are alike"),
+    Flag("--jpeg_quality N", 95, whole(1, 100), "of results written as JPEG"),
+    Flag("--only_results", False, on_off, "write no copies of inputs and targets"),
+    Flag("--output_format", "auto", ("auto", "keep", "png", "jpg", "tif"),
+         "of results; keep: that of the input; auto: png, and for those of --full_size keep"),
+    Flag("--output_name PATTERN", None, str,
+         "name of results without ending, with {stem} of the input, {label}, {name} and {epoch}; "
+         "by default {stem}_{label}, and of those of --full_size {stem}"),
 ))
 
 OF_BOTH = (EXPERIMENT, DATA, NETWORKS, SPEED, WANDB)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from options.parser import OptionParser
 from options.restore import restore, run_folder, runs_in, saved_options
 from options.settle import FACTS, GENERATOR, PICTURES
 from util.errors import UserError
+from util.util import listed
 
 # test.py accepts these too, so that flags of a train.py command need not be removed.
 USED_IN_TRAINING_ONLY = ("ndf", "netD", "n_layers_D", "init_type", "init_gain")
@@ -61,6 +63,19 @@ class TestOptions(BaseOptions):
         if not opt.preprocess.endswith("crop"):
             restore(opt, self.given, ["load_size"], saved, source, self.parser)
 
+    def check(self, opt: argparse.Namespace) -> None:
+        super().check(opt)
+        pattern = opt.output_name
+        if pattern is not None:
+            if "{stem}" not in pattern:
+                raise UserError(
+                    f"--output_name {pattern!r} lacks {{stem}}, the name of the input: all results "
+                    "would have one name"
+                )
+            name = filled_name(pattern, stem="picture", label="fake_B", name="run", epoch="latest")
+            if name != os.path.basename(name) or "\\" in name or name.strip(" .") != name:
+                raise UserError(f"--output_name {pattern!r} makes {name!r}, which is no file name")
+
     def save(self, opt: argparse.Namespace) -> None:
         """Not an error if the run's folder is read-only: it may belong to somebody else."""
         try:
@@ -88,3 +103,12 @@ class TestOptions(BaseOptions):
         suffix = "_B" if "direction" in self.given and opt.direction != trained else "_A"
         print(f"{opt.name} has two generators: using --model_suffix {suffix}")
         return suffix, trained
+
+
+def filled_name(pattern: str, **fields: str) -> str:
+    """--output_name with its fields. Raises UserError if it asks for others."""
+    try:
+        return pattern.format(**fields)
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        known = listed([f"{{{field}}}" for field in fields])
+        raise UserError(f"--output_name {pattern!r}: it may have {known} ({error})") from error

@@ -109,8 +109,16 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def save_image(image_numpy: np.ndarray, image_path: str | Path, aspect_ratio: float = 1.0) -> None:
-    """Write an (H, W, 3) uint8 array; `aspect_ratio` (width over height) stretches one side.
+def save_image(
+    image_numpy: np.ndarray,
+    image_path: str | Path,
+    aspect_ratio: float = 1.0,
+    *,
+    quality: int = 95,
+) -> None:
+    """Write an (H, W, 3) uint8 array as PNG, or as JPEG if the path ends so.
+
+    `aspect_ratio` (width over height) stretches one side; `quality` is that of JPEG.
 
     A ratio above 1 widens the picture, and one below 1 makes it taller, so no pixels are lost.
     """
@@ -120,6 +128,9 @@ def save_image(image_numpy: np.ndarray, image_path: str | Path, aspect_ratio: fl
         picture = picture.resize((round(width * aspect_ratio), height), Image.Resampling.BICUBIC)
     elif aspect_ratio < 1:
         picture = picture.resize((width, round(height / aspect_ratio)), Image.Resampling.BICUBIC)
+    if Path(image_path).suffix.lower() in (".jpg", ".jpeg"):
+        picture.save(image_path, quality=quality, subsampling=0)
+        return
     tag = PngInfo()
     tag.add(b"sRGB", b"\1")  # its colours, for relative colorimetric rendering
     # Searching only for runs of equal bytes takes a quarter of the default's time. The files are as

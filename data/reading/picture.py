@@ -171,20 +171,27 @@ class ArrayPicture:
 
 def from_pillow(picture: Image.Image, path: str | Path) -> BytePicture:
     """The picture in a file that Pillow has opened."""
-    profile = picture.info.get("icc_profile")
+    image = in_srgb(upright(picture), picture.info.get("icc_profile"), path)
+    return BytePicture(image, path)
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """Turned by EXIF, in its own colours: RGB, L, CMYK or LAB, or with transparency RGBA or LA."""
     image = ImageOps.exif_transpose(picture)
-    transparent = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
-    if transparent:
-        image = in_mode(image, "LA" if image.mode in ("LA", "La") else "RGBA")
-    elif image.mode not in ("L", "CMYK", "LAB"):
-        image = in_mode(image, "RGB")
-    if profile and transparent:
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        return in_mode(image, "LA" if image.mode in ("LA", "La") else "RGBA")
+    return image if image.mode in ("L", "CMYK", "LAB") else in_mode(image, "RGB")
+
+
+def in_srgb(image: Image.Image, profile: bytes | None, path: str | Path) -> Image.Image:
+    """An `upright` picture as RGB, or with transparency as RGBA or LA."""
+    if image.mode not in ("RGBA", "LA"):
+        return in_mode(to_srgb(image, profile, path) if profile else image, "RGB")
+    if profile:
         alpha = image.getchannel("A")
         image = to_srgb(image.convert(image.mode.removesuffix("A")), profile, path)
         image.putalpha(alpha)
-    elif profile:
-        image = to_srgb(image, profile, path)
-    return BytePicture(image if transparent else in_mode(image, "RGB"), path)
+    return image
 
 
 def from_array(file: ArrayFile) -> ArrayPicture:

@@ -21,6 +21,7 @@ from data.reading import notes
 
 MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "LAB ": "LAB"}  # by the profile's colour space
 FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 RELATIVE = ImageCms.Intent.RELATIVE_COLORIMETRIC
 STEPS = np.linspace(0, 1, 17)
 GRID = np.array(list(product(STEPS, repeat=3)))  # (17 * 17 * 17, 3)
@@ -79,7 +80,7 @@ def deep_converter(
     """A function of colours (..., 3) in 0..1; None for sRGB, or why the profile is unusable."""
     try:
         space = matrix_space(profile)
-        srgb = matrix_space(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+        srgb = matrix_space(SRGB)
     except NotMatrixAndCurves as error:
         return str(error)
     except (ValueError, struct.error, LookupError, ArithmeticError):
@@ -93,11 +94,8 @@ def deep_converter(
         linear = linear @ (np.linalg.inv(srgb.matrix) @ space.matrix).T
         return encode(((linear - black) / (1 - black)).clip(0, 1))
 
-    # Black point compensation, as LittleCMS does it: the luminance Y of black, at most half way to
-    # white in L of CIE Lab, becomes 0.
     with np.errstate(all="ignore"):
-        black = space.matrix[1] @ np.array([curve(np.zeros(())) for curve in space.curves])
-        black = min(max(black, 0.0), ((50 + 16) / 116) ** 3)
+        black = black_of(space)
         moved = np.abs(convert(GRID) - GRID).max()
     if not np.isfinite(moved):
         return "its curves are not finite"
@@ -155,6 +153,70 @@ def curve_of(tag: bytes) -> Callable[[np.ndarray], np.ndarray]:
         4: lambda: rest,
     }[kind]()
     return lambda x: np.where(x >= d, np.maximum(a * x + b, 0) ** g + e, c * x + f)
+
+
+def from_srgb(
+    profile: bytes, num_channels: int, dtype: np.dtype
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """The inverse of what the colours of a picture with this profile go through when it is read.
+
+    A function from sRGB to its own colours, both (N, num_channels) in 0..1; None where they stay as
+    they are.
+    """
+    if not profile or num_channels not in (1, 3):
+        return None
+    if dtype != np.uint8:
+        deep = deep_converter(profile, num_channels)
+        return to_matrix_space(matrix_space(profile)) if callable(deep) else None
+    mode = "L" if num_channels == 1 else "RGB"
+    forth = converter(profile, mode)
+    if forth is None or isinstance(forth, str):
+        return None
+    try:
+        return to_matrix_space(matrix_space(profile))
+    except (ValueError, struct.error, LookupError, ArithmeticError):
+        return through_bytes(profile, mode)
+
+
+def to_matrix_space(space: MatrixSpace) -> Callable[[np.ndarray], np.ndarray]:
+    """From sRGB in 0..1, in float64, with the black point that `deep_converter` takes away."""
+    srgb = matrix_space(SRGB)
+    black, places = black_of(space), np.linspace(0, 1, 4096)
+    tables = [np.maximum.accumulate(curve(places)) for curve in space.curves]
+
+    def convert(values: np.ndarray) -> np.ndarray:
+        channels = np.moveaxis(values.astype(np.float64), -1, 0)
+        linear = np.stack([curve(c) for curve, c in zip(srgb.curves, channels, strict=True)], -1)
+        linear = linear * (1 - black) + black
+        linear = linear @ (np.linalg.inv(space.matrix) @ srgb.matrix).T
+        parts = [np.interp(linear[..., i], tables[i], places) for i in range(3)]
+        return np.stack(parts, -1)
+
+    return convert
+
+
+def through_bytes(profile: bytes, mode: str) -> Callable[[np.ndarray], np.ndarray]:
+    """From sRGB in 0..1 by LittleCMS, in 255 steps, for profiles that are no matrix and curves."""
+    target = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    srgb = ImageCms.createProfile("sRGB")
+    transform = ImageCms.buildTransform(srgb, target, "RGB", mode, RELATIVE, FLAGS)
+
+    def convert(values: np.ndarray) -> np.ndarray:
+        rgb = np.broadcast_to(255 * values[None], (1, len(values), 3))
+        image = Image.fromarray(np.rint(rgb).astype(np.uint8))
+        moved = np.asarray(ImageCms.applyTransform(image, transform))[0] / 255
+        return moved.reshape(len(values), -1)
+
+    return convert
+
+
+def black_of(space: MatrixSpace) -> float:
+    """What black point compensation takes away, as LittleCMS does it.
+
+    The luminance Y of black, at most half way to white in L of CIE Lab, becomes 0.
+    """
+    black = space.matrix[1] @ np.array([curve(np.zeros(())) for curve in space.curves])
+    return min(max(float(black), 0.0), ((50 + 16) / 116) ** 3)
 
 
 def encode(linear: np.ndarray) -> np.ndarray:

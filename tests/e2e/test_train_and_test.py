@@ -756,6 +756,10 @@ TESTING_ELSEWHERE = {
     "--precision": HERE + "test_precision",
     "--compile": HERE + "test_compile",
     "--channels_last": HERE + "test_channels_last",
+    "--full_size --output_name": "e2e/test_full_size.py"
+    "::test_the_next_test_replaces_the_photographs_and_leaves_other_files",
+    "--only_results --output_format --jpeg_quality": "e2e/test_full_size.py"
+    "::test_names_and_formats_of_results",
     "--model_suffix": "unit/test_restore.py::test_a_chosen_generator_of_a_cycle_gan",
     "--max_megapixels": "e2e/test_bad_input.py::test_limit_of_pixels_can_be_raised_and_lowered",
     "--skip_bad_images": "e2e/test_tested_pictures.py::test_bad_pictures_are_left_out_and_counted",

@@ -313,7 +313,7 @@ def test_an_epoch_without_lines_says_something_every_ten_minutes(monkeypatch, ca
         "(epoch: 1, iters: 1200",
     ]
     training.console.close(Outcome("", "the end"))
-    assert capfd.readouterr().out == "saved latest\nthe end\n"
+    assert capfd.readouterr().out == "saved latest (750 images)\nthe end\n"
 
 
 def test_pace_follows_a_change(monkeypatch) -> None:

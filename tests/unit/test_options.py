@@ -146,6 +146,11 @@ TEST_DEFAULTS = BASE_DEFAULTS | {
     "phase": "test",
     "eval": False,
     "num_test": 50,
+    "full_size": "off",
+    "jpeg_quality": 95,
+    "only_results": False,
+    "output_format": "auto",
+    "output_name": None,
     "model_suffix": "",  # which the default model adds
 }
 # What no table can tell: typed, drawn, looked up, or computed from other options.

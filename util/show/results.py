@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,29 @@ THREADS = min(4, os.cpu_count() or 1)
 WAITING = 4 * THREADS  # unfinished results at most; each holds the pictures of one input
 
 
+SHOWN_AS = {"jpg": ".jpg"}  # other formats have a PNG for the page, since browsers show no TIFF
+OWN_FORMATS = {".jpg": "jpg", ".jpeg": "jpg", ".jfif": "jpg", ".tif": "tif", ".tiff": "tif"}
+
+
+class Style(NamedTuple):
+    """How the files in images/ are written.
+
+    Attributes:
+        format: png, jpg, tif, which is written beside a PNG for the page, or keep, which is any
+            of them, whatever suits the source.
+        name: without ending, from the stem of the source and the label.
+        quality: of JPEG.
+    """
+
+    format: str = "png"
+    name: Callable[[str, str], str] = "{}_{}".format
+    quality: int = 95
+
+    def format_for(self, source: str) -> str:
+        own = OWN_FORMATS.get(Path(source).suffix.lower(), "png")
+        return own if self.format == "keep" else self.format
+
+
 class Results:
     """Writes folder/images/STEM_LABEL.png and folder/index.html.
 
@@ -64,6 +87,8 @@ class Results:
         aspect_ratio: width over height by which to stretch pictures.
         depths: by label, how to write pictures that have more than 8 bits or three channels; they
             are written beside the page's, and metrics are computed from these values.
+        left_out: labels of pictures that are not written.
+        style: of the files in images/.
         also: receives the same pictures and metrics.
         page: further arguments of ResultsPage.
     """
@@ -80,12 +105,15 @@ class Results:
         num_threads: int = THREADS,
         aspect_ratio: float = 1.0,
         depths: Mapping[str, Depth] | None = None,
+        left_out: Collection[str] = (),
+        style: Style | None = None,
         also: WandbResults | None = None,
         **page: Any,
     ):
         self.folder, self.measure, self.aspect_ratio = folder, measure, aspect_ratio
         self.untouched, self.inputs = untouched, inputs
         self.why_not_finite, self.depths = why_not_finite, dict(depths or {})
+        self.left_out, self.style = left_out, style or Style()
         self.also, self.most_unfinished = also, WAITING if beside else 0
         self.metrics: list[Figures] = []
         self.nothing: list[Figures] = []  # those of the inputs
@@ -135,18 +163,24 @@ class Results:
                     f"picture can show them; {self.why_not_finite()}"
                 )
             self.page = self.page or self._begin_page()
-            files = {la: f"{self._names.of(paths[la][i], la)}_{la}.png" for la in pixels}
+            stems = {
+                la: self.style.name(self._names.of(paths[la][i], la), la)
+                for la in pixels
+                if la not in self.left_out
+            }
+            formats = {la: self.style.format_for(paths[la][i]) for la in stems}
+            files = {la: stem + SHOWN_AS.get(formats[la], ".png") for la, stem in stems.items()}
             kept = {la: (shares or {}).get(paths[la][i], (1, 1)) for la in pixels}
             pictures = {la: to_array(cut(of[i], kept[la])) for la, of in pixels.items()}
             deep = {
                 la: cut(batches[la][i], kept[la])
                 for la, depth in self.depths.items()
-                if la in batches and depth.is_needed(batches[la])
+                if la in batches and (depth.is_needed(batches[la]) or formats.get(la) == "tif")
             }
             in_full = {
-                la: files[la].removesuffix(".png") + self.depths[la].ending
+                la: stems[la] + self.depths[la].ending
                 for la in deep
-                if not la.startswith("real")
+                if not la.startswith("real") and la in stems
             }
             result = {
                 "name": self._names.of(source, label),
@@ -212,8 +246,10 @@ class Results:
             measured = self._threads.submit(self._measure, pictures, deep, given)
         folder, ratio = self.folder / "images", self.aspect_ratio
         written = [
-            self._threads.submit(save_image, picture, folder / files[label], ratio)
-            for label, picture in pictures.items()
+            self._threads.submit(
+                save_image, pictures[label], folder / file, ratio, quality=self.style.quality
+            )
+            for label, file in files.items()
         ]
         for label, file in in_full.items():
             write = self.depths[label].write

@@ -127,6 +127,7 @@ class ConsoleLogger(Logger):
             self._tell(saved_line(labels, total_images))
         else:
             self.ending.labels = list(dict.fromkeys([*self.ending.labels, *labels]))
+            self.ending.total_images = total_images
 
     def epoch_end(self, end: EpochEnd) -> None:
         """Print at most one line for the end of an epoch, if there is something to tell."""
@@ -156,7 +157,7 @@ class ConsoleLogger(Logger):
         for bar in filter(None, (self.below, self.run, self.epoch)):
             bar.close()
         if self.ending.labels:  # of an epoch whose end was not reached
-            self.say(f"saved {listed(self.ending.labels)}")
+            self.say(saved_line(self.ending.labels, self.ending.total_images))
         self.say(paint(outcome.line, BOLD, sys.stdout))
         for line in outcome.more:
             self.say(line)
@@ -169,6 +170,7 @@ class Ending:
     losses: Losses | None = None
     scores: Scores | None = None
     labels: list[str] = field(default_factory=list)
+    total_images: int = 0  # at the newest of these checkpoints
     is_asked_for: bool = False  # --print_freq was crossed since the last line
 
     def line(self, end: EpochEnd) -> str:

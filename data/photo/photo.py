@@ -1,0 +1,258 @@
+"""A photograph's own values, and how a network's result gets into them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from data.image_io import check_size, reading
+from data.photo.files import write_picture
+from data.photo.metadata import Metadata, metadata_of
+from data.reading.arrays import ArrayFile, array_file
+from data.reading.notes import Range
+from data.reading.picture import BYTES, BytePicture, Picture, Side, from_array, in_srgb, upright
+from data.reading.pillow import opened
+from data.reading.profiles import SRGB, from_srgb
+from data.transforms import to_tensor
+
+STRIP = 256  # rows that are changed at a time, so that a large picture needs little memory
+KINDS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp"}  # by Pillow
+NO_METADATA = Metadata()
+Back = Callable[[np.ndarray], np.ndarray]  # from sRGB (..., 3) in 0..1 to a file's own colours
+
+
+@dataclass
+class Photo:
+    """A picture with everything that its file tells, upright.
+
+    Attributes:
+        values: (H, W, C) as in the file, in its own colours.
+        picture: the same as datasets read it.
+        range: the values of black and white that the file tells, or None.
+        has_alpha: whether the last channel is transparency.
+        num_spare: how many channels after the colours are of unknown use.
+        kind: of files.ENDINGS; '' if such files are only read.
+        notes: what people should know of it, in parts of a sentence.
+    """
+
+    values: np.ndarray
+    picture: Picture
+    range: Range | None = BYTES
+    metadata: Metadata = NO_METADATA
+    has_alpha: bool = False
+    num_spare: int = 0
+    kind: str = ""
+    lossless: bool = True
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.values.shape[1], self.values.shape[0]
+
+    @staticmethod
+    def open(path: str | Path, max_megapixels: float | None = None) -> Photo:
+        """Read a file; UserError, naming it, if it is larger or cannot be read."""
+        path = Path(path)
+        with reading(path):
+            file = array_file(path)
+            if file is not None:
+                check_size(path, file.size, max_megapixels)
+                return in_array(file)
+            with opened(path) as image:
+                check_size(path, image.size, max_megapixels)
+                return in_image(image, path)
+
+    def columns(self, left: int, right: int) -> Photo:
+        """The part between two columns, such as half of a pair side by side."""
+        part = self.picture.crop((left, 0, right, self.size[1]))
+        return replace(self, values=self.values[:, left:right], picture=part)
+
+    def seen(self, side: Side) -> torch.Tensor:
+        """What a network for this side sees of it: (side.num_channels, H, W) in [-1, 1], in sRGB.
+
+        Raises UserError where its channels or values do not fit.
+        """
+        return to_tensor(self.picture.ready(side))
+
+    def changed(self, seen: torch.Tensor, result: torch.Tensor, side: Side) -> Photo:
+        """The photograph with the change that a network has made.
+
+        The change from `seen` to `result`, (C, H, W) in [-1, 1], is brought into the colours of
+        the file and added to its values, so that what the network leaves alone stays to the bit.
+        Where the result has other channels than the file, it is all there is of colours.
+        """
+        limits = side.range or self.range or BYTES
+        num, num_colours = len(result), self.values.shape[2] - self.has_alpha - self.num_spare
+        fits = num == len(seen) and num in (num_colours, self.values.shape[2])
+        if fits:
+            back = self._from_srgb(num)
+            return replace(self, values=carried(self.values, seen, result, limits, back))
+        if num_colours == 1 and len(seen) == num == 3 and is_grey(result - seen, limits):
+            back = self._from_srgb(1)
+            return replace(self, values=carried(self.values, seen[:1], result[:1], limits, back))
+        unit = result.add(1).div(2).clamp(0, 1).movedim(0, -1).numpy()
+        colours = as_type(limits[0] + unit * (limits[1] - limits[0]), self.values.dtype)
+        alpha = self.values[..., self.values.shape[2] - self.has_alpha :]
+        values = np.concatenate([colours, alpha], 2) if self.has_alpha else colours
+        profile = SRGB if self.metadata.profile and num == 3 else b""
+        metadata = replace(self.metadata, profile=profile)
+        return replace(self, values=values, metadata=metadata, num_spare=0)
+
+    def _from_srgb(self, num_channels: int) -> Back | None:
+        """See `from_srgb`; transparency as a further channel stays as it is."""
+        num_colours = num_channels - (num_channels == self.values.shape[2] and self.has_alpha)
+        back = from_srgb(self.metadata.profile, num_colours, self.values.dtype)
+        if back is None or num_colours == num_channels:
+            return back
+        return lambda x: np.concatenate([back(x[..., :num_colours]), x[..., num_colours:]], -1)
+
+    def writable_as(self, kind: str) -> tuple[Photo, str]:
+        """This photograph, and the kind of file for it; a note tells if it is not the one asked.
+
+        Args:
+            kind: of files.ENDINGS, or "keep" for its own.
+        """
+        wanted = self.kind if kind == "keep" else kind
+        notes = []
+        if not wanted:
+            wanted = "png"
+            notes.append("files of its type are only read: written as png")
+        values, dtype = self.values, self.values.dtype
+        limits = self.range
+        if wanted in ("jpg", "png", "webp"):
+            num = values.shape[2] - self.has_alpha
+            if num not in (1, 3) or limits is None:
+                notes.append(f"no {wanted} holds its {values.shape[2]} channels of {dtype}: as tif")
+                wanted = "tif"
+        if wanted == "npy" or limits is None:
+            return replace(self, notes=self.notes + notes), wanted
+        whole = {"u": np.iinfo(dtype).max if dtype.kind == "u" else 0}.get(dtype.kind, 0)
+        if dtype in (np.uint8, np.uint16) and limits != (0, whole):
+            # Such as 12 bits: files of 16 bits have white at 65535.
+            values = as_type((values - limits[0]) * (whole / (limits[1] - limits[0])), dtype)
+            notes.append(f"its {limits[0]:g} to {limits[1]:g} become 0 to {whole}")
+        elif wanted in ("jpg", "png", "webp") and dtype not in (np.uint8, np.uint16):
+            unit = (values.astype(np.float64) - limits[0]) / (limits[1] - limits[0])
+            values = as_type(unit * 65535, np.dtype(np.uint16))
+            notes.append(f"its {dtype} become whole numbers of 16 bits")
+        if wanted in ("jpg", "webp") and values.dtype == np.uint16:
+            values = as_type(values / 257, np.dtype(np.uint8))
+            notes.append(f"a {wanted} holds 8 of its 16 bits")
+        return replace(self, values=values, notes=self.notes + notes), wanted
+
+    def write(self, path: Path, kind: str, quality: int) -> list[str]:
+        """Write a file of this kind, whole or not at all, after `writable_as`; returns all notes.
+
+        Raises UserError where the disk refuses.
+        """
+        return self.notes + write_picture(
+            path,
+            self.values,
+            self.metadata,
+            kind=kind,
+            has_alpha=self.has_alpha,
+            quality=quality,
+            lossless=self.lossless,
+        )
+
+
+def in_image(image: Image.Image, path: str | Path) -> Photo:
+    """Of a file that Pillow has opened, or of a picture in memory."""
+    own = upright(image)
+    profile, notes = image.info.get("icc_profile") or b"", []
+    picture = BytePicture(in_srgb(own, profile, path), path)
+    metadata = metadata_of(image, own.size)
+    if own.mode in ("CMYK", "LAB"):
+        notes.append(f"its {own.mode} colours become sRGB")
+        own, metadata = picture.image, replace(metadata, profile=SRGB)
+    num_frames = getattr(image, "n_frames", 1)
+    if num_frames > 1 and image.format != "MPO":  # which holds previews or depth
+        notes.append(f"only the first of its {num_frames} pictures is used")
+    return Photo(
+        np.asarray(own).reshape(own.size[1], own.size[0], -1),
+        picture,
+        metadata=metadata,
+        has_alpha="A" in own.mode.removesuffix("LAB"),
+        kind=KINDS.get(image.format or "", ""),
+        lossless=image.format != "WEBP" or is_lossless(path),
+        notes=notes,
+    )
+
+
+def in_array(file: ArrayFile) -> Photo:
+    """Of a file that is read as an array, with metadata if Pillow knows its format."""
+    picture = from_array(file)
+    metadata = Metadata(profile=file.profile)
+    start = file.path.read_bytes()[:8] if file.path.suffix != ".npz" else b""
+    kind = {b"\x89P": "png", b"II": "tif", b"MM": "tif", b"\x93N": "npy"}.get(start[:2], "")
+    kind = "npy" if file.path.suffix == ".npz" else kind
+    if kind in ("png", "tif"):
+        try:
+            with opened(file.path) as image:
+                metadata = metadata_of(image, picture.size)
+        except OSError:  # kinds of TIFF that Pillow does not know
+            pass
+    return Photo(
+        picture.values,
+        picture,
+        picture.own_range,
+        replace(metadata, profile=file.profile),
+        picture.has_alpha,
+        picture.num_spare,
+        kind,
+    )
+
+
+def carried(
+    own: np.ndarray, seen: torch.Tensor, result: torch.Tensor, limits: Range, back: Back | None
+) -> np.ndarray:
+    """Own values (H, W, C) plus the change of the first channels, (<= C, H, W) in [-1, 1]."""
+    values, span = own.copy(), limits[1] - limits[0]
+    num = len(result)
+    for top in range(0, len(own), STRIP):
+        rows = slice(top, top + STRIP)
+        before, after = (
+            x[:, rows].clamp(-1, 1).add(1).div(2).movedim(0, -1).numpy() for x in (seen, result)
+        )
+        changed = np.nonzero((before != after).any(-1))
+        old, new = before[changed], after[changed]
+        delta = new - old if back is None else back(new) - back(old)
+        part = values[rows]
+        moved = part[..., :num][changed] + span * delta.astype(np.float64)
+        part[..., :num][changed] = as_type(moved, own.dtype, limits)
+    return values
+
+
+def as_type(values: np.ndarray, dtype: np.dtype, limits: Range | None = None) -> np.ndarray:
+    """Rounded and cut to the type where it has whole numbers, and cut to limits."""
+    if limits is not None:
+        values = values.clip(*limits)
+    if dtype.kind in "iu":
+        most = np.iinfo(dtype)
+        values = np.rint(values).clip(most.min, most.max)
+    return values.astype(dtype)
+
+
+def is_grey(change: torch.Tensor, limits: Range) -> bool:
+    """Whether a change (3, H, W) in [-2, 2] alters all channels alike, to half a level."""
+    unlike = (change - change.mean(0, keepdim=True)).abs().max()
+    return float(unlike) / 2 * (limits[1] - limits[0]) < 0.5
+
+
+def is_lossless(path: str | Path) -> bool:
+    """Whether a WebP was compressed without loss (RFC 9649, 2.6)."""
+    with open(path, "rb") as file:
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            name, length = struct.unpack("<4sI", head)
+            if name in (b"VP8 ", b"VP8L"):
+                return name == b"VP8L"
+            file.seek(length + length % 2, 1)
+    return False
