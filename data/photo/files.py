@@ -140,7 +140,7 @@ def tif(values: np.ndarray, metadata: Metadata, has_alpha: bool) -> bytes:
 
     colours = values.shape[2] - has_alpha
     extra = (colours - 3 if colours > 3 else 0) * ["unspecified"] + ["unassalpha"] * has_alpha
-    first = dict(metadata.exif) if metadata.exif is not None else {}
+    first = dict(metadata.exif or {})
     tags: list[tuple[int, int, int, Any, bool]] = []
     if metadata.xmp:
         tags.append((TIFF_XMP, 1, len(metadata.xmp), metadata.xmp, True))
@@ -152,7 +152,6 @@ def tif(values: np.ndarray, metadata: Metadata, has_alpha: bool) -> bytes:
             tags.append((tag, 2, len(text), text, True))
         elif tag in DESCRIBING and isinstance(value, bytes):
             tags.append((tag, 1, len(value), value, True))
-    more = {} if metadata.exif is None else metadata.directories()
     file = io.BytesIO()
     tifffile.imwrite(
         file,
@@ -169,7 +168,7 @@ def tif(values: np.ndarray, metadata: Metadata, has_alpha: bool) -> bytes:
         extratags=tags,
         byteorder="<",
     )
-    return with_directories(file, {tag: content for tag, content in more.items() if content})
+    return with_directories(file, metadata.directories())
 
 
 def with_directories(file: io.BytesIO, directories: dict[int, dict]) -> bytes:

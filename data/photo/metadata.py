@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from PIL import ExifTags, Image
 
@@ -31,22 +31,17 @@ class Metadata:
 
     def exif_bytes(self) -> bytes:
         """As in APP1 of a JPEG, with its header; nothing without any tags."""
-        has_tags = self.exif is not None and (len(self.exif) or any(self.directories().values()))
-        return self.exif.tobytes() if has_tags and self.exif is not None else b""
+        return self.exif.tobytes() if self.exif else b""
 
     def directories(self) -> dict[int, dict]:
         """The directories of EXIF and GPS, by the tags that point to them."""
-        assert self.exif is not None
-        return {tag: self.exif.get_ifd(tag) for tag in (TIFF_EXIF, TIFF_GPS)}
+        own = {} if self.exif is None else self.exif
+        return {tag: own[tag] for tag in (TIFF_EXIF, TIFF_GPS) if tag in own}
 
     def without_makers_note(self) -> Metadata:
         """Without the largest part of EXIF, which only the camera's maker can read."""
-        if self.exif is not None:
-            self.directories()[TIFF_EXIF].pop(ExifTags.Base.MakerNote, None)
+        self.directories().get(TIFF_EXIF, {}).pop(ExifTags.Base.MakerNote, None)
         return self
-
-    def with_profile(self, profile: bytes) -> Metadata:
-        return replace(self, profile=profile)
 
 
 def metadata_of(picture: Image.Image, size: tuple[int, int]) -> Metadata:
@@ -76,8 +71,8 @@ def settled(exif: Image.Exif, file_format: str, size: tuple[int, int]) -> Image.
         if tag not in (ExifTags.Base.Orientation, TIFF_EXIF, TIFF_GPS) and is_kept:
             found[tag] = value
     for tag in (TIFF_EXIF, TIFF_GPS):
-        found.get_ifd(tag).update(exif.get_ifd(tag))
-    photograph = found.get_ifd(TIFF_EXIF)
-    if photograph:
+        if directory := exif.get_ifd(tag):
+            found[tag] = dict(directory)
+    if photograph := found.get(TIFF_EXIF):
         photograph[ExifTags.Base.ExifImageWidth], photograph[ExifTags.Base.ExifImageHeight] = size
     return found

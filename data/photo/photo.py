@@ -12,15 +12,27 @@ import torch
 from PIL import Image
 
 from data.image_io import check_size, reading
-from data.photo.files import write_picture
+from data.photo.files import to_image, write_picture
 from data.photo.metadata import Metadata, metadata_of
 from data.reading.arrays import ArrayFile, array_file
 from data.reading.notes import Range
-from data.reading.picture import BYTES, BytePicture, Picture, Side, from_array, in_srgb, upright
+from data.reading.picture import (
+    BYTES,
+    ArrayPicture,
+    BytePicture,
+    Picture,
+    Side,
+    from_array,
+    in_srgb,
+    upright,
+)
 from data.reading.pillow import opened
 from data.reading.profiles import SRGB, from_srgb
 from data.transforms import to_tensor
+from util.errors import UserError
+from util.util import range_of
 
+MEMORY = "the picture"  # instead of a path
 STRIP = 256  # rows that are changed at a time, so that a large picture needs little memory
 KINDS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp"}  # by Pillow
 NO_METADATA = Metadata()
@@ -147,6 +159,17 @@ class Photo:
             notes.append(f"a {wanted} holds 8 of its 16 bits")
         return replace(self, values=values, notes=self.notes + notes), wanted
 
+    def to_pillow(self) -> Image.Image:
+        """The same in memory, with its metadata, of 8 bits, or of 16 if it is grey."""
+        if self.values.dtype == np.uint16 and self.values.shape[2] == 1:
+            image = Image.fromarray(self.values[..., 0])
+        else:
+            image = to_image(self.values, self.has_alpha)
+        exif, profile, dpi = self.metadata.exif_bytes(), self.metadata.profile, self.metadata.dpi
+        more = {"exif": exif, "icc_profile": profile, "dpi": dpi, "xmp": self.metadata.xmp}
+        image.info |= {name: value for name, value in more.items() if value}
+        return image
+
     def write(self, path: Path, kind: str, quality: int) -> list[str]:
         """Write a file of this kind, whole or not at all, after `writable_as`; returns all notes.
 
@@ -163,8 +186,27 @@ class Photo:
         )
 
 
-def in_image(image: Image.Image, path: str | Path) -> Photo:
-    """Of a file that Pillow has opened, or of a picture in memory."""
+def in_memory(values: np.ndarray, metadata: Metadata = NO_METADATA) -> Photo:
+    """Of an array (H, W) or (H, W, C) of 8 or 16 bits, or floating-point in 0..1.
+
+    With two or four channels the last is transparency. Raises UserError for other arrays.
+    """
+    limits = range_of(values.dtype)
+    if values.ndim not in (2, 3) or limits is None or not values.size:
+        raise UserError(
+            f"an array {values.shape} of {values.dtype} is no picture: it should be (H, W) or "
+            "(H, W, C) of uint8, uint16 or floating-point in 0..1"
+        )
+    values = values if values.ndim == 3 else values[..., None]
+    has_alpha = values.shape[2] in (2, 4)
+    picture = ArrayPicture(values, MEMORY, limits, has_alpha)
+    return Photo(values, picture, limits, metadata, has_alpha)
+
+
+def in_image(image: Image.Image, path: str | Path = MEMORY) -> Photo:
+    """Of a file that Pillow has opened, or of a picture in memory, without a path."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return in_memory(np.asarray(image))
     own = upright(image)
     profile, notes = image.info.get("icc_profile") or b"", []
     picture = BytePicture(in_srgb(own, profile, path), path)
@@ -181,7 +223,7 @@ def in_image(image: Image.Image, path: str | Path) -> Photo:
         metadata=metadata,
         has_alpha="A" in own.mode.removesuffix("LAB"),
         kind=KINDS.get(image.format or "", ""),
-        lossless=image.format != "WEBP" or is_lossless(path),
+        lossless=image.format != "WEBP" or (path != MEMORY and is_lossless(path)),
         notes=notes,
     )
 

@@ -25,7 +25,7 @@ from data.transforms import Size, pad, size_of
 from util.files import composed
 from util.run.likeness import ALIKE, likeness
 
-NATIVE, SCALED, TRANSFER, AUTO = "native", "scaled", "transfer", "auto"
+NATIVE, SCALED, TRANSFER, AUTO = WAYS = ("native", "scaled", "transfer", "auto")
 Generate = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -41,7 +41,9 @@ def chosen_way(way: str, run: Path, *, same_channels: bool) -> tuple[str, str]:
     if not same_channels:
         return SCALED, "the result has other channels than the input"
     if difference is None:
-        return SCALED, "the run does not tell how alike the sides of its pairs are"
+        return SCALED, (
+            "the run does not tell how alike its pairs are (transfer would carry the change alone)"
+        )
     if difference > ALIKE:
         return SCALED, f"its training pairs differ by {difference:.3g} levels, more than {ALIKE:g}"
     return TRANSFER, f"its training pairs differ by {difference:.3g} levels only"

@@ -1,0 +1,252 @@
+"""Apply a trained run to photographs: each comes out with its size, format, colours and EXIF.
+
+    python scripts/translate.py portrait.jpg --name my_run
+    python scripts/translate.py ./wedding --name my_run --epoch best --out ./done
+
+Results are written beside the photographs as PHOTO_my_run.jpg, or into --out, and never over a
+file that is there. From Python:
+
+    from scripts.translate import load_generator
+    generator = load_generator("checkpoints/my_run", epoch="best")
+    generator(picture).save("out.jpg")
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TypeVar
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+import data
+import models
+from data.image_folder import make_dataset
+from data.photo.photo import Photo, in_image, in_memory
+from data.photo.translate import AUTO, WAYS, FreePaths, Translator, chosen_way
+from models.applied import directions_of
+from options.parser import OptionParser, device_name, whole
+from options.restore import saved_options
+from options.test_options import TestOptions
+from util import runtime
+from util.errors import UserError, command_line
+from util.files import to_path
+from util.speed.performance import prepare
+from util.util import counted, listed
+
+PictureLike = TypeVar("PictureLike", Image.Image, np.ndarray, torch.Tensor)
+OWN_MODELS = ("pix2pix", "pix2pix_with_perceptual", "cycle_gan")  # whose generators `test` runs
+
+
+class Generator:
+    """A trained generator, ready for pictures of any size; see `load_generator`.
+
+    Attributes:
+        way: how the network sees them: native, scaled or transfer.
+        why: the reason for it, if it was chosen.
+    """
+
+    def __init__(self, opt: argparse.Namespace, full_size: str):
+        model = models.create_model(opt)
+        model.setup(opt)
+        if opt.eval:
+            model.eval()
+        prepare(model.networks(), [], opt, model.device)
+        alike = opt.input_nc == opt.output_nc
+        self.way, self.why = chosen_way(full_size, model.save_dir, same_channels=alike)
+        (direction, *_) = directions_of(model)
+        self.translator = Translator(opt, direction.generate, self.way)
+        self.seed, self.device = opt.seed, model.device
+
+    def __call__(self, picture: PictureLike) -> PictureLike:
+        """The result of a picture, of the same kind and size.
+
+        Args:
+            picture: of Pillow, in any mode, whose profile and EXIF stay; an array (H, W) or
+                (H, W, C) of 8 or 16 bits or in 0..1; or a tensor (C, H, W) or (N, C, H, W) in
+                [-1, 1], whose result is on the same device.
+
+        Raises UserError for channels or values that do not suit the network.
+        """
+        if isinstance(picture, torch.Tensor):
+            return self._tensor(picture)
+        if isinstance(picture, Image.Image):
+            return self.changed(in_image(picture)).to_pillow()
+        values = self.changed(in_memory(picture)).values
+        return values[..., 0] if picture.ndim == 2 and values.shape[2] == 1 else values
+
+    def changed(self, photo: Photo) -> Photo:
+        """The result of a photograph; the same each time, whatever dropout draws."""
+        with runtime.isolated_randomness(self.seed, device=self.device):
+            return self.translator(photo)
+
+    def _tensor(self, pictures: torch.Tensor) -> torch.Tensor:
+        if pictures.ndim == 3:
+            return self._tensor(pictures[None])[0]
+        channels = self.translator.side.num_channels
+        if pictures.ndim != 4 or pictures.shape[1] != channels:
+            raise UserError(
+                f"a tensor {tuple(pictures.shape)} does not suit a network of {channels} "
+                f"channels: it should be (N, {channels}, H, W) or ({channels}, H, W) in [-1, 1]"
+            )
+        with runtime.isolated_randomness(self.seed, device=self.device):
+            made = [self.translator.result(x.detach().float().cpu()) for x in pictures]
+        return torch.stack(made).to(pictures.device)
+
+
+def load_generator(
+    run: str | Path,
+    epoch: str | int = "latest",
+    *,
+    full_size: str = AUTO,
+    reverse: bool = False,
+    device: str = "auto",
+    flags: tuple[str, ...] = (),
+) -> Generator:
+    """The generator of a run, with all that it was trained with; reads no command line.
+
+    Args:
+        run: its folder, such as checkpoints/my_run; weights from elsewhere suffice.
+        epoch: the checkpoint: latest, best, or the number of an epoch.
+        full_size: as in test.py: native, scaled, transfer or auto.
+        reverse: take the second generator of a CycleGAN, from B to A.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        flags: more of test.py, such as ("--eval",).
+
+    Raises UserError if there is no such run or checkpoint.
+    """
+    folder = Path(run).expanduser().absolute()
+    if not folder.is_dir():
+        raise UserError(f"{run}: there is no such run; pass its folder, as checkpoints/my_run")
+    found = saved_options(folder)
+    saved = found[0] if found else {}
+    words = ["--dataroot", str(folder), "--checkpoints_dir", str(folder.parent)]
+    words += ["--name", folder.name, "--epoch", str(epoch), "--device", device, "--seed", "0"]
+    model = str(saved.get("model", "test"))
+    if model in OWN_MODELS or model == "test":
+        words += ["--model", "test"]
+    else:
+        mode = saved.get("dataset_mode")
+        words += ["--model", model, *(["--dataset_mode", str(mode)] if mode else [])]
+    has_two = any(folder.glob("*_net_G_B*.pth"))
+    if reverse and not has_two:
+        raise UserError(f"{run} has one generator only, so none goes from B to A")
+    if has_two and "test" in words:
+        words += ["--model_suffix", "_B" if reverse else "_A"]
+    with contextlib.redirect_stdout(io.StringIO()), runtime.isolated_randomness(0):
+        opt = TestOptions(models.registry, data.registry).parse([*words, *flags])
+        return Generator(opt, full_size)
+
+
+def main(argv: list[str] | None = None) -> None:
+    words = sys.argv[1:] if argv is None else argv
+    script = "scripts/translate.py"
+    if not words:
+        lines = [
+            ["python", script, "portrait.jpg", "--name", "my_run"],
+            ["python", script, "./wedding", "--name", "my_run", "--epoch", "best"],
+        ]
+        raise UserError(
+            "name photographs or a folder, and the run to apply; see --help, or begin with",
+            examples=[command_line(line) for line in lines],
+        )
+    own = parse(words)
+    photographs = found_in(own)
+    begun_s = time.perf_counter()
+    generator = load_generator(
+        own.checkpoints_dir / own.name,
+        own.epoch,
+        full_size=own.full_size,
+        reverse=own.reverse,
+        device=own.device,
+        flags=(*(["--eval"] if own.eval else []), "--precision", own.precision),
+    )
+    because = f", since {generator.why}" if generator.why else ""
+    print(f"{own.name}, {own.epoch}: {generator.way}{because}")
+    paths, problems = FreePaths(Path.exists), 0
+    with tqdm(photographs, unit="photo", disable=not sys.stderr.isatty()) as bar:
+        for source, place in bar:
+            try:
+                tqdm.write(translate(generator, source, place, paths, own))
+            except (UserError, OSError, MemoryError) as error:
+                problems += 1
+                text = str(error) or "the memory does not suffice"
+                tqdm.write(text if str(source) in text else f"{source}: {text}")
+    done = len(photographs) - problems
+    print(f"{counted(done, 'photograph')} in {time.perf_counter() - begun_s:.1f} s")
+    if problems:
+        raise UserError(f"{counted(problems, 'photograph')} could not be translated, see above")
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    parser = OptionParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("photos", nargs="+", type=to_path, metavar="PHOTO_OR_FOLDER")
+    parser.add_argument("--name", required=True, help="the run, a folder in --checkpoints_dir")
+    parser.add_argument("--checkpoints_dir", type=to_path, default=Path("checkpoints"))
+    parser.add_argument("--epoch", default="latest", help="checkpoint: latest, best or a number")
+    parser.add_argument("--full_size", choices=WAYS, default=AUTO,
+                        help="how the network sees photographs, as in test.py")  # fmt: skip
+    parser.add_argument("--out", type=to_path, metavar="DIR",
+                        help="folder for the results")  # fmt: skip
+    parser.add_argument("--output_format", choices=("keep", "png", "jpg", "tif"), default="keep")
+    parser.add_argument("--jpeg_quality", type=whole(1, 100), default=95, metavar="N")
+    parser.add_argument("--reverse", action="store_true", help="from B to A, with a CycleGAN")
+    parser.add_argument("--eval", action="store_true", help="as in test.py")
+    parser.add_argument("--device", type=device_name, default="auto")
+    parser.add_argument("--precision", choices=("fp32", "auto", "bf16", "fp16"), default="fp32")
+    return parser.parse_args(words)
+
+
+def found_in(own: argparse.Namespace) -> list[tuple[Path, Path]]:
+    """Each photograph, and its result's path without ending.
+
+    Of folders, pictures in all subfolders but for results of this run. Raises UserError if a path
+    does not exist, or nothing is left.
+    """
+    tail, found, left_out = f"_{own.name}", [], 0
+    result = re.compile(rf"{re.escape(tail)}(_\d+)?$")
+    for given in own.photos:
+        if not given.exists():
+            raise UserError(f"{given}: there is no such file or folder")
+        for path in map(Path, make_dataset(given)) if given.is_dir() else [given]:
+            if given.is_dir() and result.search(path.stem):
+                left_out += 1
+                continue
+            folder = path.parent
+            if own.out is not None:
+                folder = own.out / (folder.relative_to(given) if given.is_dir() else "")
+            found.append((path, folder / f"{path.stem}{tail}"))
+    if left_out:
+        print(f"left out {counted(left_out, 'result')} of {own.name}")
+    if not found:
+        raise UserError("there is no photograph")
+    return found
+
+
+def translate(
+    generator: Generator, source: Path, place: Path, paths: FreePaths, own: argparse.Namespace
+) -> str:
+    """Write the result of a photograph; returns a line about it."""
+    begun_s = time.perf_counter()
+    photo = generator.changed(generator.translator.open(source))
+    photo, kind = photo.writable_as(own.output_format)
+    target = paths(place, kind, source)
+    notes = photo.write(target, kind, own.jpeg_quality)
+    told = f"; {listed(notes)}" if notes else ""
+    return f"{source} -> {target} ({time.perf_counter() - begun_s:.1f} s){told}"
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main))
