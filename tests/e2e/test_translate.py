@@ -1,4 +1,4 @@
-"""scripts/translate.py on real files, and its generator from Python, as a photographer uses both."""
+"""scripts/translate.py on real files, and its generator from Python, as photographers use both."""
 
 from __future__ import annotations
 
@@ -187,5 +187,5 @@ def test_nothing_of_the_callers_is_changed(checkpoints, monkeypatch, capsys):
     "picture", [np.zeros((4, 4, 7), np.uint8), np.zeros((4, 4), np.int64), torch.zeros(1, 5, 8, 8)]
 )
 def test_what_is_no_picture_is_refused(picture, checkpoints):
-    with pytest.raises(UserError, match="picture|channels|tensor|array"):
+    with pytest.raises(UserError, match=r"picture|channels|tensor|array"):
         load_generator(checkpoints / "still", device="cpu")(picture)
