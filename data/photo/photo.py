@@ -32,6 +32,7 @@ from data.transforms import to_tensor
 from util.errors import UserError
 from util.util import range_of
 
+PICTURES = ("jpg", "png", "webp")  # kinds that hold one or three channels of 8 or 16 bits
 MEMORY = "the picture"  # instead of a path
 STRIP = 256  # rows that are changed at a time, so that a large picture needs little memory
 KINDS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp"}  # by Pillow
@@ -126,38 +127,27 @@ class Photo:
         return lambda x: np.concatenate([back(x[..., :num_colours]), x[..., num_colours:]], -1)
 
     def writable_as(self, kind: str) -> tuple[Photo, str]:
-        """This photograph, and the kind of file for it; a note tells if it is not the one asked.
+        """This photograph as files of a kind hold it, and that kind; notes tell what it loses.
 
         Args:
-            kind: of files.ENDINGS, or "keep" for its own.
+            kind: of files.ENDINGS, or "keep" for its own. Where it cannot hold the photograph at
+                all, another is returned.
         """
-        wanted = self.kind if kind == "keep" else kind
-        notes = []
+        wanted, notes = self.kind if kind == "keep" else kind, list(self.notes)
         if not wanted:
             wanted = "png"
             notes.append("files of its type are only read: written as png")
-        values, dtype = self.values, self.values.dtype
-        limits = self.range
-        if wanted in ("jpg", "png", "webp"):
-            num = values.shape[2] - self.has_alpha
-            if num not in (1, 3) or limits is None:
-                notes.append(f"no {wanted} holds its {values.shape[2]} channels of {dtype}: as tif")
-                wanted = "tif"
-        if wanted == "npy" or limits is None:
-            return replace(self, notes=self.notes + notes), wanted
-        whole = {"u": np.iinfo(dtype).max if dtype.kind == "u" else 0}.get(dtype.kind, 0)
-        if dtype in (np.uint8, np.uint16) and limits != (0, whole):
-            # Such as 12 bits: files of 16 bits have white at 65535.
-            values = as_type((values - limits[0]) * (whole / (limits[1] - limits[0])), dtype)
-            notes.append(f"its {limits[0]:g} to {limits[1]:g} become 0 to {whole}")
-        elif wanted in ("jpg", "png", "webp") and dtype not in (np.uint8, np.uint16):
-            unit = (values.astype(np.float64) - limits[0]) / (limits[1] - limits[0])
-            values = as_type(unit * 65535, np.dtype(np.uint16))
-            notes.append(f"its {dtype} become whole numbers of 16 bits")
-        if wanted in ("jpg", "webp") and values.dtype == np.uint16:
-            values = as_type(values / 257, np.dtype(np.uint8))
-            notes.append(f"a {wanted} holds 8 of its 16 bits")
-        return replace(self, values=values, notes=self.notes + notes), wanted
+        if wanted in PICTURES and (self.values.shape[2] - self.has_alpha not in (1, 3)):
+            notes.append(f"no {wanted} holds its {self.values.shape[2]} channels: written as tif")
+            wanted = "tif"
+        if wanted in PICTURES and self.range is None:
+            notes.append(f"nothing tells black and white of its {self.values.dtype}: as tif")
+            wanted = "tif"
+        values = self.values
+        if self.range is not None and wanted != "npy":
+            values, note = in_whole_range(values, self.range, wanted)
+            notes += [note] if note else []
+        return replace(self, values=values, notes=notes), wanted
 
     def to_pillow(self) -> Image.Image:
         """The same in memory, with its metadata, of 8 bits, or of 16 if it is grey."""
@@ -280,6 +270,25 @@ def as_type(values: np.ndarray, dtype: np.dtype, limits: Range | None = None) ->
         most = np.iinfo(dtype)
         values = np.rint(values).clip(most.min, most.max)
     return values.astype(dtype)
+
+
+def in_whole_range(values: np.ndarray, limits: Range, kind: str) -> tuple[np.ndarray, str]:
+    """Values as files of this kind hold them, with white at the end of their type; and a note."""
+    dtype, span = values.dtype, limits[1] - limits[0]
+    whole = np.iinfo(dtype).max if dtype in (np.uint8, np.uint16) else 65535
+    fits = dtype == np.uint8 or (dtype == np.uint16 and kind not in ("jpg", "webp"))
+    if kind in PICTURES and not fits:
+        bits = 8 if kind in ("jpg", "webp") else 16
+        unit = (values.astype(np.float64) - limits[0]) / span
+        target = np.dtype(f"uint{bits}")
+        return as_type(
+            unit * np.iinfo(target).max, target
+        ), f"a {kind} holds {bits} bits of {dtype}"
+    if dtype in (np.uint8, np.uint16) and limits != (0, whole):
+        # Such as 12 bits: whoever reads 16 bits takes 65535 for white.
+        note = f"its {limits[0]:g} to {limits[1]:g} become 0 to {whole}"
+        return as_type((values - limits[0]) * (whole / span), dtype), note
+    return values, ""
 
 
 def is_grey(change: torch.Tensor, limits: Range) -> bool:

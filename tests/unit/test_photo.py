@@ -243,13 +243,26 @@ def test_results_with_other_channels_are_all_there_is(tmp_path) -> None:
     assert Image.open(tmp_path / "b.png").mode == "LA", "with its transparency"
 
 
-@pytest.mark.parametrize("kind, wanted", [("rgb16.png", "jpg"), ("float.tif", "png")])
+@pytest.mark.parametrize(
+    "kind, wanted", [("rgb16.png", "jpg"), ("float.tif", "png"), ("float.tif", "webp")]
+)
 def test_a_format_that_holds_less_is_told(kind, wanted, tmp_path) -> None:
     source = write(tmp_path / kind, values_for(kind))
     notes = passed(source, translator(NATIVE), tmp_path / f"b.{wanted}", wanted)
-    assert notes and "16 bits" in notes[0]
+    assert notes and "bits of" in notes[0]
     ours = open_picture(tmp_path / f"b.{wanted}")
     assert ours.size == SIZE
+
+
+def test_twelve_bits_are_written_as_sixteen(tmp_path) -> None:
+    values = values_for("grey16") >> 4
+    text = f"P5 {SIZE[0]} {SIZE[1]} 4095\n".encode()
+    (tmp_path / "a.ppm").write_bytes(text + values.astype(">u2").tobytes())
+    by = translator(NATIVE, input_nc=1, output_nc=1)
+    photo, kind = by(by.open(tmp_path / "a.ppm")).writable_as("keep")
+    assert (kind, photo.notes[-1]) == ("png", "its 0 to 4095 become 0 to 65535")
+    photo.write(tmp_path / "b.png", kind, 95)
+    assert np.abs(read(tmp_path / "b.png") - values[..., 0] * (65535 / 4095)).max() <= 0.5
 
 
 def test_transfer_keeps_grain_where_the_network_changes_nothing(tmp_path) -> None:
