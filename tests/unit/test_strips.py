@@ -1,0 +1,147 @@
+"""A generator in strips of rows gives what it gives for the whole picture."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+from torch import nn
+
+from models.networks.generators import define_G
+from models.strips import walk
+from models.strips.run import in_strips, parked_bytes
+from util.errors import UserError
+from util.speed.performance import norm_without_view
+from util.speed.winograd import use_winograd
+
+
+def network(netG: str, norm: str = "instance", ngf: int = 4, **more: bool) -> nn.Module:
+    torch.manual_seed(0)
+    net = define_G(3, 3, ngf, netG, norm, more.pop("dropout", False), **more)
+    for weight in net.parameters():  # of all sizes, as after a training, biases too
+        nn.init.normal_(weight, 0, 0.5 if weight.ndim == 1 else 0.2 if norm != "none" else 0.05)
+    return net
+
+
+def whole(net: nn.Module, picture: torch.Tensor) -> torch.Tensor:
+    torch.manual_seed(5)
+    with torch.no_grad():
+        return net(picture)
+
+
+def stripped(net: nn.Module, picture: torch.Tensor, rows: int, **more) -> torch.Tensor:
+    torch.manual_seed(5)
+    return in_strips(net, picture, rows=rows, **more)
+
+
+def psnr(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float(10 * torch.log10(4 / ((one - other) ** 2).mean().clamp_min(1e-20)))
+
+
+SIZES = {"resnet_6blocks": (132, 92), "resnet_9blocks": (68, 100), "unet_128": (384, 128)}
+SIZES["unet_256"] = (512, 256)
+
+
+@pytest.mark.parametrize("rows", [1, 37, 10_000])
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("netG", SIZES)
+def test_strips_give_the_whole_pictures_result(netG, norm, rows) -> None:
+    net = network(netG, norm)
+    picture = torch.rand(1, 3, *SIZES[netG]) * 2 - 1
+    if netG == "unet_256" and rows == 1:
+        rows = 8
+    wanted, got = whole(net, picture), stripped(net, picture, rows)
+    assert got.shape == wanted.shape
+    assert psnr(got, wanted) >= 60
+    assert (got - wanted).abs().max() * 127.5 < 1
+
+
+@pytest.mark.parametrize("kind", ["dropout", "residual"])
+@pytest.mark.parametrize("netG", ["resnet_6blocks", "unet_128"])
+def test_dropout_and_residual_networks_too(netG, kind) -> None:
+    """The mask of a dropout is the one that the whole picture has."""
+    net = network(netG, "batch", **{kind: True})
+    picture = torch.rand(1, 3, *SIZES[netG]) * 2 - 1
+    wanted = whole(net, picture)
+    assert psnr(stripped(net, picture, 40), wanted) >= 60
+    if kind == "dropout":
+        torch.manual_seed(6)
+        with torch.no_grad():
+            assert psnr(net(picture), wanted) < 60, "it does something"
+
+
+def test_running_statistics_in_eval_mode() -> None:
+    net = network("unet_128", "batch", dropout=True)
+    picture = torch.rand(1, 3, 256, 128) * 2 - 1
+    whole(net, picture)  # moves the running statistics
+    net.eval()
+    assert psnr(stripped(net, picture, 50), whole(net, picture)) >= 60
+
+
+def test_with_the_speed_ups_of_the_program() -> None:
+    net = network("resnet_6blocks", ngf=64)  # wide enough for Winograd's algorithm
+    norm_without_view(net)
+    use_winograd(net)
+    picture = torch.rand(1, 3, 132, 128) * 2 - 1
+    assert psnr(stripped(net, picture, 64), whole(net, picture)) >= 60
+
+
+@pytest.mark.parametrize("netG", ["resnet_6blocks", "unet_128"])
+def test_bfloat16(netG) -> None:
+    net = network(netG, "batch")
+    with torch.autocast("cpu", torch.bfloat16):
+        wanted = whole(net, picture := torch.rand(1, 3, *SIZES[netG]) * 2 - 1).float()
+    assert psnr(stripped(net, picture, 40, dtype=torch.bfloat16), wanted) >= 40
+
+
+@pytest.mark.parametrize("netG", ["resnet_6blocks", "unet_128"])
+def test_flat_pictures_are_finite(netG) -> None:
+    """Whose variance is 0, so that a norm has nothing to divide by."""
+    net = network(netG)
+    assert stripped(net, torch.full((1, 3, *SIZES[netG]), 0.3), 40).isfinite().all()
+
+
+@pytest.mark.parametrize("netG", ["resnet_6blocks", "unet_128"])
+def test_maps_in_a_file_give_the_same_bits(netG, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    net = network(netG)
+    picture = torch.rand(1, 3, *SIZES[netG]) * 2 - 1
+    in_memory = stripped(net, picture, 40)
+    assert torch.equal(stripped(net, picture, 40, most_bytes=0), in_memory)
+    assert not [*tmp_path.iterdir()], "no file is left behind"
+
+
+def test_a_full_disk_is_told_in_one_line(monkeypatch) -> None:
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(walk.os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"no room for .* GB .*No space left.*TMPDIR"):
+        stripped(network("unet_128"), torch.zeros(1, 3, 128, 128), 40, most_bytes=0)
+
+
+def test_parked_maps_are_let_go_of() -> None:
+    """At full width, both kinds of networks hold about 190 bytes a pixel at most."""
+    for netG, multiple in (("resnet_9blocks", 4), ("unet_256", 256)):
+        net = define_G(3, 3, 64, netG, "instance")
+        assert 150 <= parked_bytes(net, multiple, 3) <= 210
+    gc.collect()
+    held = walk.Walk(torch.device("cpu"), 64)
+    held.through(net, walk.Parked(torch.zeros(3, 256, 256), torch.device("cpu")))
+    gc.collect()
+    assert held.held.now == 0
+
+
+def test_other_layers_are_refused_by_name() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 3, 3), nn.PixelShuffle(1))
+    with pytest.raises(walk.NotWalkable, match="PixelShuffle"):
+        in_strips(net, torch.zeros(1, 3, 8, 8))
+    with pytest.raises(walk.NotWalkable, match="Conv2d"):
+        in_strips(nn.Sequential(nn.Conv2d(3, 3, 3, dilation=2)), torch.zeros(1, 3, 8, 8))
+
+
+def test_progress_grows_to_the_number_of_maps() -> None:
+    done: list[float] = []
+    stripped(network("resnet_6blocks"), torch.zeros(1, 3, 64, 64), 20, progress=done.append)
+    assert len(done) > 10 and sum(done) == pytest.approx(round(sum(done)))
