@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from tempfile import gettempdir
 from typing import NamedTuple
 
 import torch
+from tqdm import tqdm
 
 from models.base_model import BaseModel
+from models.strips.run import in_strips, plan
+from models.strips.tiles import in_tiles
+from models.strips.walk import NotWalkable
 from models.validation.generators import says_what_it_does
 from util.errors import UserError
+from util.run.memory import free_memory
+from util.show.estimate import duration_text
+from util.speed.performance import resolve_precision
 from util.util import to_batch
+
+LARGE_PX = 4_000_000  # pixels of a picture that --tile auto computes in parts
 
 
 class Direction(NamedTuple):
@@ -42,29 +54,81 @@ def directions_of(model: BaseModel) -> list[Direction]:
         return [Direction("fake", False, Whole(model))]
     networks = model.networks()
     return [
-        Direction(task.result, task.is_reverse, Network(networks[task.network], model.device))
+        Direction(task.result, task.is_reverse, Network(networks[task.network], model))
         for task in model.translations
     ]
 
 
-class Network:
-    """One network, on the device of its model."""
+class Applied:
+    """Something that makes pictures from pictures, large ones in parts; see --tile."""
 
-    def __init__(self, network: torch.nn.Module, device: torch.device):
-        self.network, self.device = network, device
+    def __init__(self, model: BaseModel):
+        opt, self.device = model.opt, model.device
+        self.rows: int | None = None if opt.tile == "auto" else opt.tile
+        self.multiple = opt.size_multiple
+        self.dtype = resolve_precision(opt.precision, self.device, quiet=True)
+
+    def at_once(self, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def in_parts(self, x: torch.Tensor) -> torch.Tensor:
+        self.tell("layers of another kind: in tiles with overlap, approximate")
+        with bar(1) as progress:
+            return in_tiles(self.at_once, x, self.multiple, progress)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        pixels = x.shape[2] * x.shape[3]
+        parts = pixels > LARGE_PX if self.rows is None else self.rows > 0
+        return self.in_parts(x) if parts else self.at_once(x)
+
+    @staticmethod
+    def tell(line: str) -> None:
+        tqdm.write(line)
+
+
+class Network(Applied):
+    """One network of a model."""
+
+    def __init__(self, network: torch.nn.Module, model: BaseModel):
+        super().__init__(model)
+        self.network = network
+
+    def at_once(self, x: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             return self.network(x.to(self.device)).float().cpu()
 
+    def in_parts(self, x: torch.Tensor) -> torch.Tensor:
+        try:
+            needs = plan(self.network, x, self.multiple)
+        except NotWalkable:
+            return super().in_parts(x)
+        most = free_memory() / 2
+        if x.shape[2] * x.shape[3] > LARGE_PX:
+            held, rest = min(needs.parked, most) / 1e9, max(0, needs.parked - most) / 1e9
+            on_disk = f" and {rest:.1f} GB in {gettempdir()}" if rest else ""
+            self.tell(
+                f"{x.shape[3]}x{x.shape[2]} pixels in strips: about "
+                f"{duration_text(needs.seconds)}, {held:.1f} GB of memory{on_disk}"
+            )
+        with bar(needs.num_maps) as progress:
+            return in_strips(
+                self.network,
+                x,
+                rows=self.rows or 0,
+                most_bytes=most,
+                dtype=self.dtype,
+                progress=progress,
+            )
 
-class Whole:
+
+class Whole(Applied):
     """A model through its own set_input and test."""
 
     def __init__(self, model: BaseModel):
+        super().__init__(model)
         self.model = model
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def at_once(self, x: torch.Tensor) -> torch.Tensor:
         self.model.set_input({"A": x, "B": x, "A_paths": [""], "B_paths": [""]})
         self.model.test()
         visuals = self.model.get_current_visuals()
@@ -72,3 +136,12 @@ class Whole:
         if not made:
             raise UserError(f"{type(self.model).__name__} has no visual_names that show a result")
         return to_batch(visuals[made[0]]).detach().float().cpu()
+
+
+@contextlib.contextmanager
+def bar(total: float) -> Iterator[Callable[[float], object]]:
+    """A progress bar for one picture, if it is shown to somebody and takes a while."""
+    form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    hidden = not sys.stderr.isatty()
+    with tqdm(total=total, leave=False, delay=2, disable=hidden, bar_format=form) as shown:
+        yield shown.update

@@ -320,6 +320,9 @@ TESTING = Section("Testing", (
          "also write each result at the size of its picture, with its format, colours and EXIF; "
          "native: the network sees it at that size; scaled: at the size of the training; transfer: "
          "the same, and only the change is enlarged; auto: transfer for pairs that are alike"),
+    Flag("--tile ROWS", "auto", whole_or_auto,
+         "compute pictures of --full_size in strips of so many rows, with the same result in less "
+         "memory; auto: those above 4 megapixels, in as many rows as suit; 0: never"),
     Flag("--jpeg_quality N", 95, whole(1, 100), "of results written as JPEG"),
     Flag("--only_results", False, on_off, "write no copies of inputs and targets"),
     Flag("--output_format", "auto", ("auto", "keep", "png", "jpg", "tif"),

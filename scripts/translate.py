@@ -36,7 +36,7 @@ from data.image_folder import make_dataset
 from data.photo.photo import Photo, in_image, in_memory
 from data.photo.translate import AUTO, WAYS, FreePaths, Translator, chosen_way
 from models.applied import directions_of
-from options.parser import OptionParser, device_name, whole
+from options.parser import OptionParser, device_name, whole, whole_or_auto
 from options.restore import saved_options
 from options.test_options import TestOptions
 from util import runtime
@@ -170,7 +170,7 @@ def main(argv: list[str] | None = None) -> None:
         full_size=own.full_size,
         reverse=own.reverse,
         device=own.device,
-        flags=(*(["--eval"] if own.eval else []), "--precision", own.precision),
+        flags=(*["--eval"] * own.eval, "--precision", own.precision, "--tile", str(own.tile)),
     )
     because = f", since {generator.why}" if generator.why else ""
     print(f"{own.name}, {own.epoch}: {generator.way}{because}")
@@ -201,6 +201,8 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=to_path, metavar="DIR",
                         help="folder for the results")  # fmt: skip
     parser.add_argument("--output_format", choices=("keep", "png", "jpg", "tif"), default="keep")
+    parser.add_argument("--tile", type=whole_or_auto, default="auto", metavar="ROWS",
+                        help="as in test.py")  # fmt: skip
     parser.add_argument("--jpeg_quality", type=whole(1, 100), default=95, metavar="N")
     parser.add_argument("--reverse", action="store_true", help="from B to A, with a CycleGAN")
     parser.add_argument("--eval", action="store_true", help="as in test.py")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
+import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from models.strips.maps import Parked, strips
 from models.strips.walk import Walk
+from util.runtime import isolated_randomness
+
+TRIED_PX = 512  # side of the part that tells what the whole takes
 
 
 def in_strips(
@@ -43,11 +47,35 @@ def in_strips(
     return result
 
 
-def parked_bytes(network: nn.Module, multiple: int, channels: int) -> float:
-    """Bytes of parked maps for each pixel of a picture, found with a small one."""
-    side = max(multiple, 64)
+class Plan(NamedTuple):
+    """What a picture needs in strips.
+
+    Attributes:
+        parked: bytes of parked maps at most.
+        num_maps: how many are computed.
+        seconds: about how long that takes.
+    """
+
+    parked: float
+    num_maps: int
+    seconds: float
+
+
+def plan(network: nn.Module, picture: torch.Tensor, multiple: int) -> Plan:
+    """Find out with a small part of a picture (1, C, H, W) what the whole needs.
+
+    Args:
+        multiple: what the sides of pictures must be multiples of.
+    """
+    side = -(-min(TRIED_PX, *picture.shape[2:]) // multiple) * multiple
+    part = picture[:, :, :side, :side]
     device = next(network.parameters()).device
-    walk = Walk(device, side)
-    with torch.no_grad(), contextlib.ExitStack():
-        walk.through(network, Parked(torch.zeros(channels, side, side), device))
-    return walk.held.most / side**2
+    for _ in range(2):  # the first one is slower
+        begun_s, done = time.perf_counter(), list[float]()
+        walk = Walk(device, part.shape[2], progress=done.append)
+        with torch.no_grad(), isolated_randomness(0, device=device):
+            made = walk.through(network, Parked(part[0], device))
+            made.rows(0, made.height).cpu()
+    larger = picture.shape[2] * picture.shape[3] / (part.shape[2] * part.shape[3])
+    seconds = time.perf_counter() - begun_s
+    return Plan(walk.held.most * larger, round(sum(done)) + 1, seconds * larger)

@@ -113,6 +113,16 @@ def test_both_directions_of_a_cycle_gan(test, pictures, tmp_path):
     assert any("_fake_A" in n for n in names) and any("_fake_B" in n for n in names)
 
 
+def test_strips_change_nothing_but_the_memory(test, photos, tmp_path):
+    (photos / "one.jpg").unlink()
+    results = []
+    for rows in (0, 16):
+        test(f"--full_size native --output_format png --tile {rows} --seed 3", "pairs")
+        results.append(Image.open(tmp_path / "results/pairs/test_latest/full/one.png").copy())
+    whole, strips = (np.asarray(result).astype(int) for result in results)
+    assert np.abs(whole - strips).max() <= 1
+
+
 def test_a_u_net_far_above_its_size_is_told(train_tiny_unet, run_here, photos):
     for name in ("one.jpg", "one.png"):
         Image.open(photos / name).resize((300, 200)).save(photos / name)

@@ -758,6 +758,7 @@ TESTING_ELSEWHERE = {
     "--channels_last": HERE + "test_channels_last",
     "--full_size --output_name": "e2e/test_full_size.py"
     "::test_the_next_test_replaces_the_photographs_and_leaves_other_files",
+    "--tile": "e2e/test_full_size.py::test_strips_change_nothing_but_the_memory",
     "--only_results --output_format --jpeg_quality": "e2e/test_full_size.py"
     "::test_names_and_formats_of_results",
     "--model_suffix": "unit/test_restore.py::test_a_chosen_generator_of_a_cycle_gan",

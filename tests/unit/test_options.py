@@ -147,6 +147,7 @@ TEST_DEFAULTS = BASE_DEFAULTS | {
     "eval": False,
     "num_test": 50,
     "full_size": "off",
+    "tile": "auto",
     "jpeg_quality": 95,
     "only_results": False,
     "output_format": "auto",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 
 import pytest
 import torch
 from torch import nn
 
+from models.applied import directions_of
+from models.base_model import BaseModel, Translation
 from models.networks.generators import define_G
 from models.strips import walk
-from models.strips.run import in_strips, parked_bytes
+from models.strips.run import in_strips, plan
+from models.strips.tiles import in_tiles
 from util.errors import UserError
 from util.speed.performance import norm_without_view
 from util.speed.winograd import use_winograd
@@ -125,7 +129,8 @@ def test_parked_maps_are_let_go_of() -> None:
     """At full width, both kinds of networks hold about 190 bytes a pixel at most."""
     for netG, multiple in (("resnet_9blocks", 4), ("unet_256", 256)):
         net = define_G(3, 3, 64, netG, "instance")
-        assert 150 <= parked_bytes(net, multiple, 3) <= 210
+        found = plan(net, torch.zeros(1, 3, 1024, 768), multiple)
+        assert 150 <= found.parked / (1024 * 768) <= 210
     gc.collect()
     held = walk.Walk(torch.device("cpu"), 64)
     held.through(net, walk.Parked(torch.zeros(3, 256, 256), torch.device("cpu")))
@@ -145,3 +150,48 @@ def test_progress_grows_to_the_number_of_maps() -> None:
     done: list[float] = []
     stripped(network("resnet_6blocks"), torch.zeros(1, 3, 64, 64), 20, progress=done.append)
     assert len(done) > 10 and sum(done) == pytest.approx(round(sum(done)))
+
+
+# --- Models whose layers are not known ------------------------------------------------------------
+
+
+def test_tiles_of_what_changes_nothing_are_the_picture() -> None:
+    picture = torch.rand(1, 3, 40, 3000) * 2 - 1
+    assert (in_tiles(lambda x: x, picture, 8) - picture).abs().max() < 1e-6
+    shapes: list[torch.Size] = []
+
+    def seen(x: torch.Tensor) -> torch.Tensor:
+        shapes.append(x.shape[2:])
+        return x[:, :1]
+
+    assert in_tiles(seen, picture, 256).shape == (1, 1, 40, 3000)
+    assert {shape[1] for shape in shapes} == {1024}
+
+
+class Shuffled(BaseModel):
+    """Somebody's model with a layer that nobody knows."""
+
+    translations = (Translation("G", "real_A", "fake_B", "real_B"),)
+
+    def __init__(self, opt: argparse.Namespace):
+        super().__init__(opt)
+        self.model_names = ["G"]
+        self.netG = nn.Sequential(nn.Conv2d(3, 12, 1), nn.PixelShuffle(2), nn.AvgPool2d(2))
+
+    def set_input(self, input: dict) -> None: ...
+    def forward(self) -> None: ...
+    def optimize_parameters(self) -> None: ...
+
+
+def test_unknown_layers_are_tiled_with_a_line(capsys) -> None:
+    opt = argparse.Namespace(isTrain=False, device="cpu", checkpoints_dir=".", name="x", tile=1)
+    vars(opt).update(size_multiple=4, precision="fp32")
+    (direction,) = directions_of(Shuffled(opt))
+    picture = torch.rand(1, 3, 1200, 32) * 2 - 1
+    in_tiles_ = direction.generate(picture)
+    assert "approximate" in capsys.readouterr().out
+    opt.tile = 0
+    (direction,) = directions_of(model := Shuffled(opt))
+    model.netG.load_state_dict(direction.generate.network.state_dict())
+    assert direction.generate(picture).shape == in_tiles_.shape
+    assert "approximate" not in capsys.readouterr().out

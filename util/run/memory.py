@@ -1,4 +1,4 @@
-"""The memory that a process has needed."""
+"""The memory that a process has needed, and what is free."""
 
 from __future__ import annotations
 
@@ -20,6 +20,23 @@ if sys.platform == "win32":  # a form that type checkers understand
             ("others", ctypes.c_size_t * 7),
         )
 
+    class Status(ctypes.Structure):
+        """MEMORYSTATUSEX of sysinfoapi.h."""
+
+        _fields_ = (
+            ("dwLength", ctypes.wintypes.DWORD),
+            ("dwMemoryLoad", ctypes.wintypes.DWORD),
+            ("ullTotalPhys", ctypes.c_ulonglong),
+            ("ullAvailPhys", ctypes.c_ulonglong),
+            ("others", ctypes.c_ulonglong * 5),
+        )
+
+    def free_memory() -> int:
+        """Bytes of memory that programs can still take."""
+        status = Status(dwLength=ctypes.sizeof(Status))
+        ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+        return status.ullAvailPhys
+
     def process_peak() -> int:
         """The most memory that this process has held, in bytes; 0 if the system does not say."""
         counters = Counters(cb=ctypes.sizeof(Counters))
@@ -32,7 +49,20 @@ if sys.platform == "win32":  # a form that type checkers understand
         return counters.PeakWorkingSetSize
 
 else:
+    import os
     import resource
+
+    def free_memory() -> int:
+        """Bytes of memory that programs can still take, as far as the system says."""
+        info, limits = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        if info.exists() and (found := re.search(r"MemAvailable:\s*(\d+) kB", info.read_text())):
+            free = int(found[1]) * 1024
+        try:  # of a container
+            limit, used = ((limits / f"memory.{x}").read_text() for x in ("max", "current"))
+            return min(free, max(0, int(limit) - int(used)))
+        except (OSError, ValueError):  # there is none, or it is "max"
+            return free
 
     def process_peak() -> int:
         """The most memory that this process has held, in bytes."""
