@@ -71,7 +71,7 @@ class BaseModel(ABC):
     uses_weight_maps: ClassVar[bool] = False
     takes: ClassVar[tuple[str, ...]] = ()
     space: ClassVar[str] = "RGB or grey"
-    translations: ClassVar[tuple[Translation, ...]] = ()
+    translations: tuple[Translation, ...] = ()
     known_by: ClassVar[str] = ""
 
     def __init__(self, opt: argparse.Namespace):

@@ -23,7 +23,7 @@ class ColorizationModel(Pix2PixModel):
     captions: ClassVar = {"real_A": "input", "real_B_rgb": "original", "fake_B_rgb": "coloured"}
     compare: ClassVar = [("real_A", "fake_B_rgb"), ("fake_B_rgb", "real_B_rgb")]
     space: ClassVar = "Lab"
-    translations: ClassVar = (Translation("G", "real_A", "fake_B_rgb", "real_B_rgb"),)
+    translations = (Translation("G", "real_A", "fake_B_rgb", "real_B_rgb"),)
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:

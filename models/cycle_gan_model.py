@@ -40,7 +40,7 @@ class CycleGANModel(BaseModel):
     }
     takes: ClassVar = ("A", "B")
     compare: ClassVar = [("real_A", "fake_B"), ("real_B", "fake_A")]
-    translations: ClassVar = (
+    translations = (
         Translation("G_A", "real_A", "fake_B", "real_B", is_paired=False),
         Translation("G_B", "real_B", "fake_A", "real_A", is_paired=False, is_reverse=True),
     )

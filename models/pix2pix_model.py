@@ -34,7 +34,7 @@ class Pix2PixModel(BaseModel):
     compare: ClassVar = [("real_A", "fake_B"), ("fake_B", "real_B")]
     takes: ClassVar = ("A", "B")
     uses_weight_maps: ClassVar = True
-    translations: ClassVar = (Translation("G", "real_A", "fake_B", "real_B"),)
+    translations = (Translation("G", "real_A", "fake_B", "real_B"),)
     known_by: ClassVar = "G"
 
     @staticmethod

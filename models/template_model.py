@@ -7,7 +7,7 @@ is a plain regression: its generator maps A to B, with only an L1 loss.
 from __future__ import annotations
 
 import argparse
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -16,7 +16,7 @@ from models.base_model import BaseModel, Translation
 
 class TemplateModel(BaseModel):
     # What its generator does, by the names of pictures below: for metrics and validation.
-    translations: ClassVar = (Translation("G", "data_A", "output", "data_B"),)
+    translations = (Translation("G", "data_A", "output", "data_B"),)
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:

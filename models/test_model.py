@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, ClassVar
 
-from models.base_model import BaseModel
+from models.base_model import BaseModel, Translation
 from util.errors import UserError
 
 
@@ -15,6 +15,7 @@ class TestModel(BaseModel):
     captions: ClassVar = {"real": "input", "fake": "generated"}
     takes: ClassVar = ("A",)
     compare: ClassVar = [("real", "fake")]
+    translations = (Translation("G", "real", "fake", "", is_paired=False),)
 
     __test__ = False  # not a test, whatever pytest thinks of the name
 
@@ -40,6 +41,7 @@ class TestModel(BaseModel):
             )
         self.visual_names = ["real", "fake"]
         self.model_names = [f"G{opt.model_suffix}"]
+        self.translations = (self.translations[0]._replace(network=self.model_names[0]),)
         self.netG = self.define_G(opt.input_nc, opt.output_nc)
         setattr(self, f"netG{opt.model_suffix}", self.netG)
 

@@ -67,7 +67,7 @@ class Generator:
         self.way, self.why = chosen_way(full_size, model.save_dir, same_channels=alike)
         (direction, *_) = directions_of(model)
         self.translator = Translator(opt, direction.generate, self.way)
-        self.seed, self.device = opt.seed, model.device
+        self.opt, self.device = opt, model.device
 
     def __call__(self, picture: PictureLike) -> PictureLike:
         """The result of a picture, of the same kind and size.
@@ -88,7 +88,7 @@ class Generator:
 
     def changed(self, photo: Photo) -> Photo:
         """The result of a photograph; the same each time, whatever dropout draws."""
-        with runtime.isolated_randomness(self.seed, device=self.device):
+        with runtime.isolated_randomness(self.opt.seed, device=self.device):
             return self.translator(photo)
 
     def _tensor(self, pictures: torch.Tensor) -> torch.Tensor:
@@ -100,7 +100,7 @@ class Generator:
                 f"a tensor {tuple(pictures.shape)} does not suit a network of {channels} "
                 f"channels: it should be (N, {channels}, H, W) or ({channels}, H, W) in [-1, 1]"
             )
-        with runtime.isolated_randomness(self.seed, device=self.device):
+        with runtime.isolated_randomness(self.opt.seed, device=self.device):
             made = [self.translator.result(x.detach().float().cpu()) for x in pictures]
         return torch.stack(made).to(pictures.device)
 
