@@ -19,6 +19,7 @@ import models
 import train
 from models.base_model import BaseModel
 from models.losses.lpips import LAYERS as LPIPS_LAYERS
+from models.networks.generators import SIZE_MULTIPLE
 from models.validation.validation import frequency
 from options.train_options import TrainOptions
 from scripts.benchmarking.measure import (
@@ -40,6 +41,7 @@ from scripts.benchmarking.variants import (
     program,
     training_line,
 )
+from scripts.export import as_plain, export
 from util.run.checkpoint import Checkpoints
 from util.run.clock import Clock
 from util.run.interrupt import Interrupt
@@ -349,6 +351,44 @@ def made_up_weights(folder: Path) -> str:
     return f"--vgg_weights {vgg} --lpips_weights {heads}"
 
 
+def onnx(setting: Setting) -> list[Row]:
+    """One picture through a generator in PyTorch, at its best too, and in onnxruntime."""
+    import onnxruntime
+
+    picture = random_batch(setting)["A"]
+    nets = {v: build(setting, v, "pix2pix", "onnx").model.networks()["G"] for v in VARIANTS}
+    multiple = SIZE_MULTIPLE["resnet_6blocks" if setting.tiny else "unet_256"]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    for net in nets.values():
+        net.eval()
+    file = setting.folder / "generator.onnx"
+    export(as_plain(nets["plain"]), torch.zeros(1, 3, 2 * multiple, 3 * multiple), multiple, file)
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    values = {"picture": picture.numpy()}
+    picture = picture.to(setting.device)
+
+    def run(variant: str) -> float:
+        with torch.no_grad():
+            return seconds(lambda: nets[variant](picture), setting.device)
+
+    def run_exported(_: str) -> float:
+        return seconds(lambda: session.run(None, values), torch.device("cpu"))
+
+    for variant in VARIANTS:
+        run(variant)
+        run_exported(variant)
+    title = "pix2pix: one picture through the generator"
+    return [
+        Row(title, "s", in_turns(run, setting.steps)),
+        Row(
+            f"{title}, as ONNX in onnxruntime (all alike)",
+            "s",
+            in_turns(run_exported, setting.steps),
+        ),
+    ]
+
+
 def take_step(model: BaseModel, batch: dict[str, Any]) -> None:
     model.set_input(batch)
     model.optimize_parameters()
@@ -378,5 +418,6 @@ ROWS = {
         memory,
         logging,
         validation,
+        onnx,
     )
 }
