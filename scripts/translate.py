@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
 import re
 import sys
@@ -63,11 +64,21 @@ class Generator:
         if opt.eval:
             model.eval()
         prepare(model.networks(), [], opt, model.device)
-        alike = opt.input_nc == opt.output_nc
-        self.way, self.why = chosen_way(full_size, model.save_dir, same_channels=alike)
         (direction, *_) = directions_of(model)
-        self.translator = Translator(opt, direction.generate, self.way)
-        self.opt, self.device = opt, model.device
+        self.opt, self.generate = opt, direction.generate
+        self.run, self.device = model.save_dir, model.device
+        self._see(full_size)
+
+    def seeing(self, full_size: str) -> Generator:
+        """The same network, which sees pictures in another way."""
+        other = copy.copy(self)
+        other._see(full_size)
+        return other
+
+    def _see(self, full_size: str) -> None:
+        alike = self.opt.input_nc == self.opt.output_nc
+        self.way, self.why = chosen_way(full_size, self.run, same_channels=alike)
+        self.translator = Translator(self.opt, self.generate, self.way)
 
     def __call__(self, picture: PictureLike) -> PictureLike:
         """The result of a picture, of the same kind and size.
