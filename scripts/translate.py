@@ -37,7 +37,7 @@ from data.image_folder import make_dataset
 from data.photo.photo import Photo, in_image, in_memory
 from data.photo.translate import AUTO, WAYS, FreePaths, Translator, chosen_way
 from models.applied import directions_of
-from options.parser import OptionParser, device_name, whole, whole_or_auto
+from options.parser import OptionParser, RawHelpFormatter, device_name, whole, whole_or_auto
 from options.restore import saved_options
 from options.test_options import TestOptions
 from util import runtime
@@ -202,7 +202,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def parse(words: list[str]) -> argparse.Namespace:
     parser = OptionParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.formatter_class = RawHelpFormatter
     parser.add_argument("photos", nargs="+", type=to_path, metavar="PHOTO_OR_FOLDER")
     parser.add_argument("--name", required=True, help="the run, a folder in --checkpoints_dir")
     parser.add_argument("--checkpoints_dir", type=to_path, default=Path("checkpoints"))

@@ -36,7 +36,7 @@ from collections.abc import Callable
 
 from data.photo.translate import AUTO, WAYS
 from options.flags import MAX_MEGAPIXELS
-from options.parser import OptionParser, device_name, number, whole
+from options.parser import OptionParser, RawHelpFormatter, device_name, number, whole
 from scripts.translate import Generator, load_generator
 from scripts.trying.photographs import Photographs
 from util import runtime
@@ -74,20 +74,20 @@ def main(argv: list[str] | None = None) -> None:
 
 def parse(words: list[str]) -> argparse.Namespace:
     parser = OptionParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.formatter_class = RawHelpFormatter
     parser.add_argument("--name", required=True, help="the run, a folder in --checkpoints_dir")
     parser.add_argument("--checkpoints_dir", type=to_path, default=Path("checkpoints"))
     parser.add_argument("--epoch", default="latest",
                         help="checkpoint to begin with: latest, best or a number")  # fmt: skip
     parser.add_argument("--port", type=whole(0, 65535), default=8010, metavar="N",
-                        help="of the address; 0: any that is free (default: 8010)")  # fmt: skip
+                        help="of the address; 0: any that is free")  # fmt: skip
     parser.add_argument("--device", type=device_name, default="auto")
     parser.add_argument("--lan", action="store_true",
                         help="other machines in the network may open the page too, by the printed "
                         "address; it is not encrypted")  # fmt: skip
     parser.add_argument("--no_browser", action="store_true", help="open no browser")
     parser.add_argument("--max_upload_mb", type=number(above=0), default=200.0, metavar="MB",
-                        help="refuse larger files (default: 200)")  # fmt: skip
+                        help="refuse larger files")  # fmt: skip
     MAX_MEGAPIXELS.add_to(parser)
     return parser.parse(words)[0]
 

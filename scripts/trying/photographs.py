@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ntpath
+import os
 import queue
 import re
 import shutil
@@ -180,9 +181,10 @@ class Photographs:
             self.tasks.get()()
 
     def _translate(self, upload: Upload, result: Result, place: Path) -> None:
-        if upload.number not in self.uploads:
-            return
-        result.began_s, result.state = time.time(), WORKING
+        with self.disk:
+            if self.has_ended or upload.number not in self.uploads:
+                return
+            result.began_s, result.state = time.time(), WORKING
         try:
             self._make(upload, result, place)
             state = DONE
@@ -237,7 +239,7 @@ def told(error: Exception, upload: Upload) -> str:
         line, path = str(error), str(upload.file)
         for own in (path, repr(path)[1:-1]):  # where Windows doubles backslashes
             line = line.replace(f"{own}: ", "").replace(own, upload.name)
-        return line
+        return line.replace(f"{upload.file.parent}{os.sep}", "")
     if is_out_of_memory(error):
         return "the memory does not suffice; scaled and transfer need the least"
     traceback.print_exception(error, file=sys.stderr)

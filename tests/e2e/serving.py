@@ -16,6 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+import pytest
+
+from scripts.try_it import address_in_network
+from util.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
 PORTRAITS = ROOT / "datasets" / "portrait_retouch"
 TINY = "--netG resnet_6blocks --ngf 2 --ndf 2 --load_size 32 --crop_size 32 --device cpu --seed 1"
@@ -28,6 +33,13 @@ def train(run_in, folder: Path) -> Path:
     done = run_in(folder, "train.py", *line)
     assert done.status == 0, done.stderr
     return folder / "checkpoints"
+
+
+def needs_network() -> None:
+    try:
+        address_in_network()
+    except UserError as error:
+        pytest.skip(str(error))
 
 
 class Answer(NamedTuple):

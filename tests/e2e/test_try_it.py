@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from PIL import Image
-from serving import PORTRAITS, started, train
+from serving import PORTRAITS, needs_network, started, train
 
 from tests.unit.test_photo import exif
 
@@ -292,6 +292,7 @@ def test_addresses_of_this_machine_and_its_own_page_are_welcome(server):
 
 
 def test_in_the_network_each_request_needs_the_token(checkpoints, tmp_path):
+    needs_network()
     with started(checkpoints, tmp_path, "--lan", "--no_browser") as server:
         host, token = server.url.removeprefix("http://").split("/?token=")
         assert len(token) >= 16

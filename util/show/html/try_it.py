@@ -29,10 +29,7 @@ def try_it_page(
         tags.input_(id="files", type="file", multiple=True, accept="image/*"),
         cls="button",
     )
-    hint = (
-        f"or drop them anywhere. At most {max_bytes / 1e6:g} MB each; nothing is kept after the "
-        "program ends."
-    )
+    hint = f"At most {max_bytes / 1e6:g} MB each. Nothing is kept after the program ends."
     page = page_text(
         f"Try {name}",
         styles=_STYLES,
@@ -41,7 +38,11 @@ def try_it_page(
         without_script=["This page needs JavaScript."],
         head=[tags.progress(id="progress", aria_label="Progress", hidden=True)],
         sections=[
-            tags.section(tags.p(choose, " ", tags.span(hint, cls="detail")), id="drop"),
+            tags.section(
+                choose,
+                tags.p(tags.span("Or drop them anywhere. "), hint, cls="detail"),
+                id="drop",
+            ),
             tags.section(id="rows"),
         ],
         settings={"ways": ways, "epoch": epoch, "maxBytes": max_bytes},

@@ -4,7 +4,7 @@
 const settings = JSON.parse(document.getElementById("settings").textContent);
 const BUSY_MS = 500;
 const IDLE_MS = 3000; // other devices may add photographs
-const UPLOADS_AT_ONCE = 2; // one for the network to work on, and the next
+const MOST_UNDER_WAY = 2; // one for the network to work on, and the next
 const ORIGINAL = "original";
 const STATES = { waiting: "Waiting", uploading: "Uploading", working: "Working" };
 
@@ -79,7 +79,7 @@ function addPhotograph(name, given) {
   const ways = settings.ways.map((way) => [way, way]);
   const fullSize = choice("How the network sees the photograph", ways, choose("full_size"));
   const download = make("a", { className: "button", download: "" }, "Download");
-  const remove = button("Remove", () => removePhotograph(photo));
+  const remove = iconButton("Remove", "×", () => removePhotograph(photo));
   const controls = make("div", { className: "controls" }, epochs, fullSize, download, remove);
   const stage = slide(comparison("lazy"));
   const words = make("span");
@@ -174,11 +174,12 @@ function add(files) {
   uploadNext();
 }
 
+// One after the other, so that they stay in order.
 function uploadNext() {
-  const isUnderWay = (photo) => photo.state === "uploading" || (photo.told && isBusy(photo));
-  const room = UPLOADS_AT_ONCE - photographs.filter(isUnderWay).length;
-  const next = photographs.filter(({ state }) => state === "waiting").slice(0, Math.max(0, room));
-  for (const photo of next) upload(photo);
+  const isUploading = photographs.some(({ state }) => state === "uploading");
+  const underWay = photographs.filter((photo) => photo.told && isBusy(photo)).length;
+  const next = photographs.find(({ state }) => state === "waiting");
+  if (next && !isUploading && underWay < MOST_UNDER_WAY) upload(next);
   showStatus();
 }
 
