@@ -114,7 +114,7 @@ def serve(
     token = secrets.token_urlsafe(16) if own.lan else ""
     door = Door(
         photographs,
-        try_it_page(own.name, ways=(AUTO, *WAYS[:-1]), epoch=own.epoch, max_bytes=max_bytes),
+        try_it_page(own.name, ways=WAYS, full_size=AUTO, epoch=own.epoch, max_bytes=max_bytes),
         token=token,
         cookie=f"try_it_{port}",
         max_bytes=max_bytes,

@@ -198,9 +198,9 @@ class Photographs:
         result.way, result.why = generator.way, generator.why
         photo = generator.translator.open(upload.file)
         if upload.size is None:
+            upload.size = photo.size
             with self._writing():
                 upload.preview = self._preview(upload.file, upload.file.parent)
-            upload.size = photo.size
         photo, kind = generator.changed(photo).writable_as("keep")
         named = Path(f"{Path(upload.name).stem}_{self.run.name}")
         result.name = FreePaths()(named, kind, Path(upload.name)).name

@@ -7,9 +7,11 @@ the sender (Origin, Sec-Fetch-Site) must be the page itself.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import http.client
 import mimetypes
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from typing import IO, Any
 from urllib.parse import quote, urlsplit
 
 from tornado import web
+from tornado.iostream import StreamClosedError
 
 from scripts.trying.photographs import WORKING, Busy, Photographs, Result, Upload
 from util.errors import UserError, first_line
@@ -149,9 +152,10 @@ class Handler(web.RequestHandler):
         with content:
             self.set_header("Content-Type", type_ or mimetypes.guess_type(file)[0] or BYTES)
             self.set_header("Content-Length", file.stat().st_size)
-            while piece := content.read(PIECE_BYTES):
-                self.write(piece)
-                await self.flush()
+            with contextlib.suppress(StreamClosedError):  # the browser needs no more
+                while piece := content.read(PIECE_BYTES):
+                    self.write(piece)
+                    await self.flush()
 
 
 class Nothing(Handler):
@@ -193,7 +197,10 @@ class List(Handler):
         if self.request.method != "POST":
             return
         self.chosen()
-        self.count(int(self.request.headers.get("Content-Length", 0)))
+        length = self.request.headers.get("Content-Length", "0")
+        if not re.fullmatch(r"\d{1,18}", length):
+            raise web.HTTPError(400)
+        self.count(int(length))
         if self.refusal is None:
             try:
                 self.received = self.photographs.begin(self.get_query_argument("name", ""))

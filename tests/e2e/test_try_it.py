@@ -33,6 +33,9 @@ def server(checkpoints, tmp_path_factory):
     words = ["--no_browser", "--max_upload_mb", "2", "--max_megapixels", "1"]
     with started(checkpoints, tmp_path_factory.mktemp("server"), *words) as server:
         yield server
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(10) == 0
+        assert server.process.stderr.read() == ""  # whatever the tests have asked
 
 
 def picture(size=(90, 70), kind="JPEG", **more) -> bytes:
@@ -127,7 +130,7 @@ def test_a_checkpoint_that_was_saved_again_is_used(checkpoints, tmp_path):
 
 
 def test_two_uploads_at_once_and_the_server_answers_meanwhile(server):
-    body = picture((900, 800), "PNG")
+    body = picture((500, 400), "PNG")
     numbers = [server.upload(f"{i}.png", body, full_size="native").json["number"] for i in "ab"]
     assert len(set(numbers)) == 2
     working, states = 0, [""]
@@ -136,6 +139,7 @@ def test_two_uploads_at_once_and_the_server_answers_meanwhile(server):
         states = [p["results"][0]["state"] for p in told if p["number"] in numbers]
         assert "failed" not in states
         working = max(working, states.count("working"))
+        time.sleep(0.01)
     assert working == 1
 
 
@@ -311,6 +315,36 @@ def test_in_the_network_each_request_needs_the_token(checkpoints, tmp_path):
 
         path = f"/photographs?token={token}"
         assert server.ask("GET", path, at=host.rpartition(":")[0]).status == 200
+
+
+def test_rude_requests_do_no_harm(server):
+    start = b"POST /photographs?name=a&epoch=1&full_size=auto HTTP/1.1\r\nHost: localhost\r\n"
+    lengths = [b"x", b"-1", b"\xc2\xb2", b"9" * 5000, b"1, 1"]
+    rude = [start + b"Content-Length: " + length + b"\r\n\r\nx" for length in lengths]
+    rude += [b"GET / HTTP/1.1\r\n\r\n", b"\0\xff\r\n\r\n", b"GET /photographs?%ff=%ff&token=%ff X"]
+    for text in rude:
+        with socket.create_connection(("127.0.0.1", server.port)) as raw:
+            raw.sendall(text)
+            raw.shutdown(socket.SHUT_WR)
+            assert b" 200 " not in raw.recv(1000)
+    assert server.ask("GET", "/photographs").status == 200
+
+
+def test_a_browser_may_leave_in_the_middle_of_a_download(checkpoints, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (1400, 1400, 3)).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG", compress_level=1)
+    with started(checkpoints, tmp_path, "--no_browser") as server:
+        result = server.result("noise.png", file.getvalue(), full_size="scaled")
+        with socket.socket() as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            raw.connect(("127.0.0.1", server.port))
+            raw.sendall(f"GET /{result['file']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert b" 200 " in raw.recv(1000)
+        assert server.ask("GET", f"/{result['file']}").status == 200
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(10) == 0
+        assert server.process.stderr.read() == ""
 
 
 # --- Beginning and end ----------------------------------------------------------------------------

@@ -276,6 +276,30 @@ def test_a_phone_in_the_network_by_the_address_with_the_token(page, checkpoints,
         assert all("403" in entry["message"] for entry in page.get_log("browser"))
 
 
+ATTACK = """
+  const [url, done] = arguments;
+  const form = { method: "POST", body: "x", mode: "no-cors" };
+  const send = fetch(`${url}photographs?name=a&epoch=latest&full_size=auto`, form);
+  const read = fetch(`${url}photographs`).then((answer) => answer.text());
+  const look = new Promise((good, bad) => {
+    document.body.append(Object.assign(new Image(), { src: `${url}photographs/1/preview`,
+                                                      onload: good, onerror: bad }));
+  });
+  Promise.allSettled([send, read, look]).then((all) => done(all.map(({ status }) => status)));"""
+
+
+def test_the_page_of_another_site_can_neither_send_nor_see(page, checkpoints, photos, tmp_path):
+    with started(checkpoints, tmp_path, "--no_browser") as server:
+        open_page(page, server)
+        choose(page, photos[0])
+        wait(page, 1)
+        page.get("data:text/html,<body>")
+        _, read, look = page.execute_async_script(ATTACK, server.url)
+        assert (read, look) == ("rejected", "rejected")
+        assert len(server.ask("GET", "/photographs").json["photographs"]) == 1
+        page.get_log("browser")  # the refusals
+
+
 @pytest.mark.parametrize("is_dark", [False, True])
 def test_it_is_as_dark_as_the_training_page(page, server, photos, is_dark):
     window(page, 800, 600, is_dark=is_dark)

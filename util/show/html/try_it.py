@@ -13,14 +13,14 @@ _SCRIPT = ("base", "try_it", "compare", "strip", "zoom", "viewer")
 
 
 def try_it_page(
-    name: str, *, ways: Sequence[str], epoch: str, max_bytes: int
+    name: str, *, ways: Sequence[str], full_size: str, epoch: str, max_bytes: int
 ) -> dict[str, tuple[str, str]]:
     """The type and the text of what lies at each address, such as / and /script.js.
 
     Args:
         name: of the run.
-        ways: the choices of full_size, the first for new photographs.
-        epoch: the checkpoint for new photographs.
+        ways: the choices of full_size.
+        full_size, epoch: those for new photographs.
         max_bytes: of an upload.
     """
     choose = tags.label(
@@ -45,7 +45,7 @@ def try_it_page(
             ),
             tags.section(id="rows"),
         ],
-        settings={"ways": ways, "epoch": epoch, "maxBytes": max_bytes},
+        settings={"ways": ways, "fullSize": full_size, "epoch": epoch, "maxBytes": max_bytes},
     )
     return {
         "/": ("text/html", page),

@@ -20,7 +20,7 @@ const orderedRows = () => photographs.filter(hasPicture).map(({ row }) => row);
 // uploaded, `state` where another is, and `line` why it could not be done.
 const photographs = [];
 const hasPicture = ({ told }) => Boolean(told?.preview);
-let chosenLast = { epoch: settings.epoch, full_size: settings.ways[0] }; // for new photographs
+let chosenLast = { epoch: settings.epoch, full_size: settings.fullSize }; // for new photographs
 let checkpoints = [];
 
 async function ask(method, place, query = {}, body = undefined) {
@@ -49,12 +49,13 @@ function stateOf(photo) {
   return photo.told ? (resultsOf(photo).wanted ?? { state: "waiting" }) : photo;
 }
 
-function stateWords({ state, line, seconds, way, why }) {
+function stateWords({ state, line, seconds, way, why, preview }) {
   if (state === "failed") return line;
   if (state === "working") return `Working, ${Math.floor(seconds)} s`;
   if (state !== "done") return STATES[state];
   const reason = why ? `${way}, since ${why}` : way;
-  return [`${seconds.toFixed(1)} s`, reason, line].filter(Boolean).join(" · ");
+  const unseen = preview ? "" : "no browser shows such a picture";
+  return [`${seconds.toFixed(1)} s`, reason, line, unseen].filter(Boolean).join(" · ");
 }
 
 function frameOfPhoto({ name, told }) {
@@ -63,24 +64,33 @@ function frameOfPhoto({ name, told }) {
   return { title: name, detail: "", files: { [ORIGINAL]: told.preview, ...files } };
 }
 
-function addPhotograph(name, given) {
-  const chosen = { ...chosenLast };
-  const photo = { name, chosen, told: null, state: "waiting", line: "", ...given };
-  photo.row = { key: photo, frames: [] };
-  const title = make("h3", {}, name);
-  const size = make("p", { className: "detail" });
-  const state = make("p", { role: "status" });
+// Lists of checkpoints and ways, the download, and the end of a photograph.
+function controlsOf(photo) {
   const choose = (what) => (value) => {
     photo.chosen[what] = value;
     chosenLast = { ...photo.chosen };
     again(photo);
   };
-  const epochs = choice("Checkpoint", [], choose("epoch"));
   const ways = settings.ways.map((way) => [way, way]);
+  const epoch = choice("Checkpoint", [], choose("epoch"));
   const fullSize = choice("How the network sees the photograph", ways, choose("full_size"));
   const download = make("a", { className: "button", download: "" }, "Download");
   const remove = iconButton("Remove", "×", () => removePhotograph(photo));
-  const controls = make("div", { className: "controls" }, epochs, fullSize, download, remove);
+  const element = make("div", { className: "controls" }, epoch, fullSize, download, remove);
+  element.show = () => {
+    const { wanted } = resultsOf(photo);
+    epoch.hidden = fullSize.hidden = !photo.told;
+    epoch.offer(checkpoints.map((label) => [label, label]));
+    epoch.value = photo.chosen.epoch;
+    fullSize.value = photo.chosen.full_size;
+    download.hidden = !wanted?.file;
+    if (wanted?.file) Object.assign(download, { href: wanted.file, title: wanted.name });
+  };
+  return element;
+}
+
+// The photograph and its result, with the line between them.
+function comparedOf(photo) {
   const stage = slide(comparison("lazy"));
   const words = make("span");
   const pair = () => {
@@ -88,49 +98,50 @@ function addPhotograph(name, given) {
     return [ORIGINAL, seen?.preview ? labelOf(seen) : ORIGINAL];
   };
   const enlarge = () => view(photo.row, pair(), "slider");
-  const closer = () => {
+  const enlargeFully = () => {
     enlarge();
     zoom.actual();
   };
   const buttons = make(
     "div",
     {},
-    iconButton("Enlarge, one pixel of the picture for each of the screen", "100%", closer),
+    iconButton("Enlarge, one pixel of the picture for each of the screen", "100%", enlargeFully),
     iconButton("Enlarge the comparison", "⤢", enlarge),
   );
   const figure = make("figure", {}, stage, make("figcaption", {}, words, buttons));
-  const pictures = make("div", { className: "pictures" }, figure);
-  photo.element = make(
-    "article",
-    { className: "row" },
-    make("header", {}, make("div", {}, title, size), controls),
-    state,
-    pictures,
-  );
+  const element = make("div", { className: "pictures" }, figure);
+  element.show = () => {
+    element.hidden = !hasPicture(photo);
+    if (element.hidden) return;
+    const [width, height] = photo.told.size;
+    const style = { "--count": 1, "--own": width, "--ratio": width / height };
+    for (const [name, value] of Object.entries(style)) {
+      photo.element.style.setProperty(name, value); // see .row in page.css
+    }
+    photo.row.frames = [frameOfPhoto(photo)];
+    stage.show(photo.row.frames[0], pair());
+    words.textContent = pair().join(" | ");
+    if (viewer.open && viewed.row === photo.row) showViewed();
+  };
+  return element;
+}
+
+function addPhotograph(name, given) {
+  const chosen = { ...chosenLast };
+  const photo = { name, chosen, told: null, state: "waiting", line: "", ...given };
+  photo.row = { key: photo, frames: [] };
+  const size = make("p", { className: "detail" });
+  const state = make("p", { role: "status" });
+  const [controls, compared] = [controlsOf(photo), comparedOf(photo)];
+  const header = make("header", {}, make("div", {}, make("h3", {}, name), size), controls);
+  photo.element = make("article", { className: "row" }, header, state, compared);
   photo.show = () => {
-    const { told, chosen } = photo;
-    const { wanted } = resultsOf(photo);
     const now = stateOf(photo);
     state.textContent = stateWords(now);
     state.className = `detail ${{ failed: "worse", working: "live" }[now.state] ?? ""}`;
-    size.textContent = told?.size ? told.size.map(count).join(" × ") : "";
-    epochs.hidden = fullSize.hidden = !told;
-    epochs.offer(checkpoints.map((label) => [label, label]));
-    epochs.value = chosen.epoch;
-    fullSize.value = chosen.full_size;
-    download.hidden = !wanted?.file;
-    if (wanted?.file) Object.assign(download, { href: wanted.file, title: wanted.name });
-    pictures.hidden = !hasPicture(photo);
-    if (pictures.hidden) return;
-    const frame = frameOfPhoto(photo);
-    const style = { "--count": 1, "--own": told.size[0], "--ratio": told.size[0] / told.size[1] };
-    for (const [name, value] of Object.entries(style)) {
-      photo.element.style.setProperty(name, value);
-    }
-    photo.row.frames = [frame];
-    stage.show(frame, pair());
-    words.textContent = pair().join(" | ");
-    if (viewer.open && viewed.row === photo.row) showViewed();
+    size.textContent = photo.told?.size?.map(count).join(" × ") ?? "";
+    controls.show();
+    compared.show();
   };
   photographs.push(photo);
   byId("rows").append(photo.element);
