@@ -143,6 +143,10 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
+class RawHelpFormatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """The same, and the description keeps its lines."""
+
+
 def on_off(text: str) -> bool:
     """Convert true/false, on/off, yes/no or 1/0, in any letter case."""
     if text.lower() not in ON + OFF:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
 import re
 import sys
@@ -36,7 +37,7 @@ from data.image_folder import make_dataset
 from data.photo.photo import Photo, in_image, in_memory
 from data.photo.translate import AUTO, WAYS, FreePaths, Translator, chosen_way
 from models.applied import directions_of
-from options.parser import OptionParser, device_name, whole, whole_or_auto
+from options.parser import OptionParser, RawHelpFormatter, device_name, whole, whole_or_auto
 from options.restore import saved_options
 from options.test_options import TestOptions
 from util import runtime
@@ -63,11 +64,21 @@ class Generator:
         if opt.eval:
             model.eval()
         prepare(model.networks(), [], opt, model.device)
-        alike = opt.input_nc == opt.output_nc
-        self.way, self.why = chosen_way(full_size, model.save_dir, same_channels=alike)
         (direction, *_) = directions_of(model)
-        self.translator = Translator(opt, direction.generate, self.way)
-        self.opt, self.device = opt, model.device
+        self.opt, self.generate = opt, direction.generate
+        self.run, self.device = model.save_dir, model.device
+        self._see(full_size)
+
+    def seeing(self, full_size: str) -> Generator:
+        """The same network, which sees pictures in another way."""
+        other = copy.copy(self)
+        other._see(full_size)
+        return other
+
+    def _see(self, full_size: str) -> None:
+        alike = self.opt.input_nc == self.opt.output_nc
+        self.way, self.why = chosen_way(full_size, self.run, same_channels=alike)
+        self.translator = Translator(self.opt, self.generate, self.way)
 
     def __call__(self, picture: PictureLike) -> PictureLike:
         """The result of a picture, of the same kind and size.
@@ -191,7 +202,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def parse(words: list[str]) -> argparse.Namespace:
     parser = OptionParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.formatter_class = RawHelpFormatter
     parser.add_argument("photos", nargs="+", type=to_path, metavar="PHOTO_OR_FOLDER")
     parser.add_argument("--name", required=True, help="the run, a folder in --checkpoints_dir")
     parser.add_argument("--checkpoints_dir", type=to_path, default=Path("checkpoints"))

@@ -20,6 +20,7 @@ def page_text(
     sections: Sequence[tags.html_tag],
     head: Sequence[tags.html_tag] = (),
     settings: Mapping[str, Any] | None = None,
+    is_served: bool = False,
     **attributes: Any,
 ) -> str:
     """A page, for any screen and colour scheme, with all that it needs inside.
@@ -30,6 +31,8 @@ def page_text(
         without_script: what is shown where there is no JavaScript.
         head: what stands below the title and the status.
         settings: what the script finds in the element `settings`.
+        is_served: a server has the style sheets under their names, and the script, `script_text`,
+            as script.js, so that its Content-Security-Policy can forbid all code inside pages.
     """
     page = document(title=title, lang="en", **attributes)
     page.head.add(
@@ -37,7 +40,10 @@ def page_text(
         tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
         tags.meta(name="color-scheme", content="light dark"),
         tags.link(rel="icon", href="data:,"),
-        *(tags.style(raw(_text(style))) for style in styles),
+        *(
+            tags.link(rel="stylesheet", href=style) if is_served else tags.style(raw(text(style)))
+            for style in styles
+        ),
     )
     page.add(
         tags.header(tags.h1(title), tags.p(id="status"), *head),
@@ -47,10 +53,18 @@ def page_text(
         state = json.dumps(settings).replace("<", "\\u003c")  # so no text can end the element
         page.add(tags.script(raw(state), id="settings", type="application/json"))
     # A module has its own scope, so the data files can only call what it puts into `window`.
-    script = "".join(_text(f"page/{name}.js") for name in scripts)
-    page.add(tags.script(raw(script), type="module"))
+    if is_served:
+        page.add(tags.script(src="script.js", type="module"))
+    else:
+        page.add(tags.script(raw(script_text(scripts)), type="module"))
     return page.render(pretty=False)
 
 
-def _text(file: str) -> str:
+def script_text(names: Sequence[str]) -> str:
+    """The script that these files of page/ make up."""
+    return "".join(text(f"page/{name}.js") for name in names)
+
+
+def text(file: str) -> str:
+    """Of a file beside this one."""
     return (_HERE / file).read_text(encoding="utf-8")

@@ -1,10 +1,5 @@
 // Single pictures, and two pictures on top of each other with a line between them to move.
 
-function address(file) {
-  const name = shrunk.has(file) ? file.replace(/png$/, "jpg") : file;
-  return `images/${name}?${versions.get(file).version}`;
-}
-
 function picture(properties = {}) {
   const image = make("img", { draggable: false, ...properties });
   image.addEventListener("load", () => image.classList.remove("missing"));

@@ -38,6 +38,12 @@ function progress(time_s, epoch, images) {
   Object.assign(run, { epoch, images });
 }
 
+// Where a file of a picture is now.
+function address(file) {
+  const name = shrunk.has(file) ? file.replace(/png$/, "jpg") : file;
+  return `images/${name}?${versions.get(file).version}`;
+}
+
 // A file that is told again for another epoch, such as an input, is the same picture.
 function noteFiles(files, epoch, version) {
   for (const file of Object.values(files)) {

@@ -62,12 +62,15 @@ class Zoom {
 
   fit() {
     this.scale = null;
+    this.centre = [0.5, 0.5];
     this.layout();
   }
 
   // One pixel of the picture for each of the screen.
   actual(at) {
-    this.to(1 / window.devicePixelRatio, at);
+    const scale = 1 / window.devicePixelRatio;
+    if (this.size[0]) this.to(scale, at);
+    else this.scale = scale; // around the middle, once the pictures are there
   }
 
   by(factor, at) {
