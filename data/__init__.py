@@ -73,6 +73,8 @@ def create_dataset(opt: argparse.Namespace, max_images: float = math.inf) -> Loa
         seed=opt.seed,
     )
     images, processes = chosen(loader) or counted(loader.num_images, "image"), distributed.size()
+    if opt.isTrain and opt.weight_maps:
+        images += f" ({dataset.num_weighted()} with a weight map)"
     if len(loader) < loader.num_images:
         if len(loader) == 0:
             error = UserError if distributed.is_main() else ReportedElsewhere

@@ -21,7 +21,7 @@ from data.image_io import picture_size
 from data.reading import notes
 from data.reading.picture import Picture, Side
 from data.transforms import Augment, size_of, to_tensor, to_unit
-from data.weight_maps import WEIGHT, find_maps
+from data.weight_maps import WEIGHT, check_maps, find_maps, read_map
 from util.errors import UserError
 
 # Two squares side by side are twice as wide as high, and two pictures of 4:3 more. A single picture
@@ -39,6 +39,7 @@ class AlignedDataset(BaseDataset):
 
     gives: ClassVar = ("A", "B")
     augments: ClassVar = KINDS
+    gives_weights: ClassVar = True
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:
@@ -61,11 +62,6 @@ class AlignedDataset(BaseDataset):
     @staticmethod
     def has_phase(opt: argparse.Namespace, phase: str) -> bool:
         return any(map(has_pictures, phase_folders(opt.dataroot, phase)))
-
-    @staticmethod
-    def weight_maps(opt: argparse.Namespace) -> Path | None:
-        folder = weight_folder(opt)
-        return folder if has_pictures(folder) else None
 
     @staticmethod
     def facts(opt: argparse.Namespace) -> dict[str, Any]:
@@ -100,10 +96,10 @@ class AlignedDataset(BaseDataset):
             check_shapes(joined, [path for path, _ in self.pairs], opt)
         # The weight maps of training pictures, by the file of A.
         self.maps: dict[str, str] = {}
-        if opt.isTrain:
-            where = joined if self.side_by_side else side_a
-            inputs = [a for a, _ in self.pairs]
-            self.maps = find_maps(weight_folder(opt), where, inputs, self.columns)
+        if opt.isTrain and opt.weight_maps and (folder := self.weight_maps(opt)):
+            maps = find_maps(folder, joined if self.side_by_side else side_a)
+            self.maps = {a: maps[a] for a, _ in self.pairs if a in maps}
+            check_maps(self.maps, self.columns)
         self.identity_pairs = identity_share(opt, self.sides)
         for path, side in zip(self.pairs[0], self.sides, strict=True):
             self.check_channels(path, side)
@@ -151,11 +147,14 @@ class AlignedDataset(BaseDataset):
             return torch.ones_like(a[:1])
         try:
             key = key_of(path, WEIGHT)
-            (pixels,) = self.cached(key, lambda: [self.fit(self.read(path), WEIGHT)])
+            (pixels,) = self.cached(key, lambda: [self.fit(read_map(path), WEIGHT)])
             moves = replace(augment, tones=None) if isinstance(augment, Change) else augment
             return to_unit(moves(pixels))
         except UserError as error:
             raise in_file(path, error) from error
+
+    def num_weighted(self) -> int:
+        return sum(a in self.maps for a, _ in self.pairs)
 
     def cacheable(self) -> dict[Key, list[Form]]:
         found = {}
@@ -214,8 +213,12 @@ def phase_folders(dataroot: str, phase: str) -> tuple[Path, Path, Path]:
 
 
 def identity_share(opt: argparse.Namespace, sides: Sequence[Side]) -> float:
-    """--identity_pairs; 0 in testing. Raises UserError if it is none, or targets are no inputs."""
-    share = getattr(opt, "identity_pairs", 0.0)  # a sub-class may lack the flag
+    """--identity_pairs; 0 outside of training.
+
+    Raises UserError if it is no share, or if targets cannot be inputs.
+    """
+    # A sub-class may lack the flag, and validation has the options of the training.
+    share = getattr(opt, "identity_pairs", 0.0) if opt.isTrain else 0.0
     if not 0 <= share < 1:
         raise UserError(f"--identity_pairs {share:g} is no share of at least 0 and below 1")
     if share and (sides[0].num_channels, sides[0].range) != (sides[1].num_channels, sides[1].range):
@@ -224,10 +227,6 @@ def identity_share(opt: argparse.Namespace, sides: Sequence[Side]) -> float:
             "range; leave it out"
         )
     return share
-
-
-def weight_folder(opt: argparse.Namespace) -> Path:
-    return Path(opt.dataroot) / f"{opt.phase}W"
 
 
 def split_halves(picture: Picture) -> tuple[Picture, Picture]:

@@ -33,6 +33,7 @@ from data.transforms import (
 )
 from util.errors import UserError
 from util.files import folders_in
+from util.registry import defines, speaks_for
 from util.run.command import test_command
 
 
@@ -50,19 +51,22 @@ class BaseDataset(data.Dataset, ABC):
             model's needs beforehand.
         augments: the kinds of --augment that `__getitem__` applies, through `load`, `load_picture`
             or `draw_augment`; a subclass with a `__getitem__` of its own states them again.
+        gives_weights: whether samples also have W where there are weight maps; see `weight_maps`.
+            It is stated again in the same way.
     """
 
     space: ClassVar[str] = "RGB or grey"
     gives: ClassVar[tuple[str, ...]] = ()
     augments: ClassVar[tuple[str, ...]] = ()
+    gives_weights: ClassVar[bool] = False
 
     def __init__(self, opt: argparse.Namespace):
         self.opt = opt
         self.root = opt.dataroot
         self.resize, self.crop_size = geometry(opt)
         self.cache: PictureCache | None = None
-        maker = next(kind for kind in type(self).__mro__ if "__getitem__" in vars(kind))
-        offered = vars(maker).get("augments", ())
+        is_own = speaks_for(type(self), defines("augments"), "__getitem__")
+        offered = self.augments if is_own else ()
         kinds = choose(opt, offered, self.pictured()) if opt.isTrain else ()
         self.augmentation = Augmentation(kinds, self.resize.scales)
         limit_pillow(opt.max_megapixels)
@@ -88,8 +92,18 @@ class BaseDataset(data.Dataset, ABC):
 
     @staticmethod
     def weight_maps(opt: argparse.Namespace) -> Path | None:
-        """The folder with maps of where the result matters, if there are any; see `weight_maps`."""
-        return None
+        """DATAROOT/PHASEW, if there are maps of where the result matters; see `weight_maps`."""
+        folder = Path(opt.dataroot) / f"{opt.phase}W"
+        return folder if has_pictures(folder) else None
+
+    @classmethod
+    def weighs(cls) -> bool:
+        """Whether samples have W where there are weight maps."""
+        return cls.gives_weights and speaks_for(cls, defines("gives_weights"), "__getitem__")
+
+    def num_weighted(self) -> int:
+        """How many samples have a weight map of their own."""
+        return 0
 
     @staticmethod
     def looks_paired(opt: argparse.Namespace) -> bool:

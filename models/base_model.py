@@ -6,7 +6,7 @@ import argparse
 import itertools
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
@@ -20,7 +20,17 @@ from models.networks.discriminators import define_D
 from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.schedules import get_scheduler
 from util.errors import UserError, first_line
+from util.registry import speaks_for
 from util.runtime import resolve_device
+
+# What the objective of a model may heed besides its pictures, and where ours do: the weight maps,
+# W of a batch, (N, 1, H, W) in [0, 1], and flags.
+USED_IN = {
+    "trainW": ("set_input", "backward_G", "reconstruction_loss", "optimize_parameters"),
+    "--d_augment": ("backward_D", "backward_G", "adversarial_loss", "optimize_parameters"),
+    "--lambda_feat": ("backward_G", "adversarial_loss", "optimize_parameters"),
+    "--lambda_lpips": ("backward_G", "reconstruction_loss", "optimize_parameters"),
+}
 
 
 class Translation(NamedTuple):
@@ -59,7 +69,8 @@ class BaseModel(ABC):
         captions: what pages call each visual name, in plain words.
         compare: pairs of visual names for the before/after slider of pages.
         takes: keys of a batch that `set_input` needs; empty: not checked beforehand.
-        uses_weight_maps: whether W of a batch, (N, 1, H, W) in [0, 1], weighs its losses.
+        uses: which names of USED_IN its methods heed. A subclass that replaces one of the methods
+            there, and heeds them too, states so again; see `used`.
         space: the colour space of its pictures, which must be that of the dataset.
         translations: what its generators do, for metrics and validation; see `translate`.
         known_by: the network whose file identifies weights of this model, such as "G"; with it, an
@@ -68,7 +79,7 @@ class BaseModel(ABC):
 
     captions: ClassVar[dict[str, str]] = {}
     compare: ClassVar[list[tuple[str, str]]] = []
-    uses_weight_maps: ClassVar[bool] = False
+    uses: ClassVar[tuple[str, ...]] = ()
     takes: ClassVar[tuple[str, ...]] = ()
     space: ClassVar[str] = "RGB or grey"
     translations: tuple[Translation, ...] = ()
@@ -95,6 +106,19 @@ class BaseModel(ABC):
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:
         """Add flags or change defaults; returns the parser."""
         return parser
+
+    @classmethod
+    def used(cls) -> dict[str, bool]:
+        """Whether this class heeds each name that it or a base has in `uses`.
+
+        It may not where a class below the one that says so replaces a method.
+        """
+        known = dict.fromkeys(name for kind in cls.__mro__ for name in vars(kind).get("uses", ()))
+
+        def says(name: str) -> Callable[[type], bool]:
+            return lambda kind: name in vars(kind).get("uses", ())
+
+        return {name: speaks_for(cls, says(name), *USED_IN.get(name, ())) for name in known}
 
     @staticmethod
     def size_multiple(opt: argparse.Namespace) -> int:

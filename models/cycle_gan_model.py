@@ -44,6 +44,7 @@ class CycleGANModel(BaseModel):
         Translation("G_A", "real_A", "fake_B", "real_B", is_paired=False),
         Translation("G_B", "real_B", "fake_A", "real_A", is_paired=False, is_reverse=True),
     )
+    uses: ClassVar = ("--d_augment",)
     known_by: ClassVar = "G_A"
 
     @staticmethod

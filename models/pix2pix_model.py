@@ -14,6 +14,7 @@ loss_G_lpips    lambda times LPIPS, arXiv:1801.03924, eq. 1 (--lambda_lpips)
 from __future__ import annotations
 
 import argparse
+from inspect import signature
 from typing import Any, ClassVar
 
 import torch
@@ -33,7 +34,7 @@ class Pix2PixModel(BaseModel):
     captions: ClassVar = {"real_A": "input", "fake_B": "generated", "real_B": "target"}
     compare: ClassVar = [("real_A", "fake_B"), ("fake_B", "real_B")]
     takes: ClassVar = ("A", "B")
-    uses_weight_maps: ClassVar = True
+    uses: ClassVar[tuple[str, ...]] = ("trainW", "--d_augment", "--lambda_feat", "--lambda_lpips")
     translations = (Translation("G", "real_A", "fake_B", "real_B"),)
     known_by: ClassVar = "G"
 
@@ -91,6 +92,17 @@ class Pix2PixModel(BaseModel):
         self.optimizer_G = self.adam(self.netG)
         self.optimizer_D = self.adam(self.netD)
         self.optimizers = [self.optimizer_G, self.optimizer_D]
+
+    def setup(self, opt: argparse.Namespace) -> None:
+        """As of all models. Also raises UserError if D has no features for --lambda_feat."""
+        features = getattr(opt, "lambda_feat", 0.0) if self.isTrain else 0.0
+        if features and "with_features" not in signature(self.netD.forward).parameters:
+            raise UserError(
+                f"--lambda_feat {features:g}: netD of {type(self).__name__}, a "
+                f"{type(self.netD).__name__}, does not return features; leave the flag out, or "
+                "build netD by self.define_D in the model's file"
+            )
+        super().setup(opt)
 
     def set_input(self, input: dict[str, Any]) -> None:
         """Take a batch of an aligned dataset: A and B, (N, C, H, W) in [-1, 1], and their paths;

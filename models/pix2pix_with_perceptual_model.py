@@ -8,7 +8,7 @@ all others          as in pix2pix_model.py
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -19,6 +19,8 @@ from models.pix2pix_model import Pix2PixModel
 
 class Pix2PixWithPerceptualModel(Pix2PixModel):
     """G* = arg min_G max_D L_cGAN(G, D) + lambda_L1 L_L1(G) + lambda_perceptual L_feat(G)."""
+
+    uses: ClassVar = ("trainW", "--lambda_lpips")  # by `reconstruction_loss` of its base
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:

@@ -17,6 +17,7 @@ from options.checks import (
     check_names,
     check_replaced,
     check_sizes,
+    has_weight_maps,
     require_dataroot,
 )
 from options.flags import Section, program_of
@@ -41,7 +42,8 @@ class BaseOptions:
 
     `parse()` returns a namespace that nothing changes afterwards, so the printed options are the
     ones in use. Besides the flags it holds `isTrain`, `program_version`, and the model's
-    `size_multiple` and `size_minimum`: which sides of pictures it accepts, in pixels; and FACTS.
+    `size_multiple` and `size_minimum`: which sides of pictures it accepts, in pixels; FACTS; and
+    `weight_maps`: whether maps in PHASEW weigh its losses.
 
     Attributes, once parsed:
         given: names of the flags on the command line.
@@ -102,6 +104,7 @@ class BaseOptions:
         self.resolve(opt, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
         check_fit(opt, self.given, model, dataset)
+        opt.weight_maps = has_weight_maps(opt, model, dataset)
         self.check(opt)
         vars(opt).update(self.facts(opt, dataset))
         defaults = {name: self.parser.get_default(name) for name in self.parser.dests()}

@@ -44,8 +44,13 @@ def check_fit(opt: argparse.Namespace, given: set[str], model: Any, dataset: Any
     Colour spaces are compared only if --dataset_mode is given: model files written for other
     programs set their own dataset_mode, but declare no space.
     """
-    if opt.isTrain and (maps := dataset.weight_maps(opt)) and not model.uses_weight_maps:
-        print(f"{maps}: --model {opt.model} does not use weight maps")
+    for name, is_used in model.used().items():
+        if name.startswith("--") and not is_used and has(opt, name[2:]):
+            raise UserError(
+                f"{name} {getattr(opt, name[2:])}: {model.__name__} replaces methods of its base "
+                "that heed this flag; leave it out, or add it to `uses` in that class if its own "
+                "methods do so too (docs/extending.md)"
+            )
     lacking = [key for key in model.takes if key not in dataset.gives]
     if "dataset_mode" in given and model.space != dataset.space and dataset.gives:
         raise UserError(
@@ -59,9 +64,29 @@ def check_fit(opt: argparse.Namespace, given: set[str], model: Any, dataset: Any
         )
 
 
+def has(opt: argparse.Namespace, name: str) -> bool:
+    """Whether an option is there and not off."""
+    return getattr(opt, name, 0) not in (0, "none")
+
+
+def has_weight_maps(opt: argparse.Namespace, model: Any, dataset: Any) -> bool:
+    """Whether maps say where the results of a run matter; prints a line if they are not used."""
+    folder = dataset.weight_maps(opt) if opt.isTrain else None
+    if folder is None:
+        return False
+    unused = [] if dataset.weighs() else [f"--dataset_mode {opt.dataset_mode}"]
+    unused += [] if model.used().get("trainW") else [f"--model {opt.model}"]
+    if unused:
+        print(f"{folder}: {' and '.join(unused)} {'do' if unused[1:] else 'does'} not use it")
+    return not unused
+
+
 FEW_PAIRS = 50
-# Flags that help with few pairs (docs/few_pairs.md), by name as in the options.
-FOR_FEW_PAIRS = ("residual", "augment", "d_augment", "lambda_feat", "lambda_lpips")
+# What helps with few pairs (docs/few_pairs.md), by name as in the options.
+FOR_FEW_PAIRS = (
+    *("residual", "augment", "d_augment", "lambda_feat", "lambda_lpips", "identity_pairs"),
+    "weight_maps",
+)
 
 
 def advise_on_few(opt: argparse.Namespace, num_pairs: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,32 @@ class Registry:
             return importlib.import_module(module_name)
 
 
+def speaks_for(kind: type, says: Callable[[type], bool], *methods: str) -> bool:
+    """Whether what a class or its bases say of these methods is true of those that `kind` has.
+
+    It is if the class that says it also defines them, or is below the one that does. So a plug-in
+    that replaces a method does not inherit what its base says of it.
+
+    Args:
+        says: whether a class says it itself.
+    """
+    line = kind.__mro__
+    said = next((place for place, one in enumerate(line) if says(one)), len(line))
+    replaced = next((p for p, one in enumerate(line) if defines(*methods)(one)), len(line))
+    return said < len(line) and said <= replaced
+
+
+def defines(*names: str) -> Callable[[type], bool]:
+    """Whether a class itself, and not only a base, has an attribute of one of these names."""
+    return lambda kind: any(name in vars(kind) for name in names)
+
+
 def refuse_interface_of_2018(plugin: type, place: str) -> None:
     """Raise UserError for a class that is set up by `initialize` instead of `__init__`.
 
     The message begins with `place`.
     """
-    setup = next(c for c in plugin.__mro__ if {"initialize", "__init__"} & vars(c).keys())
+    setup = next(filter(defines("initialize", "__init__"), plugin.__mro__))
     initialize = vars(setup).get("initialize")
     takes_opt = initialize is not None and len(signature(initialize).parameters) > 1
     above = plugin.__bases__[0].__name__

@@ -12,6 +12,7 @@ from torch import nn
 
 from models.base_model import BaseModel, Translation
 from util.errors import ReportedElsewhere, UserError, described
+from util.registry import defines, speaks_for
 from util.runtime import isolated_randomness
 from util.speed.per_sample import normalize_each_alone
 from util.util import cut, to_batch
@@ -168,14 +169,9 @@ def without_padding(
 
 
 def says_what_it_does(kind: type[BaseModel]) -> bool:
-    """Whether the class that says what the generators do is the one that runs them, or below it."""
-
-    def depth(*names: str) -> int:
-        return next(i for i, k in enumerate(kind.__mro__) if any(n in vars(k) for n in names))
-
-    return bool(kind.translations) and (
-        depth("translations", "translate") <= depth("set_input", "forward")
-    )
+    """Whether `translations` is about the methods that run the generators."""
+    says = defines("translations", "translate")
+    return bool(kind.translations) and speaks_for(kind, says, "set_input", "forward")
 
 
 def sharing(net: nn.Module) -> nn.Module:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -633,6 +634,108 @@ class BuiltOnModel(Pix2PixModel):
 def test_a_model_built_on_pix2pix_needs_none_of_its_newer_flags(checkout):
     (checkout / "models" / "built_on_model.py").write_text(BUILT_ON)
     train_resume_and_test(checkout, "built_on", "--netG resnet_6blocks")
+
+
+OWN_STEP = """
+import torch
+from .pix2pix_model import Pix2PixModel
+from .cycle_gan_model import CycleGANModel
+from .pix2pix_with_perceptual_model import Pix2PixWithPerceptualModel
+
+
+class OwnStepModel(Pix2PixModel):
+    def backward_G(self):
+        self.loss_G_GAN = self.loss_G = self.criterionL1(self.fake_B, self.real_B)
+        self.loss_G_L1 = self.loss_G
+        self.loss_G.backward()
+
+
+class OwnInput(Pix2PixModel):
+    def set_input(self, input):
+        super().set_input(input)
+
+
+class OwnD(Pix2PixModel):
+    def backward_D(self):
+        super().backward_D()
+
+
+class StatedD(OwnD):
+    uses = ('--d_augment',)
+
+
+class OwnAgain(StatedD):
+    def backward_D(self):
+        super().backward_D()
+
+
+class OwnCycle(CycleGANModel):
+    def optimize_parameters(self):
+        super().optimize_parameters()
+
+
+class Unchanged(Pix2PixWithPerceptualModel):
+    pass
+"""
+ALL = {"trainW", "--d_augment", "--lambda_feat", "--lambda_lpips"}
+
+
+def test_what_a_model_built_on_ours_heeds(checkout):
+    """Methods of its own may not do what those they replace do, unless its class says so."""
+    (checkout / "models" / "own_step_model.py").write_text(OWN_STEP)
+    code = """if True:
+        import models.own_step_model as file
+        for kind in vars(file).values():
+            if hasattr(kind, "used"):
+                print(kind.__name__, *(name for name, heeds in kind.used().items() if heeds))
+    """
+    told = run(checkout, "-c", code).stdout
+    heeded = {name: set(names) for name, *names in map(str.split, told.splitlines())}
+    assert heeded == {
+        "Pix2PixModel": ALL,
+        "Pix2PixWithPerceptualModel": ALL,
+        "Unchanged": ALL,
+        "CycleGANModel": {"--d_augment"},
+        "OwnStepModel": set(),
+        "OwnInput": ALL - {"trainW"},
+        "OwnD": ALL - {"--d_augment"},
+        "StatedD": ALL,
+        "OwnAgain": ALL - {"--d_augment"},
+        "OwnCycle": set(),
+    }
+
+
+def test_a_flag_that_a_model_built_on_ours_does_not_heed_is_refused(checkout):
+    (checkout / "models" / "own_step_model.py").write_text(OWN_STEP)
+    line = f"train.py {SMALL} --name own_step --model own_step --ndf 2 --netG resnet_6blocks"
+    line += " --n_epochs 1 --n_epochs_decay 0 --overwrite"
+    assert "finished after epoch 1" in run_all(checkout, line).stdout  # without such flags
+    for flag in ("--d_augment cutout", "--lambda_feat 10"):
+        done = run(checkout, *line.split(), *flag.split())
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert f"{flag}" in done.stderr and "OwnStepModel" in done.stderr
+
+
+def test_a_discriminator_of_their_own_has_no_features_to_match(checkout):
+    text = """
+        import torch
+        from .pix2pix_model import Pix2PixModel
+
+        class OwnNetModel(Pix2PixModel):
+            def __init__(self, opt):
+                super().__init__(opt)
+                if self.isTrain:
+                    self.netD = torch.nn.Conv2d(6, 1, 1)
+                    self.optimizer_D = self.adam(self.netD)
+                    self.optimizers = [self.optimizer_G, self.optimizer_D]
+    """
+    (checkout / "models" / "own_net_model.py").write_text(textwrap.dedent(text))
+    line = f"train.py {SMALL} --name own_net --model own_net --ndf 2 --netG resnet_6blocks"
+    line += " --n_epochs 1 --n_epochs_decay 0 --overwrite"
+    assert "finished after epoch 1" in run_all(checkout, line).stdout
+    done = run(checkout, *line.split(), "--lambda_feat", "10")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--lambda_feat 10: netD of OwnNetModel, a Conv2d," in done.stderr
 
 
 def test_a_generator_of_their_own_is_not_residual(checkout):
