@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from data.reading.picture import BYTES, Side
 from data.transforms import Augment, Size, size_of, to_picture, to_pixels, to_unit
-from util.errors import UserError, did_you_mean
+from util.errors import UserError, why_no_list
 
 GEOMETRY = ("scale", "rotation", "shift")
 TONES = ("exposure", "white_balance", "gamma")
@@ -80,11 +80,11 @@ class Augmentation:
 
     def draw(self, window: Augment) -> Augment | Change:
         """What both pictures of a pair go through: a crop and flip and, if asked for, more."""
-        if not self.has(GEOMETRY + TONES):
+        if not self.kinds:
             return window
 
         def even(kind: str) -> float:
-            # Drawn even if it is not used, so that a kind changes nothing of the others.
+            # Drawn even if it is not used, so that a kind more changes nothing of the others.
             value = random.uniform(-MOST[kind], MOST[kind])
             return value if kind in self.kinds else 0.0
 
@@ -97,6 +97,8 @@ class Augmentation:
         stops, red, blue = even("exposure"), even("white_balance"), even("white_balance")
         gains = [2 ** ((stops + more) / DISPLAY_GAMMA) for more in (red, 0.0, blue)]
         tones = Tones(gains, 2 ** even("gamma"))
+        if not self.has(GEOMETRY + TONES):
+            return window
         return Change(
             window, view if self.has(GEOMETRY) else None, tones if self.has(TONES) else None
         )
@@ -262,7 +264,7 @@ def as_jpeg(values: torch.Tensor, quality: int) -> torch.Tensor:
 def choose(
     opt: argparse.Namespace, offered: Collection[str], sides: Sequence[Side]
 ) -> tuple[str, ...]:
-    """The kinds that --augment asks for; prints those of auto.
+    """The kinds that --augment asks for, in the order of KINDS; prints them if auto is among them.
 
     Args:
         offered: the kinds that the dataset applies.
@@ -273,21 +275,19 @@ def choose(
     """
     if opt.augment == "none":
         return ()
-    kinds = AUTO if opt.augment == "auto" else tuple(opt.augment.split(","))
-    for kind in kinds:
-        if kind not in KINDS:
-            raise UserError(
-                f"--augment {opt.augment}: {kind!r} is not one of {', '.join(KINDS)}"
-                f"{did_you_mean(kind, KINDS)}; join several by commas, or pass auto or none alone"
-            )
-    unfit = {kind: why for kind in kinds if (why := why_unfit(kind, opt, offered, sides))}
-    chosen = tuple(kind for kind in kinds if kind not in unfit)
-    if unfit and (opt.augment != "auto" or not chosen):
-        kind, why = next(iter(unfit.items()))
-        raise UserError(f"--augment {kind if chosen else opt.augment}: {why}; leave it out")
-    if opt.augment == "auto":
+    if why := why_no_list(opt.augment, (*KINDS, "auto")):
+        raise UserError(f"--augment: {why}")
+    names = opt.augment.split(",")
+    asked = [kind for kind in KINDS if kind in names or ("auto" in names and kind in AUTO)]
+    unfit = {kind: why for kind in asked if (why := why_unfit(kind, opt, offered, sides))}
+    chosen = tuple(kind for kind in asked if kind not in unfit)
+    named = [kind for kind in unfit if kind in names]
+    if named or not chosen:
+        why = unfit[named[0]] if named else next(iter(unfit.values()))
+        raise UserError(f"--augment {named[0] if named else 'auto'}: {why}; leave it out")
+    if "auto" in names:
         rest = f"; without {', '.join(unfit)}: {next(iter(unfit.values()))}" if unfit else ""
-        print(f"--augment auto: {', '.join(chosen)}{rest}")
+        print(f"--augment {opt.augment}: {', '.join(chosen)}{rest}")
     return chosen
 
 

@@ -15,7 +15,6 @@ from options.parser import (
     count_or_inf,
     device_name,
     gpu_ids,
-    names,
     number,
     on_off,
     on_off_auto,
@@ -182,10 +181,11 @@ WANDB = Section("Weights & Biases", (
 
 TRAINING = Section("Training schedule and objective", (
     Flag("--phase", "train", str, "part of --dataroot to use: train, val, test, ..."),
-    Flag("--augment LIST", "none", names,
+    Flag("--augment LIST", "none", str,
          "change training pictures at random, for few of them: scale, rotation, shift, exposure, "
          "white_balance and gamma change A and B alike; noise, blur and jpeg the input alone; "
-         "auto: all of the former that suit the pictures (see docs/augmentation.md)"),
+         "auto: all of the former that suit the pictures, also with others, as in auto,jpeg (see "
+         "docs/augmentation.md)"),
     Flag("--n_epochs N", 100, whole(0), "epochs at the initial learning rate"),
     Flag("--n_epochs_decay N", 100, whole(0),
          "epochs after those, over which --lr_policy linear lowers the learning rate to zero"),

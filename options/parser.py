@@ -234,15 +234,6 @@ def count_or_inf(text: str) -> float:
         ) from None
 
 
-def names(text: str) -> str:
-    """Lower-case names joined by commas; which ones there are is known where they are used."""
-    if not re.fullmatch("[a-z_]+(,[a-z_]+)*", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a list of lower-case names joined by commas"
-        )
-    return text
-
-
 def device_name(text: str) -> str:
     """auto, cpu, cuda, cuda:N or mps."""
     if text in ("auto", "cpu", "cuda", "mps") or re.fullmatch(r"cuda:[0-9]+", text):

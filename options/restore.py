@@ -118,15 +118,21 @@ def restore(
         if not can_differ(name, opt, saved):
             instead = ", or choose another --name" if opt.isTrain else ""
             raise UserError(
-                f"--{name} {getattr(opt, name)} contradicts {source}, which says {value}; "
+                f"--{name} {typed(getattr(opt, name))} contradicts {source}, which says "
+                f"{typed(value)}; "
                 f"leave the flag out{instead}"
             )
         if not opt.isTrain:  # training prints every change anyway
-            typed = getattr(opt, name)
-            print(f"using --{name} {typed}, although {source} says {value}")
+            given_text, saved_text = typed(getattr(opt, name)), typed(value)
+            print(f"using --{name} {given_text}, although {source} says {saved_text}")
     if restored:
         values_text = ", ".join(f"{name}={value}" for name, value in restored.items())
         print(f"from {source}: {values_text}")
+
+
+def typed(value: Any) -> Any:
+    """A value as people type it."""
+    return ("off", "on")[value] if isinstance(value, bool) else value
 
 
 def can_differ(name: str, opt: argparse.Namespace, saved: dict[str, Any]) -> bool:

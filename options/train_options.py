@@ -113,8 +113,9 @@ def check_pretrained(opt: argparse.Namespace) -> None:
     if not folder.is_dir():
         raise UserError(f"--load_pretrain {folder}: there is no such folder")
     found = saved_options(folder)
-    if found is None and opt.residual:
-        print(f"{folder} has no options: its generators are taken as trained with --residual")
+    if found is None:
+        kind = "with" if opt.residual else "without"
+        print(f"{folder} has no options: its generators are taken as trained {kind} --residual")
     if found and found[0].get("residual", False) != opt.residual:
         was, instead = ("without", "leave out") if opt.residual else ("with", "pass")
         raise UserError(

@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 
@@ -57,6 +57,19 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     if nearest and edits[nearest] <= (0 if shorter <= 1 else 1 if len(fold(word)) <= 3 else 2):
         return f" (did you mean {nearest}?)"
     return f" (did you mean {longer[0]}?)" if len(longer) == 1 and len(fold(word)) > 2 else ""
+
+
+def why_no_list(text: str, known: Collection[str]) -> str:
+    """Why a text is neither none nor some of the known names, joined by commas; '' if it is."""
+    wrong = next((name for name in text.split(",") if name not in known), None)
+    if wrong is None or text == "none":
+        return ""
+    if wrong == "none":
+        return f"{text!r} is none and more; leave one out"
+    return (
+        f"{wrong!r} is not one of {', '.join(known)}{did_you_mean(wrong, known)}; join several by "
+        "commas, or pass none"
+    )
 
 
 def fold(word: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from util.errors import did_you_mean
+from util.errors import why_no_list
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
 
@@ -121,9 +121,9 @@ def add_flag(parser: Any) -> None:
         default="none",
         metavar="NAME[,NAME]",
         help="change all that the discriminators see at random, real or generated, so that they "
-        "do not learn few pictures by heart; some of translation (by up to 1/8), cutout (of a "
-        "square of half the size) and color (brightness, saturation, contrast), as in "
-        "translation,cutout; none: as it is",
+        "do not learn few pictures by heart; some of color (brightness, saturation, contrast), "
+        "translation (by up to an eighth of each side) and cutout (of a rectangle of half of each "
+        "side), as in translation,cutout; none: as it is",
     )
 
 
@@ -134,10 +134,6 @@ def names_in(opt: argparse.Namespace) -> str:
 
 def names_of(text: str) -> str:
     """Keys of TRANSFORMS separated by commas, each once and in their order; or none."""
-    names = text.split(",")
-    if text != "none" and (unknown := [name for name in names if name not in TRANSFORMS]):
-        raise argparse.ArgumentTypeError(
-            f"{unknown[0]!r} is not one of {', '.join(TRANSFORMS)}"
-            f"{did_you_mean(unknown[0], TRANSFORMS)}; separate several by commas, or pass none"
-        )
-    return ",".join(name for name in TRANSFORMS if name in names) or "none"
+    if why := why_no_list(text, TRANSFORMS):
+        raise argparse.ArgumentTypeError(why)
+    return ",".join(name for name in TRANSFORMS if name in text.split(",")) or "none"

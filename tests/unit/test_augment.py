@@ -245,6 +245,17 @@ def test_one_kind_more_changes_nothing_of_the_others(pictures):
         assert float(exponents[midtones].std()) < 1e-3
 
 
+def test_a_geometry_more_changes_nothing_of_the_flaws(pictures):
+    """A flat picture is the same wherever it is moved."""
+    for side in "AB":
+        pictures.save(Image.new("RGB", (60, 60), "grey"), f"pairs/train{side}/p.png")
+    root, flags = pictures.root / "pairs", ("--preprocess", "crop", "--augment")
+    few, more = (samples(root, *flags, kinds, epochs=9) for kinds in ("noise", "noise,scale"))
+    assert any(a.std() > 0 for a, _ in few)
+    for (a, _), (b, _) in zip(few, more, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+
+
 def test_things_get_larger_without_a_blur(pictures):
     """Lines too fine for the size that the network sees appear where they are enlarged."""
     lines = np.zeros((128, 128, 3), np.uint8)
@@ -408,8 +419,11 @@ def test_depths_and_channels_are_kept(channels, dtype, ending, told, augment, tm
     [
         ("--augment zoom", "'zoom' is not one of scale, rotation, shift, exposure, white_balance"),
         ("--augment rotaton", "(did you mean rotation?)"),
-        ("--augment auto,noise", "'auto' is not one of"),
-        ("--augment scale,", "--augment: 'scale,' is not a list of lower-case"),
+        ("--augment none,blur", "--augment: 'none,blur' is none and more"),
+        ("--augment=", "--augment: '' is not one of scale, rotation"),
+        ("--augment Blur", "--augment: 'Blur' is not one of scale"),
+        ("--augment scale,", "--augment: '' is not one of scale"),
+        ("--augment auto,jpeg --input_nc 4", "--augment jpeg: --input_nc 4 is neither grey nor"),
         ("--augment white_balance --output_nc 1", "--augment white_balance: --output_nc 1 has no"),
         ("--augment exposure --range_B -5,5", "--range_B -5,5 says that 0 is not black"),
         ("--augment scale,jpeg --range_A 0,9", "--augment jpeg: a JPEG has 8 bits, and the"),
