@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from data.image_folder import by_stem, is_image_file, stem_of, visible_files
-from data.image_io import opened, picture_size, unreadable
+from data.image_io import opened, picture_size, reading
 from data.reading import notes
 from data.reading.arrays import array_file
-from data.reading.picture import Picture, Side, from_array, from_pillow
+from data.reading.picture import BytePicture, Picture, Side, from_array, in_srgb, upright
 from util.errors import UserError, first_few
 
 WEIGHT = Side("", 1, flag="trainW")
@@ -59,23 +59,19 @@ def read_map(path: str) -> Picture:
 
     Raises UserError if it is no map.
     """
-    try:
+    picture: Picture
+    with reading(path):
         file = array_file(path)
         if file is None:
-            with opened(path) as image:
-                image.info.pop("icc_profile", None)
-                plain = from_pillow(image, path)
-            picture: Picture = plain
-            values, white, has_alpha = np.asarray(plain.image), 255.0, "A" in plain.image.mode
+            with opened(path) as opened_picture:
+                image = in_srgb(upright(opened_picture), None, path)
+            picture = BytePicture(image, path)
+            values, white, has_alpha = np.asarray(image), 255.0, "A" in image.mode
         else:
             picture = deep = from_array(file)
             deep.profile = b""
             assert deep.own_range is not None  # see check_maps
             values, (_, white), has_alpha = deep.values, deep.own_range, deep.has_alpha
-    except UserError:
-        raise
-    except Exception as error:  # decoders raise many types on damaged files
-        raise unreadable(path, error) from error
     greys = values[..., :-1] if has_alpha else values
     low, high = (float(value) / white for value in (greys.min(), greys.max()))
     if not 0 <= low <= high <= 1:  # nor if some are no numbers

@@ -156,7 +156,7 @@ TEST_DEFAULTS = BASE_DEFAULTS | {
 }
 # What no table can tell: typed, drawn, looked up, or computed from other options.
 NO_DEFAULTS = {"dataroot", "seed", "gpu_ids", "isTrain", "size_multiple", "size_minimum"}
-NO_DEFAULTS |= {"program_version", "two_folders", "files_A", "files_B"}
+NO_DEFAULTS |= {"program_version", "two_folders", "files_A", "files_B", "weight_maps"}
 PIX2PIX_DEFAULTS = {"norm": "batch", "netG": "unet_256", "dataset_mode": "aligned"}
 PIX2PIX_IN_TRAINING = PIX2PIX_DEFAULTS | {
     "no_dropout": False,
