@@ -121,8 +121,9 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
         fast: whether to use the speed-ups that have no flag.
     """
     dataset = data.create_dataset(opt)
-    advise_on_few(opt, len(dataset))
     judged = data.create_judged(opt)
+    num_held_out = len(judged.validation.held_out) // (2 if opt.two_folders else 1)
+    advise_on_few(opt, len(dataset) + num_held_out)
     model = models.create_model(opt)
     model.joins_inputs &= fast
     model.loads_on_resume = False  # `resume` does it

@@ -90,14 +90,21 @@ FOR_FEW_PAIRS = (
 
 
 def advise_on_few(opt: argparse.Namespace, num_pairs: int) -> None:
-    """Print a line if a new run has few pairs and none of the flags that help with few."""
+    """Print a line if a new run has few pairs and nothing of what helps with few."""
     is_new = opt.dataset_mode == "aligned" and not (opt.continue_train or opt.load_pretrain)
-    has_some = any(getattr(opt, name, 0) not in (0, "none") for name in FOR_FEW_PAIRS)
-    if is_new and num_pairs < FEW_PAIRS and not has_some:
-        print(
-            f"only {counted(num_pairs, 'pair')}: where pictures should mostly stay as they are, "
-            "the preset retouch_few does better (docs/few_pairs.md)"
-        )
+    if not is_new or num_pairs >= FEW_PAIRS or any(has(opt, name) for name in FOR_FEW_PAIRS):
+        return
+    words = ["python", short(ROOT / "scripts" / "preset.py"), "retouch_few"]
+    words += ["--dataroot", os.path.abspath(opt.dataroot), "--name", f"{opt.name}_few"]
+    # The preset is for the sizes of retouching.
+    words += ["--load_size", str(opt.load_size), "--crop_size", str(opt.crop_size)]
+    usual = {"direction": "AtoB", "preprocess": "resize_and_crop", "netG": "unet_256"}
+    for name, value in usual.items():
+        words += [f"--{name}", getattr(opt, name)] * (getattr(opt, name) != value)
+    print(
+        f"only {counted(num_pairs, 'pair')}: where pictures should mostly stay as they are, the "
+        f"preset retouch_few does better (docs/few_pairs.md): {command_line(words)}"
+    )
 
 
 def check_names(opt: argparse.Namespace) -> None:

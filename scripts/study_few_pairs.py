@@ -39,13 +39,13 @@ from make_portrait_retouch import Array, smooth
 
 from data.image_folder import make_dataset
 from options.parser import OptionParser, number, whole
+from preset import FEW
 from util.errors import UserError, exit_status
 from util.files import to_path
 from util.metrics.scores import gain
 from util.run.best import VALIDATIONS
 
 ROOT = Path(__file__).resolve().parent.parent
-FEW = "--residual --augment auto --lambda_L1 1000"  # as in the preset retouch_few
 VARIANTS = {
     "plain": "",
     "residual": "--residual",

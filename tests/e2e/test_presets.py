@@ -114,6 +114,7 @@ def test_a_training_recipe_has_its_options(name, recipe, data) -> None:
     assert_options(f"{OPTIONS[name]}, ngf 2", printed)
     command = shlex.split(printed.splitlines()[0])  # shown, to be copied
     assert command[:2] == ["python", "train.py"]
+    assert ("in a study at 128 px" in printed) == (name == "retouch_few")
     assert command[-len(flags) - 3 :][: len(flags)] == flags
 
 

@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -491,9 +492,20 @@ def test_smallest_sizes_that_are_not_refused(size, flags, train):
 
 def test_few_pairs_are_told_of_what_helps(train):
     hint = "only 3 pairs: where pictures should mostly stay as they are, the preset retouch_few"
-    assert hint in train("--max_dataset_size 3 --dry_run").stdout
-    for helps in ("--residual", "--lambda_feat 1", "--d_augment cutout", "--augment scale"):
+    for held_out in ("", "--val_split 0.34"):
+        told = train(f"--max_dataset_size 3 --dry_run {held_out}").stdout
+        assert hint in told
+    for helps in (
+        "--residual", "--lambda_feat 1", "--d_augment cutout", "--augment scale",
+        "--identity_pairs 0.1",
+    ):  # fmt: skip
         assert "retouch_few" not in train(f"--max_dataset_size 3 --dry_run {helps}").stdout
+    command = shlex.split(re.search(r"python (.*)", told[told.index(hint) :])[1])
+    checked = subprocess.run(
+        [sys.executable, *command, "--dry_run"], capture_output=True, encoding="utf-8"
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert re.search(r"residual: True\b", checked.stdout)
 
 
 def test_learning_happens(train):

@@ -13,6 +13,7 @@ from PIL import Image
 import data
 import models
 from data.image_io import open_picture
+from options.checks import advise_on_few
 from options.train_options import TrainOptions
 from util.errors import UserError
 from util.runtime import isolated_randomness
@@ -130,6 +131,15 @@ def test_maps_that_are_not_used_are_told_and_not_loaded(flags, who, pictures, ca
     assert told.count("trainW") == 1 and "weight map)" not in told and "W" not in batch
     parse(root, SMALL)
     assert "not use" not in capsys.readouterr().out
+
+
+def test_maps_are_one_of_the_things_that_help_with_few_pairs(pictures, capsys):
+    root = pictures.two_folders(2)
+    advise_on_few(parse(root, SMALL), 2)
+    assert "only 2 pairs" in capsys.readouterr().out
+    save_map(root, "p0.png")
+    advise_on_few(parse(root, SMALL), 2)
+    assert "only 2 pairs" not in capsys.readouterr().out
 
 
 def test_a_profile_changes_no_weight(pictures):
