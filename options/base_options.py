@@ -8,10 +8,12 @@ import re
 import secrets
 import string
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from options.checks import (
+    PORTRAITS,
     check_dataroot,
     check_fit,
     check_names,
@@ -55,6 +57,11 @@ class BaseOptions:
     sections: tuple[Section, ...]
     is_train: bool
     default_model: str
+    script: str
+    examples: tuple[str, ...] = (
+        f"{PORTRAITS} --name retouch --model pix2pix",
+        "./my_data --name my_run --model cycle_gan",
+    )
     given: set[str]
     chosen: set[str]
     text: str = ""
@@ -100,7 +107,7 @@ class BaseOptions:
             values = usable(saved, source, opt, self.given, self.parser)
             _, contradicted = settle(opt, self.given, values)
             changes = [f"{name} {v} -> {getattr(opt, name)}" for name, v in contradicted.items()]
-        require_dataroot(opt)
+        require_dataroot(opt, self.script, self.examples)
         self.resolve(opt, model, dataset)
         opt.size_multiple, opt.size_minimum = model.size_multiple(opt), model.size_minimum(opt)
         check_fit(opt, self.given, model, dataset)
@@ -110,9 +117,13 @@ class BaseOptions:
         defaults = {name: self.parser.get_default(name) for name in self.parser.dests()}
         self.chosen = self.given | {n for n, value in defaults.items() if vars(opt)[n] != value}
         self.text = describe(opt, self.parser, typed)
+        self.tell(opt, changes)
+        return opt
+
+    def tell(self, opt: argparse.Namespace, changes: Sequence[str]) -> None:
+        """Print the options, and what has changed in a run that resumes."""
         shows_all = opt.verbose or opt.dry_run
         print(*changes, self.text if shows_all else changed_only(self.text), sep="\n", flush=True)
-        return opt
 
     def earlier_options(self, argv: list[str]) -> tuple[dict[str, Any], Path] | None:
         """The saved options of the run to resume, which flags on the line override, and their file.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,19 +127,25 @@ def check_names(opt: argparse.Namespace) -> None:
         )
 
 
-def require_dataroot(opt: argparse.Namespace) -> None:
-    """Refuse a missing --dataroot, which argparse cannot: saved options may supply it."""
+PORTRAITS = "datasets/portrait_retouch"  # of the project
+
+
+def require_dataroot(opt: argparse.Namespace, script: str, examples: Sequence[str]) -> None:
+    """Refuse a missing --dataroot, which argparse cannot: saved options may supply it.
+
+    Args:
+        script: the program, in the project's folder.
+        examples: what may follow it and --dataroot on the command line.
+    """
     if opt.dataroot is None:
-        program = "train.py" if opt.isTrain else "test.py"
-        portraits = ROOT / "datasets" / "portrait_retouch"
-        lines = (
-            (short(portraits), "--name", "retouch", "--model", "pix2pix"),
-            ("./my_data", "--name", "my_run", "--model", "cycle_gan"),
-        )
-        script = short(ROOT / program)
+        begin = ["python", short(ROOT / script), "--dataroot"]
+        lines = [
+            [*begin, *(short(ROOT / word) if word == PORTRAITS else word for word in line.split())]
+            for line in examples
+        ]
         raise UserError(
             "--dataroot is required: the folder with the pictures; see --help, or begin with",
-            examples=[command_line(["python", script, "--dataroot", *line]) for line in lines],
+            examples=[command_line(line) for line in lines],
         )
 
 

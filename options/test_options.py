@@ -26,6 +26,7 @@ class TestOptions(BaseOptions):
     sections = flags.OF_TESTING
     is_train = False
     default_model = "test"
+    script = "test.py"
 
     def add_flags(self, parser: OptionParser) -> None:
         super().add_flags(parser)

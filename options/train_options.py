@@ -24,6 +24,7 @@ class TrainOptions(BaseOptions):
     sections = flags.OF_TRAINING
     is_train = True
     default_model = "cycle_gan"
+    script = "train.py"
 
     def earlier_options(self, argv: list[str]) -> tuple[dict[str, Any], Path] | None:
         parser, *_ = self._build_parser(argv, {})

@@ -4,13 +4,15 @@
 
 Takes the flags of train.py besides its own; with the same --seed, that run sees the same crops,
 flips and augmentations. The first column has the pictures as they are in validation and testing.
-Inputs are above their targets.
+Inputs are above their targets, and weight maps (DATAROOT/trainW) below them.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +26,7 @@ import models
 from data.base_dataset import input_name
 from data.loader import SampleError, SeededDataset
 from data.validation import as_in_testing, load_alone, split
+from options.checks import PORTRAITS
 from options.parser import OptionParser, whole
 from options.train_options import TrainOptions
 from util import runtime
@@ -31,15 +34,27 @@ from util.errors import UserError
 from util.files import to_path
 from util.util import tensor2im
 
-TILE_PX = 256  # pictures are shown no larger
 GAP_PX, TEXT_PX = 6, 14
 
 
 class Row(NamedTuple):
-    """One side of a sample: what it is, and its pictures from left to right."""
+    """One side of a sample: what it is, and its pictures from left to right, where it has any."""
 
     title: str
-    pictures: list[Image.Image]
+    pictures: list[Image.Image | None]
+
+
+class PreviewOptions(TrainOptions):
+    """The flags of a run that does not begin."""
+
+    script = "scripts/preview_augmentation.py"
+    examples = (
+        f"{PORTRAITS} --model pix2pix --augment auto",
+        "./my_data --model cycle_gan --augment auto",
+    )
+
+    def tell(self, opt: argparse.Namespace, changes: Sequence[str]) -> None:
+        pass  # they are those that were typed
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -51,15 +66,19 @@ def main(argv: list[str] | None = None) -> None:
     )  # fmt: skip
     parser.add_argument("--pairs", type=whole(1), default=4, metavar="N", help="how many of them")
     parser.add_argument("--epochs", type=whole(1), default=6, metavar="N", help="how many columns")
+    parser.add_argument(
+        "--tile", type=whole(1), default=512, metavar="PX",
+        help="show pictures no larger than this; noise and blur show only in those that are whole",
+    )  # fmt: skip
     own, words = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     if own.out.suffix.lower() not in (".png", ".jpg"):
         raise UserError(f"--out {own.out}: the file must end in .png or .jpg")
     # Nothing is trained, so a run of this name may exist, and no file but the sheet is written.
-    opt = TrainOptions(models.registry, data.registry).parse([*words, "--try_steps", "1"])
+    opt = PreviewOptions(models.registry, data.registry).parse([*words, "--try_steps", "1"])
     rows = rows_of(opt, own.pairs, own.epochs)
     titles = ["in testing", *(f"epoch {epoch}" for epoch in range(1, own.epochs + 1))]
     own.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet(rows, titles).save(own.out)
+    sheet(rows, titles, own.tile).save(own.out)
     print(f"{own.out.absolute()} shows --augment {opt.augment}")
 
 
@@ -82,25 +101,32 @@ def rows_of(opt: argparse.Namespace, num_pairs: int, num_epochs: int) -> list[Ro
             if side in samples[0]:
                 role = "input" if side == input_name(opt) else "target"
                 names = {Path(sample[f"{side}_paths"]).name for sample in samples[1:]}
-                pictures = [Image.fromarray(tensor2im(sample[side])) for sample in samples]
-                rows.append(Row("\n".join([role, *(names if len(names) == 1 else [])]), pictures))
+                title = "\n".join([role, *(names if len(names) == 1 else [])])
+                rows.append(Row(title, [shown(sample[side]) for sample in samples]))
+        if "W" in samples[1]:
+            rows.append(Row("weight", [None, *(shown(2 * s["W"] - 1) for s in samples[1:])]))
     return rows
 
 
-def sheet(rows: list[Row], titles: list[str]) -> Image.Image:
-    """All rows below the titles of their columns."""
-    for row in rows:
-        for picture in row.pictures:
-            picture.thumbnail((TILE_PX, TILE_PX))
+def shown(values: torch.Tensor) -> Image.Image:
+    """A picture (C, H, W) or batch of one, in [-1, 1]."""
+    return Image.fromarray(tensor2im(values))
+
+
+def sheet(rows: list[Row], titles: list[str], tile_px: int) -> Image.Image:
+    """All rows below the titles of their columns; pictures are no larger than `tile_px`."""
+    pictures = [[p for p in row.pictures if p is not None] for row in rows]
+    for picture in chain(*pictures):
+        picture.thumbnail((tile_px, tile_px))
     font = ImageFont.load_default(TEXT_PX)
     margin = GAP_PX + int(
         max(font.getlength(line) for row in rows for line in row.title.split("\n")) + GAP_PX
     )
     width = GAP_PX + max(
         int(max(font.getlength(title) for title in titles)),
-        *(picture.width for row in rows for picture in row.pictures),
+        *(picture.width for picture in chain(*pictures)),
     )
-    heights = [GAP_PX + max(p.height for p in row.pictures) for row in rows]
+    heights = [GAP_PX + max(picture.height for picture in row) for row in pictures]
     top = 2 * TEXT_PX
     image = Image.new("RGB", (margin + width * len(titles), top + sum(heights)), "white")
     draw = ImageDraw.Draw(image)
@@ -108,8 +134,9 @@ def sheet(rows: list[Row], titles: list[str]) -> Image.Image:
         draw.text((margin + width * column, GAP_PX), title, "black", font)
     for row, height in zip(rows, heights, strict=True):
         draw.multiline_text((GAP_PX, top), row.title, "black", font)
-        for column, picture in enumerate(row.pictures):
-            image.paste(picture, (margin + width * column, top))
+        for column, shows in enumerate(row.pictures):
+            if shows is not None:
+                image.paste(shows, (margin + width * column, top))
         top += height
     return image
 

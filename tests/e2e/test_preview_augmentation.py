@@ -35,6 +35,7 @@ def test_the_sheet_shows_what_the_run_would_see(pictures, run_cli, tmp_path):
     assert (done.status, done.stderr) == (0, "")
     file = tmp_path / "seen" / "here.png"
     assert str(file) in done.stdout and "--augment auto" in done.stdout
+    assert "Options" not in done.stdout and "try_steps" not in done.stdout
     assert sorted({*tmp_path.rglob("*")} - {*before}) == [file.parent, file]
 
     sheet = np.asarray(Image.open(file))
@@ -46,6 +47,36 @@ def test_the_sheet_shows_what_the_run_would_see(pictures, run_cli, tmp_path):
             shown = epoch < 4 and index < 2
             for side in "AB":
                 assert holds(sheet, tensor2im(seen[index][side])) == shown, (epoch, index, side)
+
+
+def test_large_pictures_are_shown_whole_up_to_a_size(pictures, run_cli, tmp_path):
+    root = pictures.two_folders(1, (600, 600))
+    line = f"{SCRIPT} --dataroot {root} {FLAGS} --load_size 600 --crop_size 520 --epochs 1"
+    widths = {}
+    for tile in ("", "--tile 100"):
+        assert run_cli(*line.split(), *tile.split()).status == 0
+        widths[tile] = Image.open(tmp_path / "augmentation.png").width
+    assert 2 * 100 < widths["--tile 100"] < 400 and 2 * 512 < widths[""] < 1200
+
+
+def test_weight_maps_are_below_their_pair(pictures, run_cli, tmp_path):
+    root = pictures.two_folders(1)
+    grey = np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (48, 1))
+    pictures.save(Image.fromarray(grey), "pairs/trainW/p0.png")
+    flags = ["--dataroot", root, *FLAGS.split(), "--augment", "rotation"]
+    assert run_cli(SCRIPT, *flags, "--epochs", "2").status == 0
+    sheet = np.asarray(Image.open(tmp_path / "augmentation.png"))
+    opt = TrainOptions(models.registry, data.registry).parse([*flags, "--name", "other"])
+    seen = SeededDataset(data.create_dataset(opt).dataset, 4, torch.tensor(2), False)[0]
+    assert holds(sheet, tensor2im(2 * seen["W"] - 1))
+
+
+def test_without_pictures_it_says_how_it_is_called(run_cli):
+    done = run_cli(SCRIPT)
+    assert done.status == 2
+    assert "--dataroot is required" in done.stderr
+    assert done.stderr.count("preview_augmentation.py --dataroot ") == 2
+    assert "train.py" not in done.stderr
 
 
 @pytest.mark.parametrize("flags", ["--model cycle_gan", "--model colorization --preprocess none"])
