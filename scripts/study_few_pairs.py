@@ -7,13 +7,14 @@ Undoing a retouch: B is a photograph, A the same one smoothed (as datasets/make_
 smooths skin) and warped a little. Façades: photographs from plans. Each run sees as many pictures
 as every other, and is judged at its end on 30 pictures that none has seen. It adds a line to --out,
 and what is there is not run again; so the study can go on another day. In the end a table is
-printed, and a plot written beside --out.
+printed, and a plot written beside --out. Lines of other --images or --flags stay apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
 import statistics
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "datasets"))
 from make_portrait_retouch import Array, smooth
 
-from data.image_folder import make_dataset
+from data.image_folder import by_stem, make_dataset
 from options.parser import OptionParser, number, whole
 from preset import FEW
 from util.errors import UserError, exit_status
@@ -78,7 +80,7 @@ METRICS = ("L1", "SSIM", "LPIPS")
 
 def main(argv: list[str] | None = None) -> None:
     opt = parse(argv)
-    results = read(opt.out)
+    results = read(opt)
     done = {case_of(result) for result in results}
     folders = {"retouch": opt.photos, "facades": opt.facades}
     begun_s = time.monotonic()
@@ -115,11 +117,22 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def read(file: Path) -> list[dict[str, Any]]:
-    """The results so far."""
-    if not file.is_file():
+def read(opt: argparse.Namespace) -> list[dict[str, Any]]:
+    """The results so far that can be compared: of networks alike that have seen as much."""
+    if not opt.out.is_file():
         return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    found = [json.loads(line) for line in opt.out.read_text(encoding="utf-8").splitlines()]
+    return [
+        result
+        for result in found
+        if result.get("flags", NETWORKS) == opt.flags
+        and result["images"] == num_epochs(case_of(result), opt) * result["pairs"]
+    ]
+
+
+def num_epochs(case: Case, opt: argparse.Namespace) -> int:
+    """At least one at the whole learning rate and one at which it falls."""
+    return max(2, round(opt.images / case.pairs))
 
 
 def case_of(result: dict[str, Any]) -> Case:
@@ -129,10 +142,8 @@ def case_of(result: dict[str, Any]) -> Case:
 def train(case: Case, source: Path, opt: argparse.Namespace) -> dict[str, Any]:
     """Train and judge one case; returns its line of the results."""
     name = "_".join(map(str, case)).replace(" ", "").replace("+", "_")
-    pairs = opt.work / "pairs" / f"{case.task}_{case.pairs}_{case.seed}"
-    if not pairs.is_dir():
-        (make_retouch if case.task == "retouch" else take_facades)(source, pairs, case)
-    epochs = max(2, round(opt.images / case.pairs))
+    pairs = pairs_of(case, source, opt.work / "pairs")
+    epochs = num_epochs(case, opt)
     words = (
         f"--name {name} --model pix2pix --seed {case.seed} --val_pictures 0 --no_html --overwrite"
     )
@@ -140,16 +151,13 @@ def train(case: Case, source: Path, opt: argparse.Namespace) -> dict[str, Any]:
     words += f" --val_freq {epochs} --save_epoch_freq {epochs} --num_threads 0 {opt.flags}"
     words += f" {VARIANTS[case.variant]}" + " --direction BtoA" * (case.task == "facades")
     places = ["--dataroot", str(pairs), "--checkpoints_dir", str(opt.work / "checkpoints")]
-    weights = ["--vgg_weights", opt.vgg_weights, "--lpips_weights", opt.lpips_weights]
+    weights = []
+    for flag in ("vgg_weights", "lpips_weights"):
+        if file := getattr(opt, flag):
+            weights += [f"--{flag}", file]
     begun_s = time.monotonic()
     done = subprocess.run(
-        [
-            sys.executable,
-            ROOT / "train.py",
-            *places,
-            *words.split(),
-            *weights[: 4 * bool(weights[1])],
-        ],
+        [sys.executable, ROOT / "train.py", *places, *words.split(), *weights],
         stdout=subprocess.DEVNULL,
     )
     if done.returncode:
@@ -158,23 +166,42 @@ def train(case: Case, source: Path, opt: argparse.Namespace) -> dict[str, Any]:
     last = json.loads(records.read_text(encoding="utf-8").splitlines()[-1])
     figures = {kind: rounded(last[kind]) for kind in ("last", "nothing")}
     images, seconds = epochs * case.pairs, round(time.monotonic() - begun_s)
-    return {**case._asdict(), "images": images, "seconds": seconds, **figures}
+    more = {"images": images, "flags": opt.flags, "seconds": seconds}
+    return {**case._asdict(), **more, **figures}
 
 
 def rounded(figures: dict[str, float]) -> dict[str, float]:
     return {name: float(f"{value:.4g}") for name, value in figures.items()}
 
 
+def pairs_of(case: Case, source: Path, folder: Path) -> Path:
+    """The pairs that a case learns from and is judged on, made the first time.
+
+    A folder of them is complete, since it gets its name last; and of the same pictures, since
+    their names and sizes are in its name.
+    """
+    files = [(str(Path(f).relative_to(source)), os.path.getsize(f)) for f in make_dataset(source)]
+    digest = sha256(repr(files).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    pairs = folder / f"{case.task}_{case.pairs}_{case.seed}_{digest}"
+    if not pairs.is_dir():
+        begun = pairs.with_suffix(".part")
+        shutil.rmtree(begun, ignore_errors=True)
+        (make_retouch if case.task == "retouch" else take_facades)(source, begun, case)
+        begun.rename(pairs)
+    return pairs
+
+
 def make_retouch(photos: Path, out: Path, case: Case) -> None:
     """Write pairs to OUT/trainA and trainB, and those that no run sees to OUT/valA and valB."""
-    held_out, others = apart(make_dataset(photos))
+    pictures = by_stem(photos)  # names in subfolders contain these
+    held_out, others = apart(list(pictures))
     chosen = random.Random(case.seed).sample(others, case.pairs)
-    for phase, paths in (("val", held_out), ("train", chosen)):
-        for path in paths:
-            picture = Image.open(path).convert("RGB")
+    for phase, names in (("val", held_out), ("train", chosen)):
+        for name in names:
+            picture = Image.open(pictures[name]).convert("RGB")
             original = ImageOps.fit(picture, (SIZE * 2, SIZE * 2), Image.Resampling.LANCZOS)
-            save(retouch(original, Path(path).stem), out / f"{phase}A" / f"{Path(path).stem}.png")
-            save(original, out / f"{phase}B" / f"{Path(path).stem}.png")
+            save(retouch(original, name), out / f"{phase}A" / f"{name}.png")
+            save(original, out / f"{phase}B" / f"{name}.png")
 
 
 def take_facades(facades: Path, out: Path, case: Case) -> None:
@@ -182,16 +209,17 @@ def take_facades(facades: Path, out: Path, case: Case) -> None:
     chosen = random.Random(case.seed).sample(make_dataset(facades / "train"), case.pairs)
     held_out, _ = apart(make_dataset(facades / "val"))
     for phase, paths in (("val", held_out), ("train", chosen)):
-        (out / phase).mkdir(parents=True)
         for path in paths:
-            shutil.copy(path, out / phase)
+            copy = out / phase / Path(path).relative_to(facades / phase)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
 
 
-def apart(paths: list[str]) -> tuple[list[str], list[str]]:
+def apart(found: list[str]) -> tuple[list[str], list[str]]:
     """Evenly chosen pictures to hold out, and all others."""
-    places = {round((i + 0.5) * len(paths) / NUM_HELD_OUT) for i in range(NUM_HELD_OUT)}
-    held_out = [path for place, path in enumerate(paths) if place in places]
-    return held_out, [path for place, path in enumerate(paths) if place not in places]
+    places = {round((i + 0.5) * len(found) / NUM_HELD_OUT) for i in range(NUM_HELD_OUT)}
+    held_out = [one for place, one in enumerate(found) if place in places]
+    return held_out, [one for place, one in enumerate(found) if place not in places]
 
 
 def retouch(original: Image.Image, name: str) -> Image.Image:

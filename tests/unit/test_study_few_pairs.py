@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
@@ -30,7 +31,7 @@ def test_each_call_goes_on_where_the_last_one_ended(tmp_path, pictures, capsys):
     assert first["nothing"] == second["nothing"] and first["last"] != second["last"]
     assert capsys.readouterr().out.count("| retouch | 10 | residual |") == 1
     assert Image.open(tmp_path / "out.png").size[0] > 100
-    pairs = tmp_path / "work" / "pairs" / "retouch_10_1"
+    (pairs,) = (tmp_path / "work" / "pairs").iterdir()
     seen, unseen = ({f.name for f in (pairs / p).iterdir()} for p in ("trainA", "valA"))
     assert (len(seen), len(unseen)) == (10, 30) and not seen & unseen
     for name in seen:
@@ -38,3 +39,45 @@ def test_each_call_goes_on_where_the_last_one_ended(tmp_path, pictures, capsys):
             np.asarray(Image.open(pairs / f"train{s}" / name), float) for s in "AB"
         )
         assert 0.1 < np.abs(retouched - original).mean() < 30
+
+
+def test_results_of_other_networks_or_lengths_stay_apart(tmp_path):
+    """Lines from before they had flags are of the usual ones."""
+    opt = study_few_pairs.parse(["--out", str(tmp_path / "out.jsonl")])
+    line = {"task": "retouch", "pairs": 3, "variant": "plain", "seed": 1, "images": 1599}
+    others = [{**line, "flags": TINY}, {**line, "images": 30}]
+    lines = [line, *others, {**line, "flags": study_few_pairs.NETWORKS}]
+    opt.out.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
+    assert study_few_pairs.read(opt) == [lines[0], lines[3]]
+    opt.flags = TINY
+    assert study_few_pairs.read(opt) == [lines[1]]
+
+
+def test_every_result_in_the_docs_counts():
+    opt = study_few_pairs.parse([])
+    assert len(study_few_pairs.read(opt)) == len(opt.out.read_text().splitlines()) > 0
+
+
+def test_pairs_are_complete_and_of_their_photos(tmp_path, pictures, monkeypatch):
+    for index in range(40):  # the same names in two folders
+        pictures.save(pictures.draw(index), f"photos/{'ab'[index % 2]}/{index // 2:02}.png")
+    case, photos = study_few_pairs.Case("retouch", 3, "plain", 1), tmp_path / "photos"
+    save, saved = study_few_pairs.save, []
+
+    def fill_the_disk(picture, path):
+        saved.append(path)
+        if len(saved) == 5:
+            raise OSError("no space")
+        save(picture, path)
+
+    monkeypatch.setattr(study_few_pairs, "save", fill_the_disk)
+    with pytest.raises(OSError, match="no space"):
+        study_few_pairs.pairs_of(case, photos, tmp_path / "pairs")
+    pairs = study_few_pairs.pairs_of(case, photos, tmp_path / "pairs")
+    assert len(list(pairs.rglob("valA/**/*.png"))) == len(list(pairs.rglob("valB/**/*.png"))) == 30
+    assert len(list(pairs.rglob("trainA/**/*.png"))) == 3
+    number = len(saved)
+    assert study_few_pairs.pairs_of(case, photos, tmp_path / "pairs") == pairs
+    assert len(saved) == number  # not made again
+    pictures.save(pictures.draw(99), "photos/c.png")
+    assert study_few_pairs.pairs_of(case, photos, tmp_path / "pairs") != pairs

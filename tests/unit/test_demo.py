@@ -1,0 +1,38 @@
+"""What the demo says of its figures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+import demo
+from util.show.results import Results
+
+
+def test_it_reads_the_figures_that_the_results_page_has(tmp_path, monkeypatch):
+    def picture(level: float) -> torch.Tensor:
+        return torch.full((1, 3, 16, 16), level / 127.5 - 1)
+
+    monkeypatch.setattr(demo, "RESULTS", tmp_path)
+    labels = {"measure": ("fake_B", "real_B"), "untouched": "real_A", "title": ""}
+    labels |= {"captions": {}, "compare": [], "options": "", "winsize_px": 64}
+    results = Results(tmp_path / "test_latest", **labels)
+    for name, made in (("a, b);", 10), ("c", 20)):
+        pictures = {"real_A": picture(130), "fake_B": picture(100 + made), "real_B": picture(100)}
+        results.add(pictures, {label: [f"{name}.png"] for label in pictures})
+    results.close()
+    assert demo.l1_of_results("test") == pytest.approx((15, 30), abs=0.1)
+
+
+def test_the_summary_follows_the_figures():
+    text = demo.summary((20.0, 0.8), (0.9, 3.7), (7.1, 4.2))
+    known, new = (line for line in text.splitlines() if "tested on" in line)
+    assert "0.9, better than doing nothing (3.7)" in known
+    assert "7.1, no better than doing nothing (4.2)" in new
+    assert "needs more pairs" in text
+    text = demo.summary((20.0, 0.8), (0.9, 3.7), (3.9, 4.2))
+    assert "3.9, better than doing nothing (4.2)" in text and "needs more pairs" not in text
