@@ -46,7 +46,7 @@ def check_fit(opt: argparse.Namespace, given: set[str], model: Any, dataset: Any
     programs set their own dataset_mode, but declare no space.
     """
     for name, is_used in model.used().items():
-        if name.startswith("--") and not is_used and has(opt, name[2:]):
+        if name.startswith("--") and not is_used and is_on(opt, name[2:]):
             raise UserError(
                 f"{name} {getattr(opt, name[2:])}: {model.__name__} replaces methods of its base "
                 "that heed this flag; leave it out, or add it to `uses` in that class if its own "
@@ -65,7 +65,7 @@ def check_fit(opt: argparse.Namespace, given: set[str], model: Any, dataset: Any
         )
 
 
-def has(opt: argparse.Namespace, name: str) -> bool:
+def is_on(opt: argparse.Namespace, name: str) -> bool:
     """Whether an option is there and not off."""
     return getattr(opt, name, 0) not in (0, "none")
 
@@ -93,7 +93,7 @@ FOR_FEW_PAIRS = (
 def advise_on_few(opt: argparse.Namespace, num_pairs: int) -> None:
     """Print a line if a new run has few pairs and nothing of what helps with few."""
     is_new = opt.dataset_mode == "aligned" and not (opt.continue_train or opt.load_pretrain)
-    if not is_new or num_pairs >= FEW_PAIRS or any(has(opt, name) for name in FOR_FEW_PAIRS):
+    if not is_new or num_pairs >= FEW_PAIRS or any(is_on(opt, name) for name in FOR_FEW_PAIRS):
         return
     words = ["python", short(ROOT / "scripts" / "preset.py"), "retouch_few"]
     words += ["--dataroot", os.path.abspath(opt.dataroot), "--name", f"{opt.name}_few"]
@@ -101,7 +101,8 @@ def advise_on_few(opt: argparse.Namespace, num_pairs: int) -> None:
     words += ["--load_size", str(opt.load_size), "--crop_size", str(opt.crop_size)]
     usual = {"direction": "AtoB", "preprocess": "resize_and_crop", "netG": "unet_256"}
     for name, value in usual.items():
-        words += [f"--{name}", getattr(opt, name)] * (getattr(opt, name) != value)
+        if getattr(opt, name) != value:
+            words += [f"--{name}", getattr(opt, name)]
     print(
         f"only {counted(num_pairs, 'pair')}: where pictures should mostly stay as they are, the "
         f"preset retouch_few does better (docs/few_pairs.md): {command_line(words)}"
