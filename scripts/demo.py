@@ -77,8 +77,8 @@ def summary(
 "Doing nothing" is what the retouched picture itself scores."""
     if new[0] >= new[1]:
         text += (
-            "\nThree pairs teach these three faces; for others it needs more pairs, and flags for few"
-            "\n(docs/few_pairs.md)."
+            "\nThree pairs teach these three faces; for others it needs more pairs, and flags for"
+            "\nfew (docs/few_pairs.md)."
         )
     return text
 
