@@ -31,7 +31,8 @@ PERCEPTUAL = (
     f"train.py {RETOUCH} --model pix2pix_with_perceptual {WIDE_1024} --n_epochs 1000 "
     "--n_epochs_decay 1000 --lambda_L1 100.0 --lambda_perceptual 10.0 --use_perceptual --lr 0.0001"
 )
-FEW = "--residual --augment auto --lambda_L1 1000"  # the best of scripts/study_few_pairs.py
+# The best of scripts/study_few_pairs.py.
+FEW = "--residual --augment auto --lambda_L1 1000 --d_augment translation,cutout --lambda_feat 10"
 STAGE = (
     "train.py --dataroot ./portrait_retouch --direction AtoB --model pix2pix "
     "--preprocess scale_width_and_crop --n_epochs 500 --n_epochs_decay 500"

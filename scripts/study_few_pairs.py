@@ -52,8 +52,8 @@ VARIANTS = {
     "plain": "",
     "residual": "--residual",
     "residual + augment": "--residual --augment auto",
-    "retouch_few": FEW,
-    "all": f"{FEW} --d_augment translation,cutout --lambda_feat 10",
+    "residual + augment + L1": "--residual --augment auto --lambda_L1 1000",
+    "all": FEW,  # the preset retouch_few
 }
 SIZE = 128
 NUM_HELD_OUT = 30
@@ -251,8 +251,9 @@ def line_of(result: dict[str, Any]) -> str:
 
 
 def groups(results: Iterable[dict[str, Any]]) -> Iterator[tuple[Case, list[dict[str, Any]]]]:
-    """The results of all seeds, in the order of CASES; the seed of each group is 0."""
-    for case in dict.fromkeys(case._replace(seed=0) for case in CASES):
+    """The results of all seeds, by task and number of pairs; the seed of each group is 0."""
+    cases = dict.fromkeys(case._replace(seed=0) for case in CASES)
+    for case in sorted(cases, key=lambda case: (case.task != "retouch", case.pairs)):
         if same := [r for r in results if case_of(r)._replace(seed=0) == case]:
             yield case, same
 

@@ -31,7 +31,8 @@ OPTIONS = {
     "preprocess resize_and_crop, n_epochs 200, n_epochs_decay 200",
     "retouch_512_batch4": f"{RETOUCH}, model pix2pix, batch_size 4, load_size 512, crop_size 512, "
     "n_epochs 100, n_epochs_decay 100, display_freq 50, print_freq 10",
-    "retouch_few": f"{FEW}, lambda_L1 1000.0, n_epochs 200, n_epochs_decay 200",
+    "retouch_few": f"{FEW}, lambda_L1 1000.0, d_augment translation,cutout, lambda_feat 10.0, "
+    "n_epochs 200, n_epochs_decay 200",
     "retouch_many": f"{FEW}, lambda_L1 300.0, n_epochs 50, n_epochs_decay 50",
     "retouch_overfit_800": f"{OVERFIT}, n_epochs 800, n_epochs_decay 800, lambda_L1 300.0, "
     "lr 0.0001",
