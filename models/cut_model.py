@@ -47,6 +47,7 @@ class CUTModel(BaseModel):
     }
     takes: ClassVar = ("A", "B")
     compare: ClassVar = [("real_A", "fake_B")]
+    uses: ClassVar = ("--d_augment",)
     translations = (Translation("G", "real_A", "fake_B", "real_B", is_paired=False),)
 
     @staticmethod

@@ -22,9 +22,9 @@ RUN = ROOT / "checkpoints" / "demo_portrait_retouch"
 RESULTS = ROOT / "results" / RUN.name
 LAMBDA_L1 = 1000.0
 
-# Half the usual width at 256 px takes two CPU cores two minutes. This is the preset retouch_few
-# without --augment, and without dropout and flips: these teach for other faces, which needs more
-# pairs and time, and here the network is to memorise three pairs.
+# Half the usual width at 256 px takes two CPU cores two minutes. Of the preset retouch_few this has
+# --residual and --lambda_L1 alone, and no dropout and flips: here the network is to memorise three
+# pairs, and what augments pictures or helps the discriminator teaches for other faces.
 MODEL = f"--dataroot datasets/portrait_retouch --name {RUN.name} --model pix2pix".split()
 MODEL += "--load_size 256 --crop_size 256 --num_threads 2".split()
 TRAINING = "--ngf 32 --ndf 16 --residual --no_dropout --no_flip --lr 0.001".split()

@@ -639,6 +639,7 @@ def test_a_model_built_on_pix2pix_needs_none_of_its_newer_flags(checkout):
 OWN_STEP = """
 import torch
 from .pix2pix_model import Pix2PixModel
+from .cut_model import CUTModel
 from .cycle_gan_model import CycleGANModel
 from .pix2pix_with_perceptual_model import Pix2PixWithPerceptualModel
 
@@ -674,6 +675,11 @@ class OwnCycle(CycleGANModel):
         super().optimize_parameters()
 
 
+class OwnCUT(CUTModel):
+    def backward_D(self):
+        super().backward_D()
+
+
 class Unchanged(Pix2PixWithPerceptualModel):
     pass
 """
@@ -696,6 +702,8 @@ def test_what_a_model_built_on_ours_heeds(checkout):
         "Pix2PixWithPerceptualModel": ALL,
         "Unchanged": ALL,
         "CycleGANModel": {"--d_augment"},
+        "CUTModel": {"--d_augment"},
+        "OwnCUT": set(),
         "OwnStepModel": set(),
         "OwnInput": ALL - {"trainW"},
         "OwnD": ALL - {"--d_augment"},
