@@ -38,20 +38,24 @@ def read_picture(path: str | Path, max_megapixels: float | None = None) -> Pictu
     first page of a TIFF are used. Without max_megapixels, Pillow's limit applies (see
     `limit_pillow`). Raises UserError, naming the file, if it is larger or cannot be decoded.
     """
+    limit = megapixels_allowed(max_megapixels)
     with reading(path):
         file = array_file(path)
         if file is not None:
-            check_size(path, file.size, max_megapixels)
+            check_size(path, file.size, limit)
             return from_array(file)
         with opened(path) as picture:
-            check_size(path, picture.size, max_megapixels)
+            check_size(path, picture.size, limit)
             return from_pillow(picture, path)
 
 
-def check_size(path: str | Path, size: tuple[int, int], max_megapixels: float | None) -> None:
-    """Raise UserError if a picture of this (width, height) is too large; see `read_picture`."""
-    if max_megapixels is None:
-        max_megapixels = 2 * (Image.MAX_IMAGE_PIXELS or math.inf) / 1e6
+def megapixels_allowed(stated: float | None) -> float:
+    """A stated limit, or Pillow's, which `opened` lifts; see `limit_pillow`."""
+    return 2 * (Image.MAX_IMAGE_PIXELS or math.inf) / 1e6 if stated is None else stated
+
+
+def check_size(path: str | Path, size: tuple[int, int], max_megapixels: float) -> None:
+    """Raise UserError if a picture of this (width, height) is too large."""
     width, height = size
     if width * height > max_megapixels * 1e6:
         raise UserError(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data.image_io import check_size, reading
+from data.image_io import check_size, megapixels_allowed, reading
 from data.photo.files import to_image, write_picture
 from data.photo.metadata import Metadata, metadata_of
 from data.reading.arrays import ArrayFile, array_file
@@ -73,13 +73,14 @@ class Photo:
     def open(path: str | Path, max_megapixels: float | None = None) -> Photo:
         """Read a file; UserError, naming it, if it is larger or cannot be read."""
         path = Path(path)
+        limit = megapixels_allowed(max_megapixels)
         with reading(path):
             file = array_file(path)
             if file is not None:
-                check_size(path, file.size, max_megapixels)
+                check_size(path, file.size, limit)
                 return in_array(file)
             with opened(path) as image:
-                check_size(path, image.size, max_megapixels)
+                check_size(path, image.size, limit)
                 return in_image(image, path)
 
     def columns(self, left: int, right: int) -> Photo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 import weakref
@@ -28,7 +29,7 @@ from models.strips.maps import (
 )
 from util.errors import UserError
 
-STRIP_BYTES = 192 * 2**20  # of a strip and what it is computed from
+STRIP_BYTES = 96 * 2**20  # of a strip and what it is computed from
 
 
 class NotWalkable(UserError):
@@ -207,8 +208,11 @@ class Held:
         self.most = max(self.most, self.now)
         if self.now > most_bytes:
             values = in_file(shape, dtype, size)
-        else:
-            values = torch.empty(shape, dtype=dtype, pin_memory=device.type == "cuda")
+        elif device.type == "cuda":
+            values = torch.empty(shape, dtype=dtype, pin_memory=True)
+        else:  # apart from the heap, which may keep what is freed; see util.speed.heap
+            room = torch.frombuffer(mmap.mmap(-1, size), dtype=torch.uint8)
+            values = room.view(dtype).view(shape)
         weakref.finalize(values, self.free, size)  # views of it do not outlive their map
         return values
 
