@@ -230,7 +230,7 @@ class BaseOptions:
             epilog="On/off flags work without a value or with on/off, true/false, yes/no, 1/0. "
             "With --model or --dataset_mode, --help also shows what these add and change.",
         )
-        parser.owners = self.owners
+        parser.owners, parser.line = self.owners, argv
         self.add_flags(parser)
         chosen = OptionParser(add_help=False)
         chosen.add_argument("--model", default=self.default_model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from util import __version__
@@ -22,10 +22,12 @@ class OptionParser(argparse.ArgumentParser):
     A flag that is added again replaces the earlier one.
 
     Attributes:
+        line: the command line that models and datasets may ask for; by default the process's.
         owners: says which models and datasets have an unknown flag, for its error; '' if none.
     """
 
     _section: Any = None
+    line: Sequence[str] | None = None
     owners: Callable[[str], str] = staticmethod(lambda flag: "")
 
     def __init__(self, **kwargs: Any):
@@ -91,6 +93,11 @@ class OptionParser(argparse.ArgumentParser):
         return opt, self.given(argv)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse's; without `args`, of the `line`, if there is one."""
+        if args is None and self.line is not None:
+            # For models that ask what was typed; --help would end the program before all flags
+            # are added.
+            args = [word for word in self.line if word not in ("-h", "--help", "--version")]
         opt, unknown = super().parse_known_args(args, namespace)
         for action in self._actions:  # before Python 3.13, --flag=-- gives a list
             if action.nargs in (None, "?") and isinstance(getattr(opt, action.dest, None), list):

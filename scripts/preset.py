@@ -87,6 +87,10 @@ PRESETS = {
     "--model cycle_gan",
     "test_single_horse2zebra": "test.py --dataroot ./datasets/horse2zebra/testA "
     "--name horse2zebra --model test --model_suffix _A --dataset_mode single --no_dropout",
+    "horse2zebra_cut": "train.py --dataroot ./datasets/horse2zebra --name horse2zebra_cut "
+    "--model cut",
+    "horse2zebra_fastcut": "train.py --dataroot ./datasets/horse2zebra --name horse2zebra_fastcut "
+    "--model cut --CUT_mode FastCUT",
     "monet2photo": "train.py --dataroot ./datasets/monet2photo --name monet2photo "
     "--model cycle_gan --n_epochs 75 --n_epochs_decay 75 --lr 0.0002 --batch_size 1 "
     "--save_epoch_freq 10 --lambda_A 10.0 --lambda_B 10.0 --lambda_identity 0.5",

@@ -48,6 +48,10 @@ OPTIONS = {
     "train_pix2pix_maps": "name maps_pix2pix, model pix2pix, direction BtoA, netG unet_256, "
     "norm batch, n_epochs 100, n_epochs_decay 100",
     "train_cyclegan": "name maps_cyclegan, model cycle_gan, netG resnet_9blocks, no_dropout True",
+    "horse2zebra_cut": "name horse2zebra_cut, model cut, dataset_mode unaligned, n_epochs 200, "
+    "n_epochs_decay 200, lambda_NCE 1.0, init_type xavier",
+    "horse2zebra_fastcut": "name horse2zebra_fastcut, model cut, CUT_mode FastCUT, n_epochs 150, "
+    "n_epochs_decay 50, lambda_NCE 10.0",
     "train_horse2zebra": "name horse2zebra, model cycle_gan, dataset_mode unaligned",
     "monet2photo": "model cycle_gan, n_epochs 75, n_epochs_decay 75, lr 0.0002, batch_size 1, "
     "save_epoch_freq 10, lambda_A 10.0, lambda_B 10.0, lambda_identity 0.5",

@@ -730,6 +730,9 @@ TRAINING_ELSEWHERE = {
     "--skip_bad_images": "e2e/test_bad_input.py::test_bad_pictures_are_skipped_and_counted",
     "--max_megapixels": "e2e/test_bad_input.py::test_a_bomb_that_is_let_in_is_still_no_traceback",
     "--cache": "unit/test_cache.py::test_a_disk_cache_is_used_again_until_a_picture_changes",
+    "--CUT_mode": "unit/test_cut.py::test_each_mode_has_the_numbers_of_the_paper",
+    "--lambda_NCE": "unit/test_cut.py::test_both_losses_of_cut_are_halved_and_reach_all_networks",
+    "--lambda_GAN": "unit/test_cut.py::test_keys_get_no_gradient",
     "--lambda_A --lambda_B --lambda_identity": "contract/test_cycle_gan.py"
     "::test_a_weight_scales_its_losses_alone",
     "--lambda_perceptual --vgg_weights": "unit/test_perceptual.py"

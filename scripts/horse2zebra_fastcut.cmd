@@ -1,0 +1,1 @@
+@python "%~dp0preset.py" horse2zebra_fastcut %*
