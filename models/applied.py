@@ -65,14 +65,16 @@ class Applied:
     def __init__(self, model: BaseModel):
         opt, self.device = model.opt, model.device
         self.rows: int | None = None if opt.tile == "auto" else opt.tile
-        self.multiple = opt.size_multiple
+        self.multiple, self.has_told = opt.size_multiple, False
         self.dtype = resolve_precision(opt.precision, self.device, quiet=True)
 
     def at_once(self, x: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
     def in_parts(self, x: torch.Tensor) -> torch.Tensor:
-        self.tell("layers of another kind: in tiles with overlap, approximate")
+        if not self.has_told:
+            self.tell("layers of another kind: in tiles with overlap, approximate")
+            self.has_told = True
         with bar(1) as progress:
             return in_tiles(self.at_once, x, self.multiple, progress)
 
@@ -108,7 +110,7 @@ class Network(Applied):
             on_disk = f" and {rest:.1f} GB in {gettempdir()}" if rest else ""
             self.tell(
                 f"{x.shape[3]}x{x.shape[2]} pixels in strips: about "
-                f"{duration_text(needs.seconds)}, {held:.1f} GB of memory{on_disk}"
+                f"{duration_text(max(1, needs.seconds))}, {held:.1f} GB of memory{on_disk}"
             )
         with bar(needs.num_maps) as progress:
             return in_strips(

@@ -32,10 +32,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from options.parser import OptionParser
 from options.restore import saved_options
-from scripts.translate import load_generator
+from options.settle import GENERATOR, PICTURES
+from scripts.translate import SWITCH, load_generator
 from util import __version__, runtime
 from util.errors import UserError, first_line
-from util.files import to_path, writing
+from util.files import to_path, write_whole, writing
 
 DROPOUTS = nn.modules.dropout._DropoutNd
 OPSET = 18
@@ -74,14 +75,16 @@ def main(argv: list[str] | None = None) -> None:
     whole = plain if own.floats else Picture(plain)
     sizes = sizes_for(opt)
     out = own.out or run / f"{own.epoch}_net_G{'_B' if own.reverse else ''}.onnx"
+    with writing(out):  # before all the work
+        out.parent.mkdir(parents=True, exist_ok=True)
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; name a file in it")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         export(whole, example(opt, sizes[0], floats=own.floats), opt.size_multiple, file)
         add_metadata(file, facts_of(opt, run, own))
         difference = check(file, network, opt, sizes, floats=own.floats)
-        with writing(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_bytes(file.read_bytes())
+        write_whole(out, file.read_bytes())
     print(
         f"{out}: {out.stat().st_size / 1e6:.1f} MB, opset {OPSET}, sides of multiples of "
         f"{opt.size_multiple}; onnxruntime's results differ by {difference:.1e} at most"
@@ -96,10 +99,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epoch", default="latest", help="checkpoint: latest, best or a number")
     parser.add_argument("--out", type=to_path, metavar="FILE",
                         help="by default EPOCH_net_G.onnx in the run's folder")  # fmt: skip
-    parser.add_argument("--floats", action="store_true",
-                        help="take and give (1, C, H, W) in [-1, 1]")  # fmt: skip
-    parser.add_argument("--reverse", action="store_true", help="from B to A, with a CycleGAN")
-    parser.add_argument("--eval", action="store_true", help="as in test.py")
+    parser.add_argument("--floats", help="take and give (1, C, H, W) in [-1, 1]", **SWITCH)
+    parser.add_argument("--reverse", help="from B to A, with a CycleGAN", **SWITCH)
+    parser.add_argument("--eval", help="as in test.py", **SWITCH)
     return parser.parse_args(argv)
 
 
@@ -180,13 +182,17 @@ def export(model: nn.Module, picture: torch.Tensor, multiple: int, file: Path) -
 def facts_of(opt: argparse.Namespace, run: Path, own: argparse.Namespace) -> dict[str, str]:
     """What the file tells of itself."""
     found = saved_options(run)
+    saved = found[0] if found else {}
+    # What makes the network and its pictures; the other options may name folders and accounts.
+    told = {name: saved[name] for name in ("model", *GENERATOR, *PICTURES) if name in saved}
     return {
         "program_version": __version__,
         "run": own.name,
         "epoch": str(own.epoch),
         "size_multiple": str(opt.size_multiple),
         "values": "[-1, 1], (1, C, H, W)" if own.floats else "0..255, (1, H, W, C)",
-        "options": json.dumps(found[0] if found else {}, default=str),
+        "size": str(opt.crop_size),
+        "options": json.dumps(told, default=str),
     }
 
 

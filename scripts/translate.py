@@ -38,15 +38,16 @@ from data.photo.photo import Photo, in_image, in_memory
 from data.photo.translate import AUTO, WAYS, FreePaths, Translator, chosen_way
 from models.applied import directions_of
 from options.parser import OptionParser, RawHelpFormatter, device_name, whole, whole_or_auto
-from options.restore import saved_options
+from options.restore import runs_in, saved_options
 from options.test_options import TestOptions
 from util import runtime
-from util.errors import UserError, command_line
+from util.errors import UserError, command_line, first_few
 from util.files import to_path
 from util.speed.performance import prepare
-from util.util import counted, listed
+from util.util import counted
 
 PictureLike = TypeVar("PictureLike", Image.Image, np.ndarray, torch.Tensor)
+SWITCH: dict[str, Any] = {"action": "store_const", "const": True, "default": False}  # no value
 OWN_MODELS = ("pix2pix", "pix2pix_with_perceptual", "cycle_gan")  # whose generators `test` runs
 
 
@@ -84,9 +85,9 @@ class Generator:
         """The result of a picture, of the same kind and size.
 
         Args:
-            picture: of Pillow, in any mode, whose profile and EXIF stay; an array (H, W) or
-                (H, W, C) of 8 or 16 bits or in 0..1; or a tensor (C, H, W) or (N, C, H, W) in
-                [-1, 1], whose result is on the same device.
+            picture: of Pillow, whose result is RGB, or grey of 8 or 16 bits, and is saved with
+                its profile and EXIF; an array (H, W) or (H, W, C) of 8 or 16 bits or in 0..1; or a
+                tensor (C, H, W) or (N, C, H, W) in [-1, 1], whose result has its type and device.
 
         Raises UserError for channels or values that do not suit the network.
         """
@@ -94,6 +95,11 @@ class Generator:
             return self._tensor(picture)
         if isinstance(picture, Image.Image):
             return self.changed(in_image(picture)).to_pillow()
+        if not isinstance(picture, np.ndarray):
+            kind = type(picture).__name__
+            raise UserError(
+                f"a {kind} is no picture of Pillow, no array and no tensor; open it first"
+            )
         values = self.changed(in_memory(picture)).values
         return values[..., 0] if picture.ndim == 2 and values.shape[2] == 1 else values
 
@@ -111,9 +117,15 @@ class Generator:
                 f"a tensor {tuple(pictures.shape)} does not suit a network of {channels} "
                 f"channels: it should be (N, {channels}, H, W) or ({channels}, H, W) in [-1, 1]"
             )
+        values = pictures.detach().float().cpu()
+        if not (pictures.is_floating_point() and len(values) and values.abs().max() <= 1):
+            raise UserError(
+                f"a tensor {tuple(pictures.shape)} of {pictures.dtype} is no picture: its values "
+                "should be floating-point numbers in [-1, 1]"
+            )
         with runtime.isolated_randomness(self.opt.seed, device=self.device):
-            made = [self.translator.result(x.detach().float().cpu()) for x in pictures]
-        return torch.stack(made).to(pictures.device)
+            made = [self.translator.result(x) for x in values]
+        return torch.stack(made).to(pictures)
 
 
 def load_generator(
@@ -139,7 +151,8 @@ def load_generator(
     """
     folder = Path(run).expanduser().absolute()
     if not folder.is_dir():
-        raise UserError(f"{run}: there is no such run; pass its folder, as checkpoints/my_run")
+        runs = first_few(runs_in(folder.parent)) if folder.parent.is_dir() else ""
+        raise UserError(f"{run}: there is no such run; {folder.parent} has {runs or 'no runs'}")
     found = saved_options(folder)
     saved = found[0] if found else {}
     words = ["--dataroot", str(folder), "--checkpoints_dir", str(folder.parent)]
@@ -163,7 +176,8 @@ def load_generator(
 def main(argv: list[str] | None = None) -> None:
     words = sys.argv[1:] if argv is None else argv
     script = "scripts/translate.py"
-    if not words:
+    own = parse(words)
+    if not (own.photos and own.name):
         lines = [
             ["python", script, "portrait.jpg", "--name", "my_run"],
             ["python", script, "./wedding", "--name", "my_run", "--epoch", "best"],
@@ -172,8 +186,7 @@ def main(argv: list[str] | None = None) -> None:
             "name photographs or a folder, and the run to apply; see --help, or begin with",
             examples=[command_line(line) for line in lines],
         )
-    own = parse(words)
-    photographs = found_in(own)
+    photographs, problems = found_in(own)
     begun_s = time.perf_counter()
     generator = load_generator(
         own.checkpoints_dir / own.name,
@@ -185,16 +198,16 @@ def main(argv: list[str] | None = None) -> None:
     )
     because = f", since {generator.why}" if generator.why else ""
     print(f"{own.name}, {own.epoch}: {generator.way}{because}")
-    paths, problems = FreePaths(Path.exists), 0
+    paths, done = FreePaths(Path.exists), 0
     with tqdm(photographs, unit="photo", disable=not sys.stderr.isatty()) as bar:
         for source, place in bar:
             try:
                 tqdm.write(translate(generator, source, place, paths, own))
+                done += 1
             except (UserError, OSError, MemoryError) as error:
                 problems += 1
                 text = str(error) or "the memory does not suffice"
                 tqdm.write(text if str(source) in text else f"{source}: {text}")
-    done = len(photographs) - problems
     print(f"{counted(done, 'photograph')} in {time.perf_counter() - begun_s:.1f} s")
     if problems:
         raise UserError(f"{counted(problems, 'photograph')} could not be translated, see above")
@@ -203,8 +216,8 @@ def main(argv: list[str] | None = None) -> None:
 def parse(words: list[str]) -> argparse.Namespace:
     parser = OptionParser(description=__doc__)
     parser.formatter_class = RawHelpFormatter
-    parser.add_argument("photos", nargs="+", type=to_path, metavar="PHOTO_OR_FOLDER")
-    parser.add_argument("--name", required=True, help="the run, a folder in --checkpoints_dir")
+    parser.add_argument("photos", nargs="*", type=to_path, metavar="PHOTO_OR_FOLDER")
+    parser.add_argument("--name", default="", help="the run, a folder in --checkpoints_dir")
     parser.add_argument("--checkpoints_dir", type=to_path, default=Path("checkpoints"))
     parser.add_argument("--epoch", default="latest", help="checkpoint: latest, best or a number")
     parser.add_argument("--full_size", choices=WAYS, default=AUTO,
@@ -215,37 +228,43 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--tile", type=whole_or_auto, default="auto", metavar="ROWS",
                         help="as in test.py")  # fmt: skip
     parser.add_argument("--jpeg_quality", type=whole(1, 100), default=95, metavar="N")
-    parser.add_argument("--reverse", action="store_true", help="from B to A, with a CycleGAN")
-    parser.add_argument("--eval", action="store_true", help="as in test.py")
+    parser.add_argument("--reverse", help="from B to A, with a CycleGAN", **SWITCH)
+    parser.add_argument("--eval", help="as in test.py", **SWITCH)
     parser.add_argument("--device", type=device_name, default="auto")
     parser.add_argument("--precision", choices=("fp32", "auto", "bf16", "fp16"), default="fp32")
     return parser.parse_args(words)
 
 
-def found_in(own: argparse.Namespace) -> list[tuple[Path, Path]]:
-    """Each photograph, and its result's path without ending.
+def found_in(own: argparse.Namespace) -> tuple[list[tuple[Path, Path]], int]:
+    """Each photograph, and its result's path without ending; and how many paths are none.
 
-    Of folders, pictures in all subfolders but for results of this run. Raises UserError if a path
-    does not exist, or nothing is left.
+    Of folders, pictures in all subfolders but for results of this run. Raises UserError if nothing
+    is left.
     """
-    tail, found, left_out = f"_{own.name}", [], 0
+    tail, found, left_out, problems = f"_{Path(own.name).name}", [], 0, 0
     result = re.compile(rf"{re.escape(tail)}(_\d+)?$")
     for given in own.photos:
-        if not given.exists():
-            raise UserError(f"{given}: there is no such file or folder")
-        for path in map(Path, make_dataset(given)) if given.is_dir() else [given]:
-            if given.is_dir() and result.search(path.stem):
+        try:
+            if not given.exists():
+                raise UserError(f"{given}: there is no such file or folder")
+            inside = [*map(Path, make_dataset(given))] if given.is_dir() else None
+        except UserError as error:
+            print(error)
+            problems += 1
+            continue
+        for path in [given] if inside is None else inside:
+            if inside is not None and result.search(path.stem):
                 left_out += 1
                 continue
             folder = path.parent
             if own.out is not None:
-                folder = own.out / (folder.relative_to(given) if given.is_dir() else "")
+                folder = own.out / (folder.relative_to(given) if inside is not None else "")
             found.append((path, folder / f"{path.stem}{tail}"))
     if left_out:
         print(f"left out {counted(left_out, 'result')} of {own.name}")
     if not found:
-        raise UserError("there is no photograph")
-    return found
+        raise UserError("there is no photograph to translate")
+    return found, problems
 
 
 def translate(
@@ -257,8 +276,8 @@ def translate(
     photo, kind = photo.writable_as(own.output_format)
     target = paths(place, kind, source)
     notes = photo.write(target, kind, own.jpeg_quality)
-    told = f"; {listed(notes)}" if notes else ""
-    return f"{source} -> {target} ({time.perf_counter() - begun_s:.1f} s){told}"
+    line = f"{source} -> {target} ({time.perf_counter() - begun_s:.1f} s)"
+    return "; ".join([line, *notes])
 
 
 if __name__ == "__main__":

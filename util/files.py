@@ -55,13 +55,15 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file's content by this text; a crash leaves either the old file or the new one."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # other processes may write too
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replace a file's content; a crash or full disk leaves either the old file or the new one."""
+    if isinstance(content, str):  # in which file names may not be valid Unicode
+        content = content.replace("\n", os.linesep).encode("utf-8", "backslashreplace")
+    # Other processes may write too. A name may be as long as the disk allows.
+    temporary = path.with_name(f"{path.name[-200:]}.{os.getpid()}.tmp")
     try:
-        # File names in the text may not be valid Unicode.
-        with writing(path), open(temporary, "w", encoding="utf-8", errors="backslashreplace") as f:
-            f.write(text)
+        with writing(path), open(temporary, "wb") as f:
+            f.write(content)
             f.flush()
             os.fsync(f.fileno())
         with writing(path):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -15,7 +13,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from data.photo.metadata import DESCRIBING, TIFF_IPTC, TIFF_XMP, Metadata
-from util.files import writing
+from util.files import write_whole, writing
 
 ENDINGS = {  # how files of each kind may be called; the first is usual
     **{"jpg": (".jpg", ".jpeg", ".jpe", ".jfif"), "png": (".png",), "tif": (".tif", ".tiff")},
@@ -51,16 +49,11 @@ def write_picture(
         content = encode[kind](values, metadata, has_alpha)
     else:
         content = lossy(kind, values, metadata, has_alpha, quality, lossless, notes)
+    if metadata.iptc and kind not in ("jpg", "tif"):
+        notes.append(f"a {kind} has no place for its IPTC")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp"[-250:])
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+    write_whole(path, content)
     return notes
 
 
@@ -148,7 +141,7 @@ def tif(values: np.ndarray, metadata: Metadata, has_alpha: bool) -> bytes:
         tags.append((TIFF_IPTC, 7, len(metadata.iptc), metadata.iptc, True))
     for tag, value in first.items():
         if tag in DESCRIBING - {305} and isinstance(value, str):
-            text = value.encode("utf-8") + b"\0"
+            text = value.encode() + b"\0"
             tags.append((tag, 2, len(text), text, True))
         elif tag in DESCRIBING and isinstance(value, bytes):
             tags.append((tag, 1, len(value), value, True))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from PIL import ExifTags, Image
 
 IPTC = 0x0404  # in Photoshop's resources, which JPEG has in APP13
-TIFF_XMP, TIFF_IPTC, TIFF_EXIF, TIFF_GPS = 700, 33723, 34665, 34853
+TIFF_XMP, TIFF_IPTC, TIFF_EXIF, TIFF_GPS, INTEROP = 700, 33723, 34665, 34853, 40965
 # Of a TIFF's first directory, the tags that describe the photograph and not the file: description,
 # camera, software, date, artist, host, rating, copyright, and what Windows writes.
 DESCRIBING = {270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, *range(0x9C9B, 0x9CA0)}
@@ -40,8 +42,11 @@ class Metadata:
 
     def without_makers_note(self) -> Metadata:
         """Without the largest part of EXIF, which only the camera's maker can read."""
-        self.directories().get(TIFF_EXIF, {}).pop(ExifTags.Base.MakerNote, None)
-        return self
+        exif = copy.copy(self.exif)
+        if exif is not None and TIFF_EXIF in exif:
+            kept = {t: v for t, v in exif[TIFF_EXIF].items() if t != ExifTags.Base.MakerNote}
+            exif[TIFF_EXIF] = kept
+        return replace(self, exif=exif)
 
 
 def metadata_of(picture: Image.Image, size: tuple[int, int]) -> Metadata:
@@ -62,6 +67,20 @@ def metadata_of(picture: Image.Image, size: tuple[int, int]) -> Metadata:
     )
 
 
+class Text(str):
+    """A text of EXIF with the bytes that it has in the file, which Pillow takes for Latin-1.
+
+    They often are UTF-8, and Pillow would write question marks for all that is not ASCII.
+    """
+
+    def encode(self, encoding: str = "latin-1", errors: str = "strict") -> bytes:
+        return super().encode("latin-1", "replace")
+
+
+def as_written(value: Any) -> Any:
+    return Text(value) if isinstance(value, str) else value
+
+
 def settled(exif: Image.Exif, file_format: str, size: tuple[int, int]) -> Image.Exif:
     """Upright, of this size, and without the thumbnail, which would show the picture unchanged."""
     found = Image.Exif()
@@ -69,10 +88,12 @@ def settled(exif: Image.Exif, file_format: str, size: tuple[int, int]) -> Image.
     for tag, value in exif.items():
         is_kept = tag in DESCRIBING if file_format == "TIFF" else tag not in (256, 257)
         if tag not in (ExifTags.Base.Orientation, TIFF_EXIF, TIFF_GPS) and is_kept:
-            found[tag] = value
+            found[tag] = as_written(value)
     for tag in (TIFF_EXIF, TIFF_GPS):
         if directory := exif.get_ifd(tag):
-            found[tag] = dict(directory)
+            found[tag] = {name: as_written(value) for name, value in directory.items()}
     if photograph := found.get(TIFF_EXIF):
+        if INTEROP in photograph:  # a pointer, which would lead nowhere in another file
+            photograph[INTEROP] = dict(exif.get_ifd(INTEROP))
         photograph[ExifTags.Base.ExifImageWidth], photograph[ExifTags.Base.ExifImageHeight] = size
     return found

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from util.util import range_of
 
 PICTURES = ("jpg", "png", "webp")  # kinds that hold one or three channels of 8 or 16 bits
 MEMORY = "the picture"  # instead of a path
+LEAST_ALPHA = 1 / 16  # of what is fainter, nobody sees the colour
 STRIP = 256  # rows that are changed at a time, so that a large picture needs little memory
 KINDS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp"}  # by Pillow
 NO_METADATA = Metadata()
@@ -106,8 +108,12 @@ class Photo:
         num, num_colours = len(result), self.values.shape[2] - self.has_alpha - self.num_spare
         fits = num == len(seen) and num in (num_colours, self.values.shape[2])
         if fits:
-            back = self._from_srgb(num)
-            return replace(self, values=carried(self.values, seen, result, limits, back))
+            back, alpha = self._from_srgb(num), None
+            if self.has_alpha and num == num_colours:
+                most = np.iinfo(self.values.dtype).max if self.values.dtype.kind in "iu" else 1
+                alpha = self.values[..., -1:] / most
+            values = carried(self.values, seen, result, limits, back, alpha)
+            return replace(self, values=values)
         if num_colours == 1 and len(seen) == num == 3 and is_grey(result - seen, limits):
             back = self._from_srgb(1)
             return replace(self, values=carried(self.values, seen[:1], result[:1], limits, back))
@@ -117,7 +123,8 @@ class Photo:
         values = np.concatenate([colours, alpha], 2) if self.has_alpha else colours
         profile = SRGB if self.metadata.profile and num == 3 else b""
         metadata = replace(self.metadata, profile=profile)
-        return replace(self, values=values, metadata=metadata, num_spare=0)
+        notes = [*self.notes, f"the result has {num} channels instead of its {num_colours}"]
+        return replace(self, values=values, metadata=metadata, num_spare=0, notes=notes)
 
     def _from_srgb(self, num_channels: int) -> Back | None:
         """See `from_srgb`; transparency as a further channel stays as it is."""
@@ -152,13 +159,15 @@ class Photo:
 
     def to_pillow(self) -> Image.Image:
         """The same in memory, with its metadata, of 8 bits, or of 16 if it is grey."""
-        if self.values.dtype == np.uint16 and self.values.shape[2] == 1:
+        if self.values.dtype != np.uint8 and self.values.shape[2] == 1:
             image = Image.fromarray(self.values[..., 0])
         else:
             image = to_image(self.values, self.has_alpha)
-        exif, profile, dpi = self.metadata.exif_bytes(), self.metadata.profile, self.metadata.dpi
-        more = {"exif": exif, "icc_profile": profile, "dpi": dpi, "xmp": self.metadata.xmp}
+        own = self.metadata
+        dpi = own.dpi and tuple(map(round, own.dpi))
+        more = {"exif": own.exif_bytes(), "icc_profile": own.profile, "dpi": dpi, "xmp": own.xmp}
         image.info |= {name: value for name, value in more.items() if value}
+        image.__class__ = WithMetadata
         return image
 
     def write(self, path: Path, kind: str, quality: int) -> list[str]:
@@ -175,6 +184,18 @@ class Photo:
             quality=quality,
             lossless=self.lossless,
         )
+
+
+class WithMetadata(Image.Image):
+    """A picture whose `save` writes what its `info` has of EXIF, XMP, profile and dpi.
+
+    Pillow leaves most of that out unless `save` is told.
+    """
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
+        known = ("exif", "icc_profile", "dpi", "xmp")
+        own = {name: self.info[name] for name in known if name in self.info}
+        super().save(fp, format, **{**own, **params})
 
 
 def in_memory(values: np.ndarray, metadata: Metadata = NO_METADATA) -> Photo:
@@ -197,7 +218,7 @@ def in_memory(values: np.ndarray, metadata: Metadata = NO_METADATA) -> Photo:
 def in_image(image: Image.Image, path: str | Path = MEMORY) -> Photo:
     """Of a file that Pillow has opened, or of a picture in memory, without a path."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return in_memory(np.asarray(image))
+        return in_memory(np.asarray(image), metadata_of(image, image.size))
     own = upright(image)
     profile, notes = image.info.get("icc_profile") or b"", []
     picture = BytePicture(in_srgb(own, profile, path), path)
@@ -221,7 +242,10 @@ def in_image(image: Image.Image, path: str | Path = MEMORY) -> Photo:
 
 def in_array(file: ArrayFile) -> Photo:
     """Of a file that is read as an array, with metadata if Pillow knows its format."""
-    picture = from_array(file)
+    picture, notes = from_array(file), []
+    if picture.premultiplied and picture.has_alpha:
+        picture = unmultiplied(picture)
+        notes.append("its colours are no longer multiplied by its transparency")
     metadata = Metadata(profile=file.profile)
     start = file.path.read_bytes()[:8] if file.path.suffix != ".npz" else b""
     kind = {b"\x89P": "png", b"II": "tif", b"MM": "tif", b"\x93N": "npy"}.get(start[:2], "")
@@ -240,13 +264,34 @@ def in_array(file: ArrayFile) -> Photo:
         picture.has_alpha,
         picture.num_spare,
         kind,
+        notes=notes,
     )
 
 
+def unmultiplied(picture: ArrayPicture) -> ArrayPicture:
+    """The same picture with colours apart from its alpha, as other formats have them."""
+    values = picture.values.astype(np.float64)
+    most = np.iinfo(picture.values.dtype).max if picture.values.dtype.kind in "iu" else 1.0
+    alpha = values[..., -1:] / most
+    values[..., :-1] = np.divide(values[..., :-1], alpha, out=values[..., :-1], where=alpha > 0)
+    straight = as_type(values, picture.values.dtype, (0, most))
+    more = picture.own_range, True, False, picture.profile, picture.num_spare
+    return ArrayPicture(straight, picture.path, *more)
+
+
 def carried(
-    own: np.ndarray, seen: torch.Tensor, result: torch.Tensor, limits: Range, back: Back | None
+    own: np.ndarray,
+    seen: torch.Tensor,
+    result: torch.Tensor,
+    limits: Range,
+    back: Back | None,
+    alpha: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Own values (H, W, C) plus the change of the first channels, (<= C, H, W) in [-1, 1]."""
+    """Own values (H, W, C) plus the change of the first channels, (<= C, H, W) in [-1, 1].
+
+    With an alpha (H, W, 1) in 0..1, the network saw the picture on white, where a colour counts by
+    its alpha alone; so its change is larger.
+    """
     values, span = own.copy(), limits[1] - limits[0]
     num = len(result)
     for top in range(0, len(own), STRIP):
@@ -257,6 +302,8 @@ def carried(
         changed = np.nonzero((before != after).any(-1))
         old, new = before[changed], after[changed]
         delta = new - old if back is None else back(new) - back(old)
+        if alpha is not None:
+            delta = delta / alpha[rows][changed].clip(LEAST_ALPHA, 1)
         part = values[rows]
         moved = part[..., :num][changed] + span * delta.astype(np.float64)
         part[..., :num][changed] = as_type(moved, own.dtype, limits)
@@ -306,5 +353,6 @@ def is_lossless(path: str | Path) -> bool:
             name, length = struct.unpack("<4sI", head)
             if name in (b"VP8 ", b"VP8L"):
                 return name == b"VP8L"
-            file.seek(length + length % 2, 1)
+            # A frame of an animation has its picture inside, after 16 bytes.
+            file.seek(16 if name == b"ANMF" else length + length % 2, 1)
     return False

@@ -180,6 +180,7 @@ def upright(picture: Image.Image) -> Image.Image:
     image = ImageOps.exif_transpose(picture)
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         return in_mode(image, "LA" if image.mode in ("LA", "La") else "RGBA")
+    image = image.convert("L") if image.mode == "1" else image
     return image if image.mode in ("L", "CMYK", "LAB") else in_mode(image, "RGB")
 
 

@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 
 from data.reading import notes
 
-MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "LAB ": "LAB"}  # by the profile's colour space
+MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}  # by the profile's colour space
 FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 TABLE = 65536  # entries of a curve
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -65,6 +65,7 @@ def test_floats_and_what_the_file_tells_of_itself(checkpoints, tmp_path, capsys)
     told = {entry.key: entry.value for entry in model.metadata_props}
     assert told["run"] == "sets" and told["size_multiple"] == "4"
     assert '"netG": "resnet_6blocks"' in told["options"]
+    assert "dataroot" not in told["options"], "nothing of this machine"
     assert [opset.version for opset in model.opset_import if not opset.domain] == [export.OPSET]
 
 

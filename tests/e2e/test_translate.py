@@ -77,22 +77,29 @@ def test_a_folder_keeps_its_tree_and_its_results_are_left_out(translate, portrai
     assert found == {"out/a_still.png", "out/sea/b_still.png"}
 
 
+def test_the_name_of_a_run_may_be_a_path(translate, checkpoints, run_here, portrait):
+    words = ["--checkpoints_dir", str(checkpoints.parent), "--device", "cpu"]
+    done = run_here("scripts/translate.py", portrait.name, "--name", "checkpoints/still/", *words)
+    assert done.status == 0, done.stderr
+    assert portrait.with_name("portrait_still.jpg").is_file()
+
+
 def test_a_problem_is_one_line_and_the_rest_goes_on(translate, portrait, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(portrait.read_bytes()[:500])
     (tmp_path / "text.png").write_text("no picture")
-    done = translate("broken.jpg", "text.png", "portrait.jpg")
+    done = translate("broken.jpg", "gone.jpg", "text.png", "portrait.jpg")
     assert done.status == 2
     assert (tmp_path / "portrait_still.jpg").is_file()
-    for name in ("broken.jpg", "text.png"):
+    for name in ("broken.jpg", "gone.jpg", "text.png"):
         assert len([line for line in done.stdout.splitlines() if name in line]) == 1
-    assert done.stderr.endswith("2 photographs could not be translated, see above\n")
+    assert done.stderr.endswith("3 photographs could not be translated, see above\n")
     assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
     "words, line",
     [
-        (["gone.jpg"], "gone.jpg: there is no such file or folder"),
+        (["gone.jpg"], "there is no photograph to translate"),
         (["portrait.jpg", "--epoch", "77"], "77"),
         (["portrait.jpg", "--reverse"], "has one generator only"),
         (["portrait.jpg", "--name", "gone"], "there is no such run"),
@@ -121,8 +128,9 @@ def test_what_comes_in_comes_out(checkpoints, portrait, tmp_path):
     result = generator(picture)
     assert (result.mode, result.size) == ("RGB", (90, 70))
     assert np.array_equal(result, picture)
-    result.save(tmp_path / "out.jpg", exif=result.info["exif"])
-    assert Image.open(tmp_path / "out.jpg").getexif()[271] == "Maker"
+    for ending in ("jpg", "png", "webp", "tif"):
+        result.save(tmp_path / f"out.{ending}")
+        assert Image.open(tmp_path / f"out.{ending}").getexif()[271] == "Maker"
 
     drawn = np.random.default_rng(0)
     for values in (
@@ -134,8 +142,9 @@ def test_what_comes_in_comes_out(checkpoints, portrait, tmp_path):
         made = generator(values)
         assert made.dtype == values.dtype and np.array_equal(made, values)
     for shape in ((3, 40, 50), (2, 3, 40, 50)):
-        tensor = torch.rand(shape) * 2 - 1
-        assert torch.equal(generator(tensor), tensor)
+        for dtype in (torch.float32, torch.float16):
+            tensor = (torch.rand(shape) * 2 - 1).to(dtype)
+            assert torch.equal(generator(tensor), tensor)
 
 
 def test_direction_architecture_and_weights_come_from_the_run(checkpoints, run_here, tmp_path):
@@ -184,7 +193,12 @@ def test_nothing_of_the_callers_is_changed(checkpoints, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "picture", [np.zeros((4, 4, 7), np.uint8), np.zeros((4, 4), np.int64), torch.zeros(1, 5, 8, 8)]
+    "picture",
+    [
+        *(np.zeros((4, 4, 7), np.uint8), np.zeros((4, 4), np.int64), torch.zeros(1, 5, 8, 8)),
+        *(torch.zeros(0, 3, 8, 8), torch.full((3, 8, 8), 2.0), torch.full((3, 8, 8), torch.nan)),
+        *(torch.zeros(3, 8, 8, dtype=torch.uint8), "photo.jpg", [1, 2]),
+    ],
 )
 def test_what_is_no_picture_is_refused(picture, checkpoints):
     with pytest.raises(UserError, match=r"picture|channels|tensor|array"):

@@ -325,3 +325,71 @@ def test_an_animation_is_told_of(tmp_path) -> None:
     frames = [Image.fromarray(values_for("rgb")), Image.new("RGB", SIZE, "red")]
     frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
     assert Photo.open(tmp_path / "a.webp").notes == ["only the first of its 2 pictures is used"]
+
+
+def test_texts_of_exif_keep_their_bytes(tmp_path) -> None:
+    """Which often are UTF-8, though the standard knows ASCII alone."""
+    text = "© 2026 Müller 작가"
+    told = Image.Exif()
+    told[ExifTags.Base.Copyright] = text
+    raw = told.tobytes()
+    assert b"?" in raw, "what Pillow makes of it"
+    encoded = text.encode()
+    head = b"Exif\0\0II*\0\x08\0\0\0\1\0"
+    entry = (0x8298).to_bytes(2, "little") + (2).to_bytes(2, "little")
+    entry += (len(encoded) + 1).to_bytes(4, "little") + (26).to_bytes(4, "little")
+    data = head + entry + bytes(4) + encoded + b"\0"
+    for ending in ("jpg", "png", "webp", "tif"):
+        source = tmp_path / "a.jpg"
+        Image.fromarray(values_for("rgb")).save(source, exif=data)
+        target = tmp_path / f"b.{ending}"
+        passed(source, translator(NATIVE), target, "keep" if ending == "jpg" else ending)
+        assert encoded in target.read_bytes()
+
+
+def test_the_interoperability_of_exif_is_copied(tmp_path) -> None:
+    told = exif()
+    told.get_ifd(ExifTags.IFD.Exif)[40965] = {1: "R98", 2: b"0100"}
+    Image.fromarray(values_for("rgb")).save(tmp_path / "a.jpg", exif=told)
+    assert Image.open(tmp_path / "a.jpg").getexif().get_ifd(40965)[1] == "R98"
+    for ending in ("jpg", "png"):
+        target = tmp_path / f"b.{ending}"
+        passed(tmp_path / "a.jpg", translator(NATIVE), target, ending)
+        assert Image.open(target).getexif().get_ifd(40965)[1] == "R98"
+
+
+def test_premultiplied_colours_look_the_same(tmp_path) -> None:
+    values = values_for("rgba16")
+    values[..., :3] = values[..., :3].astype(float) * (values[..., 3:] / 65535)
+    tifffile.imwrite(tmp_path / "a.tif", values, extrasamples=["assocalpha"], photometric="rgb")
+    notes = passed(tmp_path / "a.tif", translator(NATIVE), tmp_path / "b.tif")
+    assert notes == ["its colours are no longer multiplied by its transparency"]
+    by = translator(NATIVE)
+    before, after = (by.open(tmp_path / f"{x}.tif").seen(by.side) for x in "ab")
+    assert (before - after).abs().max() < 1e-3
+
+
+def test_changes_of_what_is_half_transparent_are_seen_in_full(tmp_path) -> None:
+    values = np.full((8, 8, 4), (200, 100, 120, 128), np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    by = translator(NATIVE, lambda x: x - 0.2)
+    passed(tmp_path / "a.png", by, tmp_path / "b.png")
+    before, after = (by.open(tmp_path / f"{x}.png").seen(by.side) for x in "ab")
+    assert ((before - after) - 0.2).abs().max() * 127.5 <= 1
+
+
+def test_an_animation_without_loss_stays_without(tmp_path) -> None:
+    frames = [Image.fromarray(values_for("rgb")), Image.new("RGB", SIZE, "red")]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
+    passed(tmp_path / "a.webp", translator(NATIVE), tmp_path / "b.webp")
+    result = np.asarray(Image.open(tmp_path / "b.webp").convert("RGB"))
+    assert np.array_equal(result, np.asarray(Image.open(tmp_path / "a.webp").convert("RGB")))
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_black_and_white_comes_out_grey(ending, tmp_path) -> None:
+    picture = Image.fromarray(values_for("grey")[..., 0] > 127)
+    picture.save(tmp_path / f"a.{ending}")
+    passed(tmp_path / f"a.{ending}", translator(NATIVE), tmp_path / f"b.{ending}")
+    result = Image.open(tmp_path / f"b.{ending}")
+    assert result.mode == "L" and np.array_equal(np.asarray(result), np.asarray(picture) * 255)

@@ -9,10 +9,10 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from util.files import write_whole
-from util.util import counted, listed
+from util.files import writing
+from util.util import counted
 
-LIST = "full.json"  # what the last test has left in full/
+LIST = "full.jsonl"  # what the last test has left in full/, a name in each line
 
 
 class Photograph(Protocol):
@@ -50,7 +50,7 @@ class Photographs:
     ):
         self.folder, self.root = folder, root.absolute()
         self.free_path, self.kind, self.name, self.quality = free_path, kind, name, quality
-        self.written: list[str] = []
+        self.num_written = 0
         self.told: set[str] = set()
 
     def add(self, source: Path, label: str, photograph: Photograph) -> Path:
@@ -59,7 +59,7 @@ class Photographs:
         Prints each note about such photographs once, with the file that it was first about. Raises
         UserError where the disk refuses.
         """
-        if not self.written:
+        if not self.num_written:
             self._remove_last()
         photograph, kind = photograph.writable_as(self.kind)
         parent = source.absolute().parent
@@ -69,9 +69,11 @@ class Photographs:
         notes = [n for n in photograph.write(path, kind, self.quality) if n not in self.told]
         if notes:
             self.told.update(notes)
-            tqdm.write(f"{source}: {listed(notes)}")
-        self.written.append(path.relative_to(self.folder / "full").as_posix())
-        write_whole(self.folder / LIST, json.dumps(self.written))
+            tqdm.write("; ".join([f"{source}: {notes[0]}", *notes[1:]]))
+        name = path.relative_to(self.folder / "full").as_posix()
+        with writing(self.folder / LIST), open(self.folder / LIST, "a", encoding="ascii") as file:
+            file.write(f"{json.dumps(name)}\n")
+        self.num_written += 1
         return path
 
     def _remove_last(self) -> None:
@@ -81,8 +83,8 @@ class Photographs:
             return
         full = (self.folder / "full").resolve()
         try:
-            names = json.loads(file.read_text(encoding="utf-8"))
-            old = [(full / str(name)).resolve() for name in names]
+            lines = file.read_text(encoding="ascii").splitlines()
+            old = [(full / str(json.loads(line))).resolve() for line in lines]
             if not all(path.is_relative_to(full) for path in old):
                 raise ValueError("it names files elsewhere")
         except (ValueError, TypeError) as error:
@@ -90,7 +92,8 @@ class Photographs:
             return
         for path in old:
             path.unlink(missing_ok=True)
+        file.unlink()
 
     def line(self) -> str:
         """How many were written, and where."""
-        return f"{counted(len(self.written), 'full-size result')} in {self.folder / 'full'}"
+        return f"{counted(self.num_written, 'full-size result')} in {self.folder / 'full'}"
