@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from util.util import counted
@@ -100,6 +102,17 @@ def range_flag(side: str) -> str:
 
 
 noticed = Notes()  # in this process, since the last `take`
+
+
+@contextmanager
+def untold() -> Iterator[None]:
+    """Inside, what is noticed is forgotten: the same pictures are read again."""
+    global noticed
+    before, noticed = noticed, Notes()
+    try:
+        yield
+    finally:
+        noticed = before
 
 
 def take() -> Notes:
