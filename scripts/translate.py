@@ -13,18 +13,22 @@ file that is there. From Python:
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from util.startup import begin_imports
+
+    begin_imports()
+
 import argparse
 import contextlib
 import copy
 import io
 import re
-import sys
 import time
-from pathlib import Path
 from typing import Any, TypeVar
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
