@@ -176,8 +176,8 @@ def test_all_rows(tmp_path):
     assert torch.__version__ in text
     assert platform.node() not in text and str(tmp_path) not in text
     _, *lines = columns(text)
-    # Two floors, test.py without start-up, and validation as a share of three runs.
-    assert len(lines) == len(rows.ROWS) + 6
+    # Two floors, test.py without start-up, validation as a share of three runs, onnxruntime.
+    assert len(lines) == len(rows.ROWS) + 7
     assert {line[1] for line in lines} == {"s", "images/s", "pictures/s", "pairs/s", "GiB", "%"}
     assert all(float(gain) > 0 for line in lines for gain in line[5:])
 
