@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from data.reading.arrays import EIGHT_BITS, array_file
+from data.reading.arrays import EIGHT_BITS, ArrayFile, array_file
 from data.reading.picture import BYTES, Picture, Side, from_array, from_pillow, to_image
 from data.reading.pillow import limit_pillow as limit_pillow
 from data.reading.pillow import opened, orientation
@@ -38,20 +38,28 @@ def read_picture(path: str | Path, max_megapixels: float | None = None) -> Pictu
     first page of a TIFF are used. Without max_megapixels, Pillow's limit applies (see
     `limit_pillow`). Raises UserError, naming the file, if it is larger or cannot be decoded.
     """
-    limit = megapixels_allowed(max_megapixels)
+    with decodable(path, max_megapixels) as found:
+        return from_array(found) if isinstance(found, ArrayFile) else from_pillow(found, path)
+
+
+@contextlib.contextmanager
+def decodable(path: str | Path, max_megapixels: float | None) -> Iterator[ArrayFile | Image.Image]:
+    """A file whose header has been read: as an array, or opened by Pillow.
+
+    Raises UserError, naming the file, for what `read_picture` refuses, inside too.
+    """
+    # `opened` lifts Pillow's own limit.
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or math.inf) / 1e6
+    limit = limit if max_megapixels is None else max_megapixels
     with reading(path):
         file = array_file(path)
         if file is not None:
             check_size(path, file.size, limit)
-            return from_array(file)
+            yield file
+            return
         with opened(path) as picture:
             check_size(path, picture.size, limit)
-            return from_pillow(picture, path)
-
-
-def megapixels_allowed(stated: float | None) -> float:
-    """A stated limit, or Pillow's, which `opened` lifts; see `limit_pillow`."""
-    return 2 * (Image.MAX_IMAGE_PIXELS or math.inf) / 1e6 if stated is None else stated
+            yield picture
 
 
 def check_size(path: str | Path, size: tuple[int, int], max_megapixels: float) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data.image_io import check_size, megapixels_allowed, reading
+from data.image_io import decodable
 from data.photo.files import to_image, write_picture
 from data.photo.metadata import Metadata, metadata_of
-from data.reading.arrays import ArrayFile, array_file
+from data.reading.arrays import ArrayFile
 from data.reading.notes import Range
 from data.reading.picture import (
     BYTES,
@@ -75,15 +75,8 @@ class Photo:
     def open(path: str | Path, max_megapixels: float | None = None) -> Photo:
         """Read a file; UserError, naming it, if it is larger or cannot be read."""
         path = Path(path)
-        limit = megapixels_allowed(max_megapixels)
-        with reading(path):
-            file = array_file(path)
-            if file is not None:
-                check_size(path, file.size, limit)
-                return in_array(file)
-            with opened(path) as image:
-                check_size(path, image.size, limit)
-                return in_image(image, path)
+        with decodable(path, max_megapixels) as found:
+            return in_array(found) if isinstance(found, ArrayFile) else in_image(found, path)
 
     def columns(self, left: int, right: int) -> Photo:
         """The part between two columns, such as half of a pair side by side."""
