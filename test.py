@@ -109,13 +109,17 @@ def main(*, fast: bool = True) -> None:
     for name, mean in means.items():
         beside = f" (doing nothing: {nothing[name]:.4g})" if nothing else ""
         print(f"mean {name}: {mean:.4g}{beside}")
-    num_skipped = dataset.skipped.total()
-    print(f"{counted(len(dataset) - num_skipped, 'result')} in {folder / 'index.html'}")
+    print(f"{counted(len(dataset) - dataset.skipped.total(), 'result')} in {folder / 'index.html'}")
     if photographs is not None:
         print(photographs.files.line())
+    tell_of_others(dataset)
+
+
+def tell_of_others(dataset: Loader) -> None:
+    """Print which pictures were not tested, and why."""
     if some := data.chosen(dataset):
         print(some)
-    if num_skipped:
+    if num_skipped := dataset.skipped.total():
         of_all = f"{num_skipped} of {counted(len(dataset), 'picture')}"
         were, reasons = "was" if num_skipped == 1 else "were", list(dataset.skipped)
         print(f"{of_all} {were} skipped: {first_few(reasons, 3)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from tempfile import gettempdir
 from typing import NamedTuple
@@ -59,7 +60,7 @@ def directions_of(model: BaseModel) -> list[Direction]:
     ]
 
 
-class Applied:
+class Applied(ABC):
     """Something that makes pictures from pictures, large ones in parts; see --tile."""
 
     def __init__(self, model: BaseModel):
@@ -68,8 +69,9 @@ class Applied:
         self.multiple, self.has_told = opt.size_multiple, False
         self.dtype = resolve_precision(opt.precision, self.device, quiet=True)
 
+    @abstractmethod
     def at_once(self, x: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        """The result (1, C', H, W) of a picture (1, C, H, W) that fits into the memory."""
 
     def in_parts(self, x: torch.Tensor) -> torch.Tensor:
         if not self.has_told:

@@ -188,16 +188,18 @@ class Results:
                 "files": files,
                 "others": [*in_full.values()],
             }
-            given = None
-            if self.measure and {self.untouched, self.measure[1]} <= set(batches):
-                one, other = (
-                    cut(batches[la][i], kept[la]) for la in (self.untouched, self.measure[1])
-                )
-                given = one if one.shape == other.shape else None
+            given = self._given({la: cut(of[i], kept[la]) for la, of in batches.items()})
             started = self._begin(pictures, deep, files, in_full, given)
             self._unfinished.append(Unfinished(result, pictures, *started))
         while len(self._unfinished) > self.most_unfinished:
             self._finish_first()
+
+    def _given(self, pictures: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+        """The untouched input (C, H, W), if it can be compared with the target."""
+        if not self.measure or not {self.untouched, self.measure[1]} <= set(pictures):
+            return None
+        one, other = pictures[self.untouched], pictures[self.measure[1]]
+        return one if one.shape == other.shape else None
 
     def _begin_page(self) -> ResultsPage:
         """Replace the page of the last test, and remove the pictures that it shows."""
