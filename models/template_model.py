@@ -44,8 +44,8 @@ class TemplateModel(BaseModel):
     def set_input(self, input: dict[str, Any]) -> None:
         """Take what the model needs from a batch of the dataset."""
         source, target = ("A", "B") if self.opt.direction == "AtoB" else ("B", "A")
-        self.data_A = input[source].to(self.device)
-        self.data_B = input[target].to(self.device)
+        self.data_A = input[source].to(self.device, non_blocking=True)
+        self.data_B = input[target].to(self.device, non_blocking=True)
         self.image_paths = input[f"{source}_paths"]
 
     def forward(self) -> None:

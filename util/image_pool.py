@@ -10,7 +10,8 @@ class ImagePool:
 
     Until `pool_size` images are stored, a query returns its images and keeps copies. Once the pool
     is full, each image is swapped with a random stored one with probability one half. A size of 0
-    turns the pool off. It has its own random generator, so that it can be restored exactly.
+    turns the pool off. It has its own random generator, so that it can be restored exactly. Images
+    from a CUDA GPU are stored in host memory: 100 of 1024 x 1024 pixels are 1.26 GB.
     """
 
     def __init__(self, pool_size: int, seed: int = 0):
@@ -26,17 +27,25 @@ class ImagePool:
         chosen = []
         for image in images.split(1):
             if len(self.images) < self.pool_size:
-                self.images.append(image.clone())
+                self.images.append(kept(image))
             elif torch.rand((), generator=self.generator) < 0.5:
                 slot = int(torch.randint(self.pool_size, (), generator=self.generator))
-                old = self.images[slot].to(image.device)  # a restored pool is on the CPU
-                image, self.images[slot] = old, image.clone()
+                old = self.images[slot].to(image.device, non_blocking=True)
+                image, self.images[slot] = old, kept(image)
             chosen.append(image)
         return torch.cat(chosen)
 
     def state_dict(self) -> dict:
+        if torch.cuda.is_initialized():
+            torch.cuda.current_stream().synchronize()  # images may be on their way
         return {"images": list(self.images), "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict) -> None:
         self.images = list(state["images"])
         self.generator.set_state(state["generator"])
+
+
+def kept(image: torch.Tensor) -> torch.Tensor:
+    """A copy; of a CUDA GPU's image in pinned host memory, so that nothing waits for it."""
+    where = "cpu" if image.is_cuda else image.device
+    return image.to(where, non_blocking=True, copy=True)

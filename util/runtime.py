@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,14 +108,28 @@ def isolated_randomness(*key: int, device: torch.device | None = None) -> Iterat
             np.random.set_state(before[1])
 
 
+GPU_KINDS = ("cuda", "mps")
+
+
+@contextlib.contextmanager
+def current_gpu(device: torch.device | None) -> Iterator[Any]:
+    """Inside, this GPU is the current one of the given module torch.cuda or torch.mps, which is
+    None for another device.
+    """
+    if device is None or device.type not in GPU_KINDS:
+        yield None
+        return
+    with torch.cuda.device(device if device.type == "cuda" else -1):
+        yield getattr(torch, device.type)
+
+
 @contextlib.contextmanager
 def seeded_device(device: torch.device | None, seed: int) -> Iterator[None]:
     """Inside, a GPU's random generator starts from this seed; afterwards it is as before."""
-    if device is None or device.type not in ("cuda", "mps"):
-        yield
-        return
-    with torch.cuda.device(device if device.type == "cuda" else -1):
-        module = getattr(torch, device.type)
+    with current_gpu(device) as module:
+        if module is None:
+            yield
+            return
         before = module.get_rng_state()
         module.manual_seed(seed)
         try:
@@ -132,12 +147,15 @@ class RandomState:
     def state_dict(self) -> dict:
         version, words, gauss = random.getstate()
         name, keys, *rest = np.random.get_state(legacy=True)
-        on_gpu = self.device.type == "cuda"
+        gpus = dict.fromkeys(GPU_KINDS)
+        with current_gpu(self.device) as module:
+            if module is not None:
+                gpus[self.device.type] = module.get_rng_state()
         return {
             "python": [version, list(words), gauss],
             "numpy": [name, torch.tensor(np.asarray(keys, dtype=np.int64)), *rest],
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state(self.device) if on_gpu else None,
+            **gpus,
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -146,13 +164,14 @@ class RandomState:
         name, keys, *rest = state["numpy"]
         np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
         torch.set_rng_state(state["torch"])
-        if state["cuda"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda"], self.device)
+        with current_gpu(self.device) as module:
+            if module is not None and state.get(self.device.type) is not None:
+                module.set_rng_state(state[self.device.type])
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a GPU or this machine ran out of memory."""
-    wanting = ("out of memory", "can't allocate memory", "not enough memory")
+    wanting = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
         words in str(error) for words in wanting
     )

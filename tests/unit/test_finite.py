@@ -119,7 +119,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(value, trainin
 class OnGpu(torch.Tensor):
     """Says that it is on a GPU, where reading it would wait."""
 
-    is_cuda = True
+    device = torch.device("cuda")
 
 
 @pytest.mark.parametrize("bad", [1, 3, READ_EVERY - 1])

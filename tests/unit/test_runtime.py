@@ -132,6 +132,8 @@ def test_messages_are_in_composed_unicode(capsys, monkeypatch):
         (MemoryError(), 2, "out of memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "out of memory"),
         (RuntimeError("DefaultCPUAllocator: not enough memory: 3 bytes"), 2, "out of memory"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), 2, "out of memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x"), 2, "out of memory"),
     ],
 )
 def test_a_command_ends_in_a_line_and_a_status(error, status, line, capsys):

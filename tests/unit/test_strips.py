@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from data.transforms import pad
 from models.applied import directions_of
 from models.base_model import BaseModel, Translation
-from models.networks.generators import define_G
+from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.strips import walk
 from models.strips.run import in_strips, plan
 from models.strips.tiles import in_tiles
@@ -57,6 +58,39 @@ def test_strips_give_the_whole_pictures_result(netG, norm, rows) -> None:
         rows = 8
     wanted, got = whole(net, picture), stripped(net, picture, rows)
     assert got.shape == wanted.shape
+    assert psnr(got, wanted) >= 60
+    assert (got - wanted).abs().max() * 127.5 < 1
+
+
+def trained(netG: str, norm: str) -> nn.Module:
+    """After a few steps towards a picture's negative."""
+    torch.manual_seed(1)
+    net = define_G(3, 3, 8, netG, norm)
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
+    for _ in range(6):
+        picture = torch.rand(1, 3, 4, 4)
+        picture = nn.functional.interpolate(picture, size=(256, 256), mode="bicubic") * 2 - 1
+        optimizer.zero_grad()
+        (net(picture) + picture).abs().mean().backward()
+        optimizer.step()
+    return net
+
+
+@pytest.mark.parametrize("size", [(1536, 2048), (1531, 2045)], ids="{0[1]}x{0[0]}".format)
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("netG", ["resnet_9blocks", "unet_256"])
+def test_three_megapixels(netG, norm, size) -> None:
+    """Random weights on a size that fits the network, trained ones on a size that does not."""
+    fits = size == (1536, 2048)
+    net = network(netG, norm, ngf=8) if fits else trained(netG, norm)
+    small = torch.rand(1, 3, size[0] // 64, size[1] // 64)
+    picture = nn.functional.interpolate(small, size=size, mode="bicubic") * 1.6 - 0.8
+    picture += torch.randn(picture.shape) * 0.02  # grain
+    height, width = (-(-side // SIZE_MULTIPLE[netG]) * SIZE_MULTIPLE[netG] for side in size)
+    padded = pad(picture[0], (width, height))[None]
+    wanted = whole(net, padded)
+    assert wanted.std() > 0.05, "it shows something"
+    got = stripped(net, padded, 0)
     assert psnr(got, wanted) >= 60
     assert (got - wanted).abs().max() * 127.5 < 1
 

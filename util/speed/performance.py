@@ -240,6 +240,7 @@ class ScaleGradient(torch.autograd.Function):
 
 def fuse(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     """Make Adam update all weights in one pass; equal to its loop over tensors up to rounding."""
-    if type(optimizer) in (torch.optim.Adam, torch.optim.AdamW) and device.type in ("cpu", "cuda"):
+    is_adam = type(optimizer) in (torch.optim.Adam, torch.optim.AdamW)
+    if is_adam and device.type in ("cpu", "cuda", "mps"):
         for group in optimizer.param_groups:
             group["fused"], group["foreach"] = True, False

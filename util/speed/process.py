@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+import torch
+
 from util import runtime
 from util.speed.deterministic import be_deterministic
 from util.speed.dynamo import skip_dynamo
@@ -18,5 +20,8 @@ def begin(opt: argparse.Namespace, *, fast: bool = True) -> None:
         be_deterministic()
     if fast and not opt.compile:
         skip_dynamo()
-    if fast and runtime.resolve_device(opt.device).type == "cpu":
+    device = runtime.resolve_device(opt.device)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # otherwise some calls would take memory of the first card
+    if fast and device.type == "cpu":
         keep_freed_memory()

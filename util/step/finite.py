@@ -72,7 +72,7 @@ class FiniteGuard:
         scalars = [loss.detach().float() for loss in losses.values()]
         values = torch.stack(scalars) if scalars else torch.empty(0)
         self._losses.append(values)
-        if not values.is_cuda or len(self._losses) >= READ_EVERY:
+        if values.device.type == "cpu" or len(self._losses) >= READ_EVERY:
             self.check_losses()
         return values
 
