@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 import data
 import models
@@ -29,6 +28,7 @@ from models.base_model import BaseModel
 from models.weights import label_to_load
 from options.test_options import TestOptions, filled_name
 from util import distributed, runtime
+from util.bars import tqdm
 from util.errors import UserError, first_few
 from util.run.best import best_and_latest
 from util.show.full_depth import depths_of

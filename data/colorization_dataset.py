@@ -15,6 +15,7 @@ from data.cache import Form, Key
 from data.image_folder import has_pictures, is_image_file, make_dataset
 from data.reading.picture import Side
 from util.errors import UserError
+from util.packages import needed
 
 
 class ColorizationDataset(BaseDataset):
@@ -62,11 +63,11 @@ class ColorizationDataset(BaseDataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        from skimage.color import rgb2lab  # slow to import and only needed here
-
         path = self.paths[index]
         rgb = self.load_pixels(path, self.side).permute(1, 2, 0).numpy()
-        lab = rgb2lab(rgb).astype(np.float32)  # (H, W, 3)
+        lab = (
+            needed("skimage.color", "--dataset_mode colorization").rgb2lab(rgb).astype(np.float32)
+        )  # (H, W, 3)
         lab = torch.from_numpy(lab).permute(2, 0, 1)
         return {
             "A": lab[:1] / 50.0 - 1.0,

@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
-from tqdm import tqdm
 
 from data.reading import notes
 from data.reading.notes import Notes
 from util import distributed
+from util.bars import tqdm
 from util.distributed import Share
 from util.errors import MissingOption, ReportedElsewhere, UserError, described, first_line
 from util.run.interrupt import leave_signals_to_main

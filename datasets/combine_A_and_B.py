@@ -30,7 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tqdm import tqdm
+
+from util.bars import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data.image_folder import make_dataset

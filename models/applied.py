@@ -10,13 +10,13 @@ from tempfile import gettempdir
 from typing import NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from models.base_model import BaseModel
 from models.strips.run import in_strips, plan
 from models.strips.tiles import in_tiles
 from models.strips.walk import NotWalkable
 from models.validation.generators import says_what_it_does
+from util.bars import tqdm
 from util.errors import UserError
 from util.run.memory import free_memory
 from util.show.estimate import duration_text

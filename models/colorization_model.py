@@ -15,6 +15,7 @@ from models.base_model import Translation
 from models.networks.d_augment import names_in
 from models.pix2pix_model import Pix2PixModel
 from util.errors import UserError
+from util.packages import needed
 
 
 class ColorizationModel(Pix2PixModel):
@@ -57,8 +58,7 @@ class ColorizationModel(Pix2PixModel):
 
 def lab_to_rgb(lightness: torch.Tensor, colour: torch.Tensor) -> torch.Tensor:
     """sRGB (N, 3, H, W) in [-1, 1], from L / 50 - 1 (N, 1, H, W) and ab / 110 (N, 2, H, W)."""
-    from skimage.color import lab2rgb  # slow to import, and only needed for display
-
+    lab2rgb = needed("skimage.color", "--model colorization").lab2rgb
     lab = torch.cat(((lightness + 1.0) * 50.0, colour * 110.0), 1).detach().float().cpu().numpy()
     with warnings.catch_warnings():  # an untrained network makes colours that no screen can show
         warnings.filterwarnings("ignore", message="Conversion from CIE-LAB")

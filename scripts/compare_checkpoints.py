@@ -33,8 +33,8 @@ from options.train_options import TrainOptions
 from util.errors import UserError, exit_status
 from util.files import path_text, to_path
 from util.metrics.scores import HIGHER_IS_BETTER, LOWER_IS_BETTER, Figures, Scores, gain, kind_of
+from util.packages import needed
 from util.run.labels import with_weights
-from util.show.html import ResultsPage
 from util.show.loggers.base import Example
 from util.show.names import UniqueNames
 from util.util import mkdirs, save_image, tensor2im
@@ -191,7 +191,7 @@ def write_page(compared: list[Compared], out: Path) -> None:
         for label in results
     }
     given = [label for label in first[0].pictures if label in first[0].given]
-    page = ResultsPage(
+    page = needed("util.show.html", "the page").ResultsPage(
         out,
         title=f"{' and '.join(titles)} compared" if len(titles) < 4 else "checkpoints compared",
         winsize_px=256,

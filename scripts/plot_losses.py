@@ -23,20 +23,16 @@ from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.ticker import LogFormatter, MaxNLocator
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options.parser import OptionParser, whole
 from util.errors import UserError, did_you_mean, exit_status, unknown_choice
 from util.files import to_path
 from util.metrics.scores import gain
+from util.packages import needed
 from util.run.best import VALIDATIONS
 
 LOGS = ("metrics.jsonl", "loss_log.txt")  # the first one that contains losses is used
@@ -44,13 +40,6 @@ LOGS = ("metrics.jsonl", "loss_log.txt")  # the first one that contains losses i
 # (epoch: 1, iters: 100, time: 0.123, data: 0.002) G_GAN: 0.956 G_L1: 12.345
 LINE = re.compile(r"\(epoch: (\d+), iters: (\d+)[^)]*\)(.*)")
 VALUE = re.compile(r"([^\s:,]+): ([^\s,]+)")
-
-
-class PlainLogFormatter(LogFormatter):
-    """Writes 20 and 0.2 where LogFormatter writes 2x10^1 and 2x10^-1."""
-
-    def __call__(self, x: float, pos: int | None = None) -> str:
-        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 class Point(NamedTuple):
@@ -268,8 +257,23 @@ def literal(name: str) -> str:
     return name.replace("$", r"\$")
 
 
+def plain_log_formatter(**options: Any) -> Any:
+    """Writes 20 and 0.2 where matplotlib's LogFormatter writes 2x10^1 and 2x10^-1."""
+    from matplotlib.ticker import LogFormatter
+
+    class PlainLogFormatter(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    return PlainLogFormatter(**options)
+
+
 def draw(runs: list[Curves], losses: list[str], out: Path, *, smooth: int, log: bool) -> None:
     """Write a figure with one panel per loss and one colour per run."""
+    matplotlib = needed("matplotlib", "this script")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
     matplotlib.rcParams.update(
         {
             "svg.fonttype": "none",  # keeps text as text
@@ -310,11 +314,11 @@ def draw(runs: list[Curves], losses: list[str], out: Path, *, smooth: int, log: 
     for panel, loss in zip(shown, losses, strict=True):
         panel.set_title(literal(loss))
         panel.set_xlabel("epoch")
-        panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        panel.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator("auto", integer=True))
         if log and all(np.nanmin(run.series(loss)[1], initial=1) > 0 for run in runs):
             panel.set_yscale("log")
-            panel.yaxis.set_major_formatter(PlainLogFormatter())
-            panel.yaxis.set_minor_formatter(PlainLogFormatter(minor_thresholds=(2, 0.5)))
+            panel.yaxis.set_major_formatter(plain_log_formatter())
+            panel.yaxis.set_minor_formatter(plain_log_formatter(minor_thresholds=(2, 0.5)))
         elif log:
             print(f"{loss} is not above 0 everywhere: its scale stays linear")
     for panel in spare:

@@ -33,7 +33,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 import data
 import models
@@ -45,6 +44,7 @@ from options.parser import OptionParser, RawHelpFormatter, device_name, whole, w
 from options.restore import runs_in, saved_options
 from options.test_options import TestOptions
 from util import runtime
+from util.bars import tqdm
 from util.errors import UserError, command_line, first_few
 from util.files import to_path
 from util.speed.performance import prepare

@@ -16,6 +16,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from util.packages import needed
 from util.startup import begin_imports
 
 if __name__ == "__main__":
@@ -42,17 +43,13 @@ from scripts.trying.photographs import Photographs
 from util import runtime
 from util.errors import UserError
 from util.files import to_path
-from util.show.html import try_it_page
 
 THIS_MACHINE = "127.0.0.1"
 
 
 def main(argv: list[str] | None = None) -> None:
     own = parse(sys.argv[1:] if argv is None else argv)
-    try:
-        from tornado import netutil
-    except ImportError:
-        raise UserError("the page needs tornado: pip install tornado") from None
+    netutil = needed("tornado.netutil", "the page")
     address = address_in_network() if own.lan else THIS_MACHINE
     with contextlib.ExitStack() as stack:
         temporary = tempfile.TemporaryDirectory(prefix="try_it_", ignore_cleanup_errors=True)
@@ -110,11 +107,12 @@ def serve(
 
     from scripts.trying.server import Door, application
 
+    page = needed("util.show.html", "the page")
     port, max_bytes = sockets[0].getsockname()[1], int(own.max_upload_mb * 1e6)
     token = secrets.token_urlsafe(16) if own.lan else ""
     door = Door(
         photographs,
-        try_it_page(own.name, ways=WAYS, full_size=AUTO, epoch=own.epoch, max_bytes=max_bytes),
+        page.try_it_page(own.name, ways=WAYS, full_size=AUTO, epoch=own.epoch, max_bytes=max_bytes),
         token=token,
         cookie=f"try_it_{port}",
         max_bytes=max_bytes,

@@ -101,8 +101,10 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def described(error: BaseException) -> str:
-    """An error's type and whole message, on one line."""
+    """An error's type and whole message, on one line; a UserError's message says it all."""
     message = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from data.photo.metadata import DESCRIBING, TIFF_IPTC, TIFF_XMP, Metadata
 from util.files import write_whole, writing
+from util.packages import needed
 
 ENDINGS = {  # how files of each kind may be called; the first is usual
     **{"jpg": (".jpg", ".jpeg", ".jpe", ".jfif"), "png": (".png",), "tif": (".tif", ".tiff")},
@@ -103,9 +104,8 @@ def photoshop(iptc: bytes) -> bytes:
 def png(values: np.ndarray, metadata: Metadata, has_alpha: bool) -> bytes:
     """PNG of 8 or 16 bits."""
     if values.dtype == np.uint16:
-        import imagecodecs  # slow to import and rarely needed
-
-        content = bytes(imagecodecs.png_encode(squeezed(values), level=6))
+        encode = needed("imagecodecs", "a PNG of 16 bits").png_encode
+        content = bytes(encode(squeezed(values), level=6))
     else:
         file = io.BytesIO()
         to_image(values, has_alpha).save(file, "PNG")
@@ -129,8 +129,6 @@ def png(values: np.ndarray, metadata: Metadata, has_alpha: bool) -> bytes:
 
 def tif(values: np.ndarray, metadata: Metadata, has_alpha: bool) -> bytes:
     """TIFF of any numbers, compressed without loss."""
-    import tifffile  # slow to import and rarely needed
-
     colours = values.shape[2] - has_alpha
     extra = (colours - 3 if colours > 3 else 0) * ["unspecified"] + ["unassalpha"] * has_alpha
     first = dict(metadata.exif or {})
@@ -146,7 +144,7 @@ def tif(values: np.ndarray, metadata: Metadata, has_alpha: bool) -> bytes:
         elif tag in DESCRIBING and isinstance(value, bytes):
             tags.append((tag, 1, len(value), value, True))
     file = io.BytesIO()
-    tifffile.imwrite(
+    needed("tifffile", "a TIFF").imwrite(
         file,
         squeezed(values),
         photometric="rgb" if colours >= 3 else "minisblack",

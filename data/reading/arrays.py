@@ -18,6 +18,7 @@ import numpy as np
 
 from data.reading.notes import Range
 from data.reading.pillow import PNG, jp2_profile, opened, orientation, png_chunks
+from util.packages import needed
 from util.util import range_of
 
 NUMBERS = "biuf"  # kinds of types in NumPy
@@ -100,11 +101,9 @@ class PngFile(ArrayFile):
         return self.bits == 16
 
     def decode(self) -> np.ndarray:
-        import imagecodecs  # slow to import and rarely needed
-
         # Of other chunks, such as a profile that it dislikes, libpng complains for each file.
         chunks = png_chunks(self.path, b"IHDR", b"tRNS", b"IDAT", b"IEND")
-        values = imagecodecs.png_decode(PNG + b"".join(chunks))
+        values = needed("imagecodecs", "a PNG of 16 bits").png_decode(PNG + b"".join(chunks))
         # A colour that stands for transparency may come as a further channel.
         self.has_alpha = self.has_alpha or (values.ndim == 3 and values.shape[2] in (2, 4))
         return values
@@ -129,10 +128,8 @@ class TiffFile(ArrayFile):
         return not self.is_simple
 
     def _read_header(self) -> None:
-        import tifffile  # slow to import and rarely needed
-
         path = self.path
-        with tifffile.TiffFile(path) as file:
+        with needed("tifffile", "a TIFF").TiffFile(path) as file:
             page = file.pages[0].aspage()
             self.axes, shape = page.axes, page.shape
             self.bits = page.bitspersample
@@ -154,8 +151,6 @@ class TiffFile(ArrayFile):
             self.range = 0.0, 2.0**self.bits - 1  # such as 12 bits, packed
 
     def decode(self) -> np.ndarray:
-        import tifffile
-
         kind = self.photometric
         if kind not in ("MINISBLACK", "MINISWHITE", "RGB"):
             raise ValueError(
@@ -164,7 +159,7 @@ class TiffFile(ArrayFile):
             )
         if not set(self.axes) <= set("YXS"):
             raise ValueError(f"its first page has the axes {self.axes}, but a picture has only YXS")
-        with tifffile.TiffFile(self.path) as file:
+        with needed("tifffile", "a TIFF").TiffFile(self.path) as file:
             values = file.pages[0].asarray()
         if self.axes.startswith("S"):  # one plane for each channel
             values = np.moveaxis(values, 0, -1)
@@ -263,12 +258,10 @@ class Jpeg2000File(ArrayFile):
         return self.bits > 8
 
     def decode(self) -> np.ndarray:
-        import imagecodecs
-
         content = self.path.read_bytes()
         if self.profile:  # imagecodecs would apply it, and less exactly: decode the pixels alone
             content = content[content.index(b"\xff\x4f\xff\x51", content.index(b"jp2c")) :]
-        return imagecodecs.jpeg2k_decode(content)
+        return needed("imagecodecs", "a JPEG 2000 of 16 bits").jpeg2k_decode(content)
 
 
 FORMATS: dict[bytes, type[ArrayFile]] = {  # by the first bytes of a file

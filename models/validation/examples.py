@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from models.validation.generators import CannotRun, Generators, OwnTest, file_of
+from util.bars import tqdm
 from util.show.loggers.base import Example
 
 

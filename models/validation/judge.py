@@ -14,6 +14,7 @@ from models.losses.lpips import LPIPS, SMALLEST_PX
 from models.networks.inception import InceptionFeatures
 from util.metrics.distributions import kernel_distance, patches, sliced_wasserstein
 from util.metrics.pixels import image_metrics, luma_ssim
+from util.packages import has_ssim
 from util.show.full_depth import Depth
 from util.util import to_array, to_bytes
 
@@ -38,7 +39,8 @@ class PairedJudge:
 
     @property
     def names(self) -> list[str]:
-        return ["L1", "PSNR", "SSIM", *(["LPIPS"] if self.lpips else [])]
+        by_package = {"SSIM": has_ssim(), "LPIPS": self.lpips is not None}
+        return ["L1", "PSNR", *(name for name, has in by_package.items() if has)]
 
     def look(self, pictures: Mapping[str, torch.Tensor], number: int, label: str) -> Figures:
         """The metrics of one picture, `label`, (C, H, W) in [-1, 1], against its target."""
@@ -110,7 +112,8 @@ class UnpairedJudge:
         found: dict[str, Any] = {"patches": patches(picture.cpu(), number)}
         if self.inception is not None and len(picture) in (1, 3):
             found["features"] = self.inception(picture[None])[0].cpu().numpy()
-        if label == self.task.result and {len(picture), len(given)} <= {1, 3}:
+        shows = label == self.task.result and {len(picture), len(given)} <= {1, 3}
+        if shows and has_ssim():
             same_size = picture.shape[1:] == given.shape[1:]
             one, other = (to_array(to_bytes(x)) for x in (picture, given))
             found["SSIM_input"] = luma_ssim(one, other) if same_size else math.nan

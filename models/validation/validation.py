@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from models.base_model import Translation
 from models.validation.generators import (
     NONE,
@@ -21,6 +19,7 @@ from models.validation.generators import (
 )
 from models.validation.judge import Figures, Judge, PairedJudge
 from util import distributed
+from util.bars import tqdm
 from util.metrics.scores import Scores, explained
 from util.run.clock import Clock
 

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from util.packages import has_ssim
+
 WINDOW_PX = 11
 LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)  # of red, green and blue: ITU-R BT.601
 
@@ -16,13 +18,13 @@ def image_metrics(
     """L1 (mean absolute difference), PSNR (dB) and SSIM of two (H, W, C) pictures.
 
     `data_range` is the distance from black to white, in the units of L1. The PSNR of equal pictures
-    is infinite. See `_ssim` for the SSIM.
+    is infinite. See `_ssim` for the SSIM; without scikit-image there is none.
     """
     difference = result.astype(np.float64) - target.astype(np.float64)
     mse = float(np.mean(difference**2))
     psnr = 10 * math.log10(data_range**2 / mse) if mse > 0 else math.inf
-    l1, ssim = float(np.mean(np.abs(difference))), _ssim(result, target, data_range)
-    return {"L1": l1, "PSNR": psnr, "SSIM": ssim}
+    figures = {"L1": float(np.mean(np.abs(difference))), "PSNR": psnr}
+    return {**figures, "SSIM": _ssim(result, target, data_range)} if has_ssim() else figures
 
 
 def luma_ssim(a: np.ndarray, b: np.ndarray, data_range: float = 255) -> float:

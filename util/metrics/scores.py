@@ -12,7 +12,7 @@ LOWER_IS_BETTER = ("L1", "LPIPS", "SWD", "KID")
 HIGHER_IS_BETTER = ("PSNR", "SSIM")
 CHOICES = (*LOWER_IS_BETTER, *HIGHER_IS_BETTER)  # to choose the best checkpoint by
 BEST = ", the best"  # in a line, after the best value so far
-AUTOMATIC = ("LPIPS", "SSIM", "KID", "SWD")  # the first of these that there is
+AUTOMATIC = ("LPIPS", "SSIM", "KID", "SWD", "L1")  # the first of these that there is
 
 
 @dataclass(frozen=True)

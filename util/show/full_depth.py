@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from util.packages import needed
+
 ARRAYS = (".npy", ".npz")
 
 
@@ -43,11 +45,10 @@ class Depth(NamedTuple):
         if self.ending == ".npy":
             np.save(path, values)
             return
-        import tifffile  # slow to import and rarely needed
         from PIL import ImageCms
 
         srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-        tifffile.imwrite(
+        needed("tifffile", "a TIFF").imwrite(
             path,
             values,
             photometric="rgb" if colour else "minisblack",

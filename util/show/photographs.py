@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from tqdm import tqdm
-
+from util.bars import tqdm
 from util.files import writing
 from util.util import counted
 

@@ -14,17 +14,17 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
+from util.bars import tqdm
 from util.errors import UserError, first_line
 from util.metrics.pixels import image_metrics
 from util.metrics.scores import Figures
+from util.packages import needed
 from util.show.full_depth import Depth
-from util.show.html import ResultsPage, listed_pictures
 from util.show.loggers.wandb import WandbResults
 from util.show.names import UniqueNames
 from util.util import (
@@ -39,6 +39,9 @@ from util.util import (
     to_batch,
     to_bytes,
 )
+
+if TYPE_CHECKING:
+    from util.show.html import ResultsPage
 
 THREADS = min(4, os.cpu_count() or 1)
 WAITING = 4 * THREADS  # unfinished results at most; each holds the pictures of one input
@@ -124,7 +127,8 @@ class Results:
         with self._errors_told():
             mkdirs(folder / "images")
         self.page: ResultsPage | None = None
-        self._new_page = partial(ResultsPage, folder, **page)
+        self._pages = needed("util.show.html", "the page of results")
+        self._new_page = partial(self._pages.ResultsPage, folder, **page)
 
     def add(
         self,
@@ -205,7 +209,7 @@ class Results:
         """Replace the page of the last test, and remove the pictures that it shows."""
         with self._errors_told():
             try:
-                old = [file for file in listed_pictures(self.folder) if file.is_file()]
+                old = [file for file in self._pages.listed_pictures(self.folder) if file.is_file()]
                 if self.inputs is not None:  # results of the last test, to be processed again
                     inputs = self.inputs.resolve()
                     old = [file for file in old if not file.resolve().is_relative_to(inputs)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from util import distributed
 from util.errors import Stopped
 from util.metrics.scores import Scores
+from util.packages import needed
 from util.run.best import Best
 from util.run.checkpoint import last_good
 from util.run.clock import Clock
@@ -21,7 +22,6 @@ from util.show.loggers.background import BackgroundLogger, PicturesDue
 from util.show.loggers.base import EpochEnd, Example, Logger, Losses, Outcome, switched_off
 from util.show.loggers.console import ConsoleLogger
 from util.show.loggers.files import FileLogger
-from util.show.loggers.page import IndexLogger, PageLogger
 from util.show.loggers.tensorboard import TensorBoardLogger
 from util.show.loggers.visdom import VisdomLogger
 from util.show.loggers.wandb import WandbLogger, log_in
@@ -188,7 +188,10 @@ def create_loggers(
     folder = Path(opt.checkpoints_dir) / opt.name
     wandb_mode = log_in(folder) if opt.use_wandb else None
     total_images = clock.total_images
-    page = "" if opt.no_html else (folder / "web" / "index.html").absolute().as_uri()
+    page, pages = "", "util.show.loggers.page"  # needs a package that not everybody has
+    if not opt.no_html:
+        page = (folder / "web" / "index.html").absolute().as_uri()
+        PageLogger = needed(pages, "the training page", "pass --no_html").PageLogger
 
     outcome = outcomes(opt, clock, best, page, more_to_test)
     log = Loggers(ConsoleLogger(clock, within_epochs=lines_within_epochs), outcome=outcome)
@@ -215,7 +218,8 @@ def create_loggers(
             )
         )
     else:
-        log.add(IndexLogger.name, lambda: IndexLogger(folder, opt.checkpoints_dir))
+        name = "the page of all runs"
+        log.add(name, lambda: needed(pages, "it").IndexLogger(folder, opt.checkpoints_dir))
     if opt.use_visdom and opt.display_id > 0:
         live(VisdomLogger.name, lambda: VisdomLogger(opt, folder, total_images))
     if opt.use_tensorboard:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from tqdm import tqdm
 
+from util.bars import tqdm
 from util.metrics.scores import BEST, Scores
 from util.run.clock import Clock
 from util.show.estimate import duration_text

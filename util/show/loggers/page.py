@@ -178,8 +178,6 @@ class PageLogger(Logger):
 class IndexLogger(Logger):
     """Keeps a run without a page of its own in checkpoints/index.html."""
 
-    name = "the page of all runs"
-
     def __init__(self, folder: Path, checkpoints_dir: str):
         self.runs = Path(checkpoints_dir)
         (folder / SUMMARY).unlink(missing_ok=True)  # of a run that had a page: it would grow old

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from util.metrics.scores import Scores
+from util.packages import needed
 from util.run.clock import Clock
 from util.show.loggers.base import Example, Logger, Losses, Outcome
 from util.util import tensor2im
@@ -16,9 +17,10 @@ class TensorBoardLogger(Logger):
     name = "TensorBoard"
 
     def __init__(self, folder: Path, total_images: int):
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=total_images + 1)
+        tensorboard = needed("torch.utils.tensorboard", "--use_tensorboard")
+        self.writer = tensorboard.SummaryWriter(
+            str(folder / "tensorboard"), purge_step=total_images + 1
+        )
 
     def losses(self, losses: Losses) -> None:
         for name, value in losses.values.items():

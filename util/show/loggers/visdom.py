@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from util.bars import tqdm
+from util.packages import needed
 from util.run.clock import Clock
 from util.show.loggers.base import Example, Logger, Losses
 from util.util import tensor2im
@@ -48,6 +49,7 @@ class VisdomLogger(Logger):
 
     def __init__(self, opt: argparse.Namespace, folder: Path, total_images: int):
         self.opt = opt
+        needed("visdom", "--use_visdom")
         if port := urllib.parse.urlparse(with_scheme(opt.display_server)).port:
             raise ValueError(
                 f"--display_server {opt.display_server} has a port: pass --display_port {port}"

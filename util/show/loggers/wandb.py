@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from util import runtime
+from util.bars import tqdm
 from util.metrics.scores import Scores
+from util.packages import needed
 from util.run.clock import Clock
 from util.show.loggers.base import Example, Logger, Losses, Outcome, switched_off
 from util.util import tensor2im
@@ -133,9 +134,7 @@ def log_in(folder: Path) -> Mode:
 
 
 def start_run(opt: argparse.Namespace, folder: Path, name: str, mode: Mode, **resume: Any) -> Any:
-    import wandb
-
-    return wandb.init(
+    return needed("wandb", "--use_wandb").init(
         project=opt.wandb_project_name,
         name=name,
         config=vars(opt),
