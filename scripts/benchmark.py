@@ -2,7 +2,7 @@
 
     python scripts/benchmark.py
     python scripts/benchmark.py --rows step_pix2pix loader --steps 20 --out table.md
-    python scripts/benchmark.py --device cuda --size 1024 --rows step_pix2pix
+    python scripts/benchmark.py --device cuda --size 1024 --ways pix2pix cycle_gan --out gpu.json
 
 Each row compares three ways to run the same program. They alternate (plain, default, best, plain,
 ...), so that other load on the machine affects all three alike:
@@ -13,6 +13,9 @@ Each row compares three ways to run the same program. They alternate (plain, def
     default   the program's defaults
     best      --precision auto --compile, with pictures cached in memory; test.py does not compile,
               but takes batches of eight
+
+With --ways, it compares single settings instead: each precision, layout, compiling, recomputing,
+joined inputs, and cuDNN's search, by the time of a step and, on a GPU, by the memory that it takes.
 
 Cells show the median and, if there are several measurements, the range in brackets. A gain above 1
 is better than plain, for times, memory and rates alike. Files are written to the system's temporary
@@ -26,11 +29,14 @@ import argparse
 import contextlib
 import gc
 import io
+import json
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -39,8 +45,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data.image_folder import make_dataset
 from options.parser import OptionParser, whole
 from scripts.benchmarking.rows import ROWS
-from scripts.benchmarking.table import Row, heading, table
+from scripts.benchmarking.table import Row, heading, machine, table
 from scripts.benchmarking.variants import ROOT, Setting
+from scripts.benchmarking.ways import Way, compare, table_of
 from util import runtime
 from util.errors import UserError
 from util.files import to_path
@@ -72,18 +79,53 @@ def main(arguments: list[str] | None = None) -> None:
             folder=Path(folder) / "checkpoints",
             compiles=not opt.quick and can_compile(device),
         )
-        rows: list[Row] = []
+        found = Found(setting, [], {})
         for name in opt.rows:
-            started = time.perf_counter()
-            with contextlib.redirect_stdout(io.StringIO()):
-                rows += ROWS[name](setting)
-            print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
-            if opt.out:  # after each row, so that an interrupted run leaves its results
-                opt.out.write_text(f"{heading(setting)}\n\n{table(rows)}\n", encoding="utf-8")
-            # Free this row's models and compiled graphs before the next.
-            gc.collect()
-            torch.compiler.reset()
-    print(heading(setting), table(rows), sep="\n\n")
+            with measuring(name, opt.out, found):
+                found.rows.extend(ROWS[name](setting))
+        for name in opt.ways:
+            with measuring(f"ways of {name}", opt.out, found):
+                found.ways[name] = compare(setting, name)
+    print(found.as_text(), end="")
+
+
+class Found(NamedTuple):
+    """What was measured so far."""
+
+    setting: Setting
+    rows: list[Row]
+    ways: dict[str, list[Way]]
+
+    def as_text(self) -> str:
+        """In Markdown."""
+        tables = [table(self.rows)] if self.rows else []
+        tables += [table_of(model, ways) for model, ways in self.ways.items()]
+        return "\n\n".join([heading(self.setting), *tables]) + "\n"
+
+    def as_json(self) -> str:
+        """With each measurement."""
+        rows = [{"title": r.title, "unit": r.unit, "measured": r.samples} for r in self.rows]
+        ways = {model: [way._asdict() for way in ways] for model, ways in self.ways.items()}
+        found = {"machine": machine(self.setting), "size_px": self.setting.size_px}
+        return json.dumps({**found, "rows": rows, "ways": ways}, indent=1) + "\n"
+
+    def write(self, file: Path) -> None:
+        text = self.as_json() if file.suffix == ".json" else self.as_text()
+        file.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def measuring(name: str, files: list[Path], found: Found) -> Iterator[None]:
+    """Inside, one part of it is measured; afterwards it is in the files."""
+    started = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+    print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    for file in files:  # after each part, so that an interrupted run leaves its results
+        found.write(file)
+    # Free its models and compiled graphs before the next.
+    gc.collect()
+    torch.compiler.reset()
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -93,9 +135,16 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--rows",
         nargs="+",
         choices=list(ROWS),
-        default=list(ROWS),
         metavar="ROW",
-        help=f"what to measure; by default all: {', '.join(ROWS)}",
+        help=f"what to measure; by default, without --ways, all: {', '.join(ROWS)}",
+    )
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        choices=["pix2pix", "cycle_gan"],
+        default=[],
+        metavar="MODEL",
+        help="compare single settings for the steps of pix2pix, cycle_gan or both",
     )
     parser.add_argument(
         "--device",
@@ -119,13 +168,22 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="your own pictures: pairs with the same names in DIR/trainA and DIR/trainB; by "
         "default copies of the bundled portraits",
     )
-    parser.add_argument("--out", type=to_path, metavar="FILE", help="also write the table to FILE")
+    parser.add_argument(
+        "--out",
+        nargs="+",
+        type=to_path,
+        default=[],
+        metavar="FILE",
+        help="also write the table to FILE; as JSON, with each measurement, if it ends in .json",
+    )
     parser.add_argument(
         "--quick",
         action="store_true",
         help="only check that all rows work here: tiny networks and pictures, no compiling",
     )
-    return parser.parse_args(arguments)
+    opt = parser.parse_args(arguments)
+    opt.rows = opt.rows or ([] if opt.ways else list(ROWS))
+    return opt
 
 
 def can_compile(device: torch.device) -> bool:

@@ -4,4 +4,5 @@ variants    what is compared: plain, default and best, as flags, models and comm
 measure     how to measure: by alternating, by the clock, by a program's output, by memory
 table       what is printed: the heading, and rows with medians and gains
 rows        what is measured: one function per row
+ways        single settings compared: precision, layout, compiling, joined inputs
 """

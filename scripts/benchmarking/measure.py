@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -19,11 +19,13 @@ GIB = 2**30
 Samples = dict[str, list[float]]  # for each variant, one value per turn
 
 
-def in_turns(measure: Callable[[str], float], turns: int) -> Samples:
+def in_turns(
+    measure: Callable[[str], float], turns: int, variants: Iterable[str] = VARIANTS
+) -> Samples:
     """Measure the variants alternately, `turns` times each; all but plain keep freed memory."""
-    samples: Samples = {variant: [] for variant in VARIANTS}
+    samples: Samples = {variant: [] for variant in variants}
     for _ in range(turns):
-        for variant in VARIANTS:
+        for variant in samples:
             heap.keep_freed_memory(is_fast(variant))
             samples[variant].append(measure(variant))
     return samples

@@ -6,11 +6,13 @@ import os
 import platform
 import statistics
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from scripts.benchmarking.measure import Samples
+from scripts.benchmarking.measure import GIB, Samples
 from scripts.benchmarking.variants import VARIANTS, Setting
+from util.nvidia import cards
 from util.speed import performance
 from util.util import counted
 
@@ -36,8 +38,13 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         gains = [f"{row.gain(variant):.2f}" for variant in VARIANTS[1:]]
         lines.append([row.title, row.unit, *(cell(row.samples[v]) for v in VARIANTS), *gains])
+    return markdown(lines)
+
+
+def markdown(lines: list[list[str]]) -> str:
+    """A table in Markdown from its lines, the first one of which is the heading."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
+    lines = [lines[0], ["-" * width for width in widths], *lines[1:]]
     cells = ((text.ljust(w) for text, w in zip(line, widths, strict=True)) for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
@@ -53,22 +60,46 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def heading(setting: Setting) -> str:
-    """Describe the machine and what is measured."""
+def machine(setting: Setting) -> dict[str, Any]:
+    """What the numbers hold for: processor, card, versions."""
     processor = platform.processor() or platform.machine()
     if hasattr(torch.cpu, "get_capabilities"):
         processor = torch.cpu.get_capabilities().get("cpu_name") or processor
-    cores = counted(os.cpu_count() or 1, "logical core")
-    cores += f", {counted(torch.get_num_threads(), 'thread')}"
-    bf16 = "with" if performance.cpu_has("avx512_bf16", "amx_bf16") else "without"
-    gpu = "no GPU"
+    found = {
+        "processor": processor,
+        "logical_cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "bf16": performance.cpu_has("avx512_bf16", "amx_bf16"),
+        "PyTorch": torch.__version__,
+        "Python": platform.python_version(),
+        "system": platform.system(),
+    }
     if setting.device.type == "cuda":
-        gpu = torch.cuda.get_device_name(setting.device)
+        drivers = {card.driver for card in cards()}
+        found |= {
+            "GPU": torch.cuda.get_device_name(setting.device),
+            "GPU_GiB": torch.cuda.get_device_properties(setting.device).total_memory / GIB,
+            "driver": ", ".join(drivers),
+            "CUDA": torch.version.cuda,
+            "cuDNN": torch.backends.cudnn.version(),
+        }
+    return found
+
+
+def heading(setting: Setting) -> str:
+    """Describe the machine and what is measured."""
+    its = machine(setting)
+    cores = counted(its["logical_cores"], "logical core")
+    cores += f", {counted(its['threads'], 'thread')}"
+    bf16 = "with" if its["bf16"] else "without"
+    gpu = "no GPU"
+    if "GPU" in its:
+        gpu = f"{its['GPU']} (driver {its['driver']}, CUDA {its['CUDA']})"
     precision = name_of(performance.resolve_precision("auto", setting.device))
     compiled = "compiled" if setting.compiles else "not compiled"
     return (
-        f"{processor} ({cores}, {bf16} bf16 arithmetic), {gpu}, PyTorch {torch.__version__}, "
-        f"Python {platform.python_version()}, {platform.system()}. {setting.size_px} px, "
+        f"{its['processor']} ({cores}, {bf16} bf16 arithmetic), {gpu}, PyTorch {its['PyTorch']}, "
+        f"Python {its['Python']}, {its['system']}. {setting.size_px} px, "
         f"batch size 1{', tiny networks' if setting.tiny else ''}; best is {precision}, {compiled}."
     )
 

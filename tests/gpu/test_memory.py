@@ -35,3 +35,34 @@ def test_checkpointing_lowers_the_peak(build):
         return torch.cuda.max_memory_allocated()
 
     assert peak("--grad_checkpoint") < 0.8 * peak("")
+
+
+def test_pools_are_in_host_memory(build):
+    run = build("cycle_gan", "--pool_size 2")
+    take_steps(run, 6)
+    images = run.model.fake_A_pool.images + run.model.fake_B_pool.images
+    assert len(images) == 4
+    assert all(image.device.type == "cpu" and image.is_pinned() for image in images)
+    assert run.model.fake_A_pool.query(run.model.fake_A).is_cuda
+
+
+GIB_AT = {  # a fifth more than what was measured
+    "pix2pix": {256: 1.2, 512: 1.6, 1024: 2.6},
+    "cycle_gan": {256: 3.3, 512: 11.0, 1024: 40.0},
+}
+
+
+@pytest.mark.parametrize("size_px", [256, 512, 1024])
+@pytest.mark.parametrize("model, netG", [("pix2pix", "unet_256"), ("cycle_gan", "resnet_9blocks")])
+def test_full_networks_need_the_memory_that_the_guides_state(build, model, netG, size_px):
+    limit_gib = GIB_AT[model][size_px]
+    if torch.cuda.mem_get_info()[1] < limit_gib * 2**30:
+        pytest.skip(f"the card has less than {limit_gib} GiB")
+    size = f"--load_size {size_px} --crop_size {size_px} --ngf 64 --ndf 64 --netG {netG}"
+    run = build(model, size)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    take_steps(run, 3)
+    torch.cuda.synchronize()
+    print(f"{model} at {size_px} px: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
+    assert torch.cuda.max_memory_allocated() / 2**30 < limit_gib

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -9,8 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from runs import MODELS, take_steps
+
+from models.networks.generators import define_G
+from models.strips.run import in_strips
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -121,6 +126,23 @@ def test_pictures_are_those_of_the_cpu_within_a_level(flags_of, run_cli, tmp_pat
     assert len(results["cpu"]) == 4
     for expected, got in zip(results["cpu"], results["cuda"], strict=True):
         assert np.abs(got - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "dtype, least_db", [(torch.float32, 60), (torch.bfloat16, 40), (torch.float16, 40)]
+)
+@pytest.mark.parametrize("netG, side", [("resnet_9blocks", 516), ("unet_256", 512)])
+def test_strips_give_the_whole_pictures_result(netG, side, dtype, least_db):
+    """With the maps parked in pinned host memory."""
+    torch.manual_seed(0)
+    net = define_G(3, 3, 16, netG, "batch").cuda()
+    picture = torch.rand(1, 3, side, side) * 2 - 1
+    mixed = dtype is not torch.float32
+    with torch.no_grad(), torch.autocast("cuda", dtype, enabled=mixed):
+        whole = net(picture.cuda()).float().cpu()
+    got = in_strips(net, picture, rows=64, dtype=dtype)
+    mse = float(((got - whole) ** 2).mean())
+    assert 10 * math.log10(4 / max(mse, 1e-20)) >= least_db
 
 
 def test_several_processes_begin_with_nccl(flags_of, run_cli, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 import sys
@@ -163,6 +164,20 @@ def test_mistakes_end_in_one_line(arguments, message):
     with pytest.raises(UserError, match=message) as error:
         benchmark.main(arguments.split())
     assert "\n" not in str(error.value)
+
+
+def test_ways_of_a_step_are_compared_and_kept_as_json(setting, capsys, tmp_path):
+    files = tmp_path / "ways.md", tmp_path / "ways.json"
+    line = f"--quick --device cpu --ways pix2pix --steps 2 --dataroot {setting.dataroot} --out"
+    benchmark.main([*line.split(), *map(str, files)])
+    header, *lines = columns(capsys.readouterr().out)
+    assert header[1] == "pix2pix: one training step, s"
+    assert lines[0][0] == "default" and lines[0][2] == "1.00"
+    assert {"bf16", "recomputing", "inputs joined"} <= {line[0] for line in lines}
+    found = json.loads(files[1].read_text(encoding="utf-8"))
+    assert found["machine"]["PyTorch"] == torch.__version__ and found["size_px"] == 32
+    assert [way["name"] for way in found["ways"]["pix2pix"]] == [line[0] for line in lines]
+    assert all(len(way["seconds"]) == 2 for way in found["ways"]["pix2pix"])
 
 
 @pytest.mark.slow
