@@ -4,7 +4,7 @@
     python scripts/translate.py ./wedding --name my_run --epoch best --out ./done
 
 Results are written beside the photographs as PHOTO_my_run.jpg, or into --out, and never over a
-file that is there. From Python:
+file that is there. Videos, with their sound, need --video. From Python:
 
     from scripts.translate import load_generator
     generator = load_generator("checkpoints/my_run", epoch="best")
@@ -39,6 +39,8 @@ import models
 from data.image_folder import make_dataset
 from data.photo.photo import Photo, in_image, in_memory
 from data.photo.translate import AUTO, WAYS, FreePaths, Translator, chosen_way
+from data.photo.video import READ as VIDEOS
+from data.photo.video import translate_video
 from models.applied import directions_of
 from options.parser import OptionParser, RawHelpFormatter, device_name, whole, whole_or_auto
 from options.restore import runs_in, saved_options
@@ -191,6 +193,7 @@ def main(argv: list[str] | None = None) -> None:
             examples=[command_line(line) for line in lines],
         )
     photographs, problems = found_in(own)
+    write, kind = (translate_frames, "video") if own.video else (translate, "photograph")
     begun_s = time.perf_counter()
     generator = load_generator(
         own.checkpoints_dir / own.name,
@@ -203,18 +206,18 @@ def main(argv: list[str] | None = None) -> None:
     because = f", since {generator.why}" if generator.why else ""
     print(f"{own.name}, {own.epoch}: {generator.way}{because}")
     paths, done = FreePaths(Path.exists), 0
-    with tqdm(photographs, unit="photo", disable=not sys.stderr.isatty()) as bar:
+    with tqdm(photographs, unit=kind, disable=not sys.stderr.isatty()) as bar:
         for source, place in bar:
             try:
-                tqdm.write(translate(generator, source, place, paths, own))
+                tqdm.write(write(generator, source, place, paths, own))
                 done += 1
             except (UserError, OSError, MemoryError) as error:
                 problems += 1
                 text = str(error) or "the memory does not suffice"
                 tqdm.write(text if str(source) in text else f"{source}: {text}")
-    print(f"{counted(done, 'photograph')} in {time.perf_counter() - begun_s:.1f} s")
+    print(f"{counted(done, kind)} in {time.perf_counter() - begun_s:.1f} s")
     if problems:
-        raise UserError(f"{counted(problems, 'photograph')} could not be translated, see above")
+        raise UserError(f"{counted(problems, kind)} could not be translated, see above")
 
 
 def parse(words: list[str]) -> argparse.Namespace:
@@ -229,6 +232,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=to_path, metavar="DIR",
                         help="folder for the results")  # fmt: skip
     parser.add_argument("--output_format", choices=("keep", "png", "jpg", "tif"), default="keep")
+    parser.add_argument("--video", help="translate videos, with the same sound", **SWITCH)
     parser.add_argument("--tile", type=whole_or_auto, default="auto", metavar="ROWS",
                         help="as in test.py")  # fmt: skip
     parser.add_argument("--jpeg_quality", type=whole(1, 100), default=95, metavar="N")
@@ -236,7 +240,10 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--eval", help="as in test.py", **SWITCH)
     parser.add_argument("--device", type=device_name, default="auto")
     parser.add_argument("--precision", choices=("fp32", "auto", "bf16", "fp16"), default="fp32")
-    return parser.parse_args(words)
+    own = parser.parse_args(words)
+    if own.video and own.output_format != "keep":
+        raise UserError("--output_format is for photographs: a video keeps its own; leave it out")
+    return own
 
 
 def found_in(own: argparse.Namespace) -> tuple[list[tuple[Path, Path]], int]:
@@ -251,7 +258,7 @@ def found_in(own: argparse.Namespace) -> tuple[list[tuple[Path, Path]], int]:
         try:
             if not given.exists():
                 raise UserError(f"{given}: there is no such file or folder")
-            inside = [*map(Path, make_dataset(given))] if given.is_dir() else None
+            inside = files_in(given, own.video) if given.is_dir() else None
         except UserError as error:
             print(error)
             problems += 1
@@ -271,10 +278,48 @@ def found_in(own: argparse.Namespace) -> tuple[list[tuple[Path, Path]], int]:
     return found, problems
 
 
+def files_in(folder: Path, video: bool) -> list[Path]:
+    """Photographs or videos in all subfolders, in order. Raises UserError if there is none."""
+    if not video:
+        return [*map(Path, make_dataset(folder))]
+    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in VIDEOS)
+    if not found:
+        raise UserError(f"{folder} has no videos ({', '.join(VIDEOS)})")
+    return found
+
+
+def translate_frames(
+    generator: Generator, source: Path, place: Path, paths: FreePaths, own: argparse.Namespace
+) -> str:
+    """Write a video with translated frames; returns a line about it.
+
+    A frame is translated as a photograph, all with the same dropout, which would flicker otherwise.
+    """
+    begun_s = time.perf_counter()
+    target = paths(place, "video", source)
+
+    def change(frame: np.ndarray) -> np.ndarray:
+        made = generator(frame)
+        return made if made.shape == frame.shape else np.broadcast_to(made, frame.shape)
+
+    form, hidden = "{n_fmt}/{total_fmt} frames |{bar}| {remaining}", not sys.stderr.isatty()
+    with tqdm(leave=False, disable=hidden, bar_format=form) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total or None
+            bar.update(done - bar.n)
+
+        notes = translate_video(source, target, change, show)
+    line = f"{source} -> {target} ({time.perf_counter() - begun_s:.1f} s)"
+    return "; ".join([line, *notes])
+
+
 def translate(
     generator: Generator, source: Path, place: Path, paths: FreePaths, own: argparse.Namespace
 ) -> str:
     """Write the result of a photograph; returns a line about it."""
+    if source.suffix.lower() in VIDEOS:
+        raise UserError(f"{source} is a video: pass --video")
     begun_s = time.perf_counter()
     photo = generator.changed(generator.translator.open(source))
     photo, kind = photo.writable_as(own.output_format)

@@ -19,6 +19,7 @@ from util.packages import needed
 ENDINGS = {  # how files of each kind may be called; the first is usual
     **{"jpg": (".jpg", ".jpeg", ".jpe", ".jfif"), "png": (".png",), "tif": (".tif", ".tiff")},
     **{"webp": (".webp",), "npy": (".npy",)},
+    "video": (".mp4", ".m4v", ".mov", ".mkv", ".webm"),  # see data.photo.video
 }
 MOST_IN_MARKER = 65533 - 29  # bytes of EXIF or XMP in a JPEG
 INCH = 0.0254  # metres

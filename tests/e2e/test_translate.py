@@ -12,6 +12,7 @@ from PIL import Image
 
 from scripts.translate import load_generator
 from tests.unit.test_photo import exif
+from tests.unit.test_video import make as make_video
 from util.errors import UserError
 
 TINY = "--netG resnet_6blocks --ngf 2 --ndf 2 --load_size 32 --crop_size 32 --device cpu --seed 1"
@@ -203,3 +204,54 @@ def test_nothing_of_the_callers_is_changed(checkpoints, monkeypatch, capsys):
 def test_what_is_no_picture_is_refused(picture, checkpoints):
     with pytest.raises(UserError, match=r"picture|channels|tensor|array"):
         load_generator(checkpoints / "still", device="cpu")(picture)
+
+
+# --- Videos ---------------------------------------------------------------------------------------
+
+
+def test_a_video_is_translated_frame_by_frame(translate, tmp_path):
+    av = pytest.importorskip("av")
+    films = [make_video(tmp_path / "films" / name) for name in ("a.mp4", "in/b.mkv")]
+    done = translate(str(tmp_path / "films"), "--video", "--out", str(tmp_path / "out"))
+    assert done.status == 0, done
+    assert "2 photographs" not in done.stdout and "2 videos in " in done.stdout
+    results = [tmp_path / "out/a_still.mp4", tmp_path / "out/in/b_still.mkv"]
+    for film, result in zip(films, results, strict=True):
+        with av.open(str(film)) as one, av.open(str(result)) as other:
+            pairs = list(zip(one.decode(video=0), other.decode(video=0), strict=True))
+        assert len(pairs) == 6
+        for before, after in pairs:
+            change = before.to_ndarray(format="rgb24") - after.to_ndarray(format="rgb24").astype(
+                int
+            )
+            assert np.abs(change).mean() < 3, "a network that changes nothing"
+
+
+def test_dropout_does_not_flicker(translate, tmp_path):
+    """A still picture stays still, though each frame goes through dropout."""
+    av = pytest.importorskip("av")
+    film = tmp_path / "still.mkv"
+    with av.open(str(film), "w") as file:
+        stream = file.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 40, 32, "bgr0"
+        rgb = np.random.default_rng(0).integers(0, 255, (32, 40, 3), np.uint8)
+        for _ in range(4):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, "rgb24")))
+        file.mux(stream.encode())
+    assert translate(str(film), "--video", name="pairs").status == 0
+    with av.open(str(tmp_path / "still_pairs.mkv")) as file:
+        first, *others = (f.to_ndarray(format="rgb24").astype(int) for f in file.decode(video=0))
+    assert first.std() > 1 and all(np.abs(first - other).mean() < 1 for other in others)
+
+
+def test_videos_and_photographs_are_told_apart(translate, portrait, tmp_path):
+    film = make_video(tmp_path / "film.mp4")
+    done = translate(str(film))
+    assert done.status == 2 and "film.mp4 is a video: pass --video" in done.stdout
+    done = translate(str(portrait.parent / "empty"), "--video")
+    assert done.status == 2 and "no such file" in done.stdout
+    (tmp_path / "empty").mkdir()
+    done = translate(str(tmp_path / "empty"), "--video")
+    assert done.status == 2 and "has no videos" in done.stdout
+    done = translate(str(film), "--video", "--output_format", "png")
+    assert done.status == 2 and "--output_format is for photographs" in done.stderr
