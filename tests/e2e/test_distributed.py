@@ -198,17 +198,16 @@ def test_the_same_as_one_process_with_the_whole_batch(
         assert watched(many) == pytest.approx(watched(one), rel=1e-5)
 
 
-@pytest.mark.parametrize("model", ["pix2pix --norm syncbatch", "cycle_gan --pool_size 2"])
+@pytest.mark.parametrize("model", ["pix2pix --norm syncbatch", "cycle_gan --pool_size 2", "cut"])
 def test_processes_share_the_validation(model, trainer, pictures, tmp_path):
     """Three pictures for two processes: one process has none of the last batch."""
     for phase, number in (("train", 4), ("val", 3)):
         paired = pictures.two_folders(number, phase=phase)
         unpaired = pictures.unaligned(number, number - 1, phase)
-    flags = (
-        f"{TINY} --dataroot {unpaired if 'cycle' in model else paired} --model {model} --lr 1e-7"
-    )
+    is_paired = "pix2pix" in model
+    flags = f"{TINY} --dataroot {paired if is_paired else unpaired} --model {model} --lr 1e-7"
     flags += " --n_epochs 2 --n_epochs_decay 0 --init_gain 0.1 --no_dropout --best_metric "
-    flags += "SWD" if "cycle" in model else "L1"
+    flags += "L1" if is_paired else "SWD"
     one, many, without = (folder_of(tmp_path, name) for name in ("one", "many", "without"))
     trainer.run(one, f"{flags} --val_freq 1 --batch_size 2")
     run(trainer, many, f"{flags} --val_freq 1", 2)
@@ -302,12 +301,14 @@ def test_every_feature_at_once_leaves_all_processes_equal(trainer, pictures, tmp
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot send this signal")
-def test_cut_and_resumed_with_other_numbers_of_processes(trainer, pictures, tmp_path):
+@pytest.mark.parametrize(
+    "model", ["pix2pix --no_dropout off --pool_size 2 --lambda_feat 10", "cut"]
+)
+def test_cut_and_resumed_with_as_many_processes(model, trainer, pictures, tmp_path):
     """2 -> 2 is the same run to the bit."""
-    root = pictures.two_folders(6)
-    flags = TINY + f"--dataroot {root} --model pix2pix --no_dropout off --pool_size 2 "
-    flags += "--n_epochs 2 --n_epochs_decay 1 --grad_accum 2 --lambda_feat 10 "
-    flags += "--d_augment translation,cutout,color"
+    root = pictures.unaligned(6, 4) if model == "cut" else pictures.two_folders(6)
+    flags = TINY + f"--dataroot {root} --model {model} --n_epochs 2 --n_epochs_decay 1 "
+    flags += "--grad_accum 2 --d_augment translation,cutout,color"
     whole, pieces = folder_of(tmp_path, "whole"), folder_of(tmp_path, "pieces")
     run(trainer, whole, flags, 2)
     again = "--name run --continue_train --device cpu"

@@ -27,6 +27,7 @@ OFTEN = "--print_freq 1 --update_html_freq 1 --save_latest_freq 2 --save_epoch_f
 PIX2PIX = f"{TINY} {OFTEN} --model pix2pix --netG resnet_6blocks"
 AGAIN = "--name run --continue_train"
 CYCLE_GAN = f"{TINY} {OFTEN} --model cycle_gan --netG resnet_6blocks --pool_size 2"
+CUT = f"{TINY} {OFTEN} --model cut --netG resnet_6blocks --n_epochs_decay 0"
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -105,6 +106,8 @@ RUNS = [
     f"{CYCLE_GAN} --num_threads 0 --batch_size 1 --lr_policy cosine --serial_batches",
     f"{CYCLE_GAN} --num_threads 2 --batch_size 2 --lr_policy plateau --grad_checkpoint"
     " --d_augment translation,cutout,color",
+    f"{CUT} --num_threads 0 --batch_size 2 --ema 0.9 --grad_accum 2",
+    f"{CUT} --num_threads 2 --batch_size 1 --CUT_mode FastCUT --d_augment cutout",
 ]
 
 
