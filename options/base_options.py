@@ -171,7 +171,8 @@ class BaseOptions:
     def tell_config(self, opt: argparse.Namespace, argv: list[str]) -> None:
         """Print what --config changes, and what the command line says against it."""
         file, words = self.config.file, self.parser.config_words()
-        said, _ = self.parser.parse_known_args([*argv, *words], Options())  # with the last word
+        # At the end of the line, the file has the last word.
+        said, _ = self.parser.parse_known_args([*argv, *words], Options())
         changed = []
         for name in dict.fromkeys(action.dest for action in self.parser.configured().values()):
             value, used = getattr(said, name), getattr(opt, name)
