@@ -171,6 +171,8 @@ class BaseOptions:
     def tell_config(self, opt: argparse.Namespace, argv: list[str]) -> None:
         """Print what --config changes, and what the command line says against it."""
         file, words = self.config.file, self.parser.config_words()
+        if not words:
+            return
         # At the end of the line, the file has the last word.
         said, _ = self.parser.parse_known_args([*argv, *words], Options())
         changed = []

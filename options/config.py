@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from util.errors import UserError
+from util.packages import needed
 
 
 class Config(NamedTuple):
@@ -83,14 +84,9 @@ def from_yaml(content: bytes) -> Any:
     Of nested collections only the outermost two levels are read: references could make the others
     endless.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise UserError(
-            "reading YAML needs PyYAML: pip install pyyaml; or write the file as JSON"
-        ) from error
+    yaml = needed("yaml", "YAML", "write the file as JSON")
 
-    def plain(node: yaml.Node) -> Any:
+    def plain(node: Any) -> Any:
         if isinstance(node, yaml.SequenceNode):
             return [v.value if isinstance(v, yaml.ScalarNode) else () for v in node.value]
         return node.value if isinstance(node, yaml.ScalarNode) else ()

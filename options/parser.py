@@ -78,6 +78,8 @@ class OptionParser(argparse.ArgumentParser):
 
     def configured(self) -> dict[str, argparse.Action]:
         """The definitions of the options that `config` sets, by their names in it."""
+        if not self.config.values:  # as of most command lines, which are parsed several times
+            return {}
         named: dict[str, argparse.Action] = {}
         for action in self.actions(self.dests()):
             for name in (action.dest, *(flag.lstrip("-") for flag in action.option_strings)):

@@ -379,7 +379,7 @@ def test_without_pyyaml_json_still_works(monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)  # as if it were not installed
     assert parse_train("", lr=3).lr == 3
     message = refused(parse_train, f"--config {config('lr: 3')}")
-    assert message.startswith("--config c.yaml: reading YAML needs PyYAML: pip install pyyaml")
+    assert message.startswith("--config c.yaml: YAML needs PyYAML: pip install PyYAML, or write")
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
