@@ -8,9 +8,9 @@ import re
 import secrets
 import string
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from options.checks import (
     PORTRAITS,
@@ -22,17 +22,25 @@ from options.checks import (
     has_weight_maps,
     require_dataroot,
 )
+from options.config import NO_CONFIG, Config, read_config
 from options.flags import Section, program_of
 from options.namespace import Options
 from options.other_names import current_names, refusing
 from options.parser import OptionParser
-from options.restore import existing_name, refuse_another_model, run_folder, saved_options
-from options.settle import FACTS, settle, usable
+from options.restore import existing_name, refuse_another_model, run_folder, saved_options, typed
+from options.settle import FACTS, PER_START, settle, usable
 from util import __version__, distributed
 from util.errors import UserError
-from util.files import write_whole, writing
+from util.files import path_text, write_whole, writing
 from util.registry import Registry, registry_of
 from util.runtime import has_gpu
+
+
+class Owner(NamedTuple):
+    """Who has a flag: the program that alone has it, or '', and the plug-ins that add it."""
+
+    program: str
+    plugins: list[str]
 
 
 class BaseOptions:
@@ -48,9 +56,9 @@ class BaseOptions:
     `weight_maps`: whether maps in PHASEW weigh its losses.
 
     Attributes, once parsed:
-        given: names of the flags on the command line.
-        chosen: those, and names of the options that differ from their defaults, as in a run that
-            resumes.
+        given: names of the flags on the command line, and of those in --config.
+        chosen: names of the flags that somebody has set, and of the options that differ from their
+            defaults, as in a run that resumes.
         text: the options as printed.
     """
 
@@ -67,6 +75,8 @@ class BaseOptions:
     text: str = ""
     parser: OptionParser
     saved_name: str
+    config: Config = NO_CONFIG
+    not_from_runs: Collection[str] = PER_START  # what --config leaves out of a run's options
 
     def __init__(self, models: Registry | None = None, datasets: Registry | None = None):
         self.models = models or registry_of("models")
@@ -92,12 +102,15 @@ class BaseOptions:
         argv, notes = current_names(sys.argv[1:] if argv is None else argv, self.owners)
         self.saved_name = ""
         with refusing(notes):
+            self.config = self.config_of(argv)
             saved, source = self.earlier_options(argv) or ({}, None)
             self.parser, model, dataset, replaced = self._build_parser(argv, saved)
+            self.check_config()
             opt, self.given = self.parser.parse(argv, Options())
+        self.tell_config(opt, argv)
         for action, plugin in replaced:
             check_replaced(opt, self.parser, action, plugin)
-        typed = {flag: getattr(opt, flag) for flag in self.given}
+        given_values = {flag: getattr(opt, flag) for flag in self.given}
         opt.isTrain, opt.program_version = self.is_train, __version__
         if counts_layers(opt, self.given):
             print(f"--netD basic with --n_layers_D {opt.n_layers_D}: using --netD n_layers")
@@ -115,8 +128,10 @@ class BaseOptions:
         self.check(opt)
         vars(opt).update(self.facts(opt, dataset))
         defaults = {name: self.parser.get_default(name) for name in self.parser.dests()}
-        self.chosen = self.given | {n for n, value in defaults.items() if vars(opt)[n] != value}
-        self.text = describe(opt, self.parser, typed)
+        saved_by_a_run = self.config.values.keys() if self.config.is_saved else set()
+        self.chosen = self.given - saved_by_a_run
+        self.chosen |= {n for n, value in defaults.items() if vars(opt)[n] != value}
+        self.text = describe(opt, self.parser, given_values)
         self.tell(opt, changes)
         return opt
 
@@ -124,6 +139,51 @@ class BaseOptions:
         """Print the options, and what has changed in a run that resumes."""
         shows_all = opt.verbose or opt.dry_run
         print(*changes, self.text if shows_all else changed_only(self.text), sep="\n", flush=True)
+
+    def config_of(self, argv: list[str]) -> Config:
+        """The --config of a command line; UserError if its keys have other names here."""
+        parser = OptionParser(add_help=False)
+        parser.add_argument("--config", type=path_text)
+        file = parser.parse_known_args(argv)[0].config
+        if file is None:
+            return NO_CONFIG
+        config = read_config(Path(file), self.not_from_runs)
+        if not config.is_saved:
+            words = [f"--{name}={value}" for name, value in config.values.items()]
+            with config.naming(), refusing(current_names(words, self.owners)[1]):
+                pass
+        return config
+
+    def check_config(self) -> None:
+        """Refuse unknown flags in --config; those of the other program are named and left out.
+
+        Of the saved options of a run, those that are no flags of this start are left out.
+        """
+        if self.config.is_saved:
+            return
+        unknown = self.config.values.keys() - self.parser.configured().keys()
+        others = sorted(name for name in unknown if self.owner(f"--{name}").program)
+        with self.config.naming():
+            self.parser.refuse_unknown([f"--{name}" for name in sorted(unknown.difference(others))])
+        if others:
+            print(f"{self.config.file}: left out, not for {self.script}: {', '.join(others)}")
+
+    def tell_config(self, opt: argparse.Namespace, argv: list[str]) -> None:
+        """Print what --config changes, and what the command line says against it."""
+        file, words = self.config.file, self.parser.config_words()
+        if not words:
+            return
+        # At the end of the line, the file has the last word.
+        said, _ = self.parser.parse_known_args([*argv, *words], Options())
+        changed = []
+        for name in dict.fromkeys(action.dest for action in self.parser.configured().values()):
+            value, used = getattr(said, name), getattr(opt, name)
+            if value != used:
+                print(f"using --{name} {typed(used)}, although {file} says {typed(value)}")
+            elif value != self.parser.get_default(name):
+                changed.append(f"{name}={value}")
+        if changed:
+            print(f"from {file}: {', '.join(changed)}")
 
     def earlier_options(self, argv: list[str]) -> tuple[dict[str, Any], Path] | None:
         """The saved options of the run to resume, which flags on the line override, and their file.
@@ -196,15 +256,16 @@ class BaseOptions:
         file = folder / ("train_opt.txt" if self.is_train else "test_opt.txt")
         write_whole(file, self.text + "\n")
 
-    def owners(self, flag: str) -> str:
-        """Say which models and datasets add a flag, or which program has it; '' if none does."""
+    def owner(self, flag: str) -> Owner:
+        """Who has a flag that this program lacks, with the --model and --dataset_mode given."""
         if program := program_of(flag):
-            return f": it belongs to {program}"
-        for is_train in dict.fromkeys((self.is_train, True)):
+            return Owner(program, [])
+        for is_train in (self.is_train, not self.is_train):
             found = []
             for registry in (self.models, self.datasets):
                 for name in registry.names():
                     parser = OptionParser()
+                    parser.line = ()
                     self.add_flags(parser)
                     try:
                         registry.find(name).modify_commandline_options(parser, is_train)
@@ -213,9 +274,15 @@ class BaseOptions:
                     if flag[2:] in parser.dests():
                         found.append(f"{registry.flag} {name}")
             if found:
-                where = "" if is_train == self.is_train else " of train.py"
-                return f": it belongs to {', '.join(found)}{where}"
-        return ""
+                program = "train.py" if is_train else "test.py"
+                return Owner("" if is_train == self.is_train else program, found)
+        return Owner("", [])
+
+    def owners(self, flag: str) -> str:
+        """Say which models and datasets add a flag, or which program has it; '' if none does."""
+        program, plugins = self.owner(flag)
+        parts = [text for text in (", ".join(plugins), program) if text]
+        return f": it belongs to {' of '.join(parts)}" if parts else ""
 
     def _build_parser(
         self, argv: list[str], saved: dict[str, Any]
@@ -230,21 +297,29 @@ class BaseOptions:
             epilog="On/off flags work without a value or with on/off, true/false, yes/no, 1/0. "
             "With --model or --dataset_mode, --help also shows what these add and change.",
         )
-        parser.owners, parser.line = self.owners, argv
+        parser.owners, parser.line, parser.config = self.owners, argv, self.config
         self.add_flags(parser)
         chosen = OptionParser(add_help=False)
+        chosen.config = self.config
         chosen.add_argument("--model", default=self.default_model)
         chosen.add_argument("--dataset_mode")
         names, _ = chosen.parse_known_args(argv)
         settle(names, chosen.given(argv), {n: str(saved[n]) for n in vars(names) if n in saved})
 
-        model = self.models.find(names.model)
+        model = self._find(self.models, "model", names.model)
         replaced = self._add_plugin_flags(parser, f"--model {names.model}", model)
         if names.dataset_mode is None:  # only now: the model may change the default
             names.dataset_mode = parser.get_default("dataset_mode")
-        dataset = self.datasets.find(names.dataset_mode)
+        dataset = self._find(self.datasets, "dataset_mode", names.dataset_mode)
         replaced += self._add_plugin_flags(parser, f"--dataset_mode {names.dataset_mode}", dataset)
         return parser, model, dataset, replaced
+
+    def _find(self, registry: Registry, flag: str, name: str) -> Any:
+        """The class of that name; an error names --config, if the name is from there."""
+        if self.config.values.get(flag) == name:
+            with self.config.naming():
+                return registry.find(name)
+        return registry.find(name)
 
     def _add_plugin_flags(
         self, parser: OptionParser, title: str, plugin: Any
@@ -298,7 +373,7 @@ def changed_only(text: str) -> str:
 def describe(opt: argparse.Namespace, parser: OptionParser, typed: dict[str, Any]) -> str:
     """The options as text, one per line, with the default where the value differs from it.
 
-    `typed` holds the values on the command line; they are shown where another value is used.
+    `typed` holds the values that were given; they are shown where another value is used.
     """
     lines = ["----------------- Options ---------------"]
     for name, value in sorted(vars(opt).items()):

@@ -72,6 +72,10 @@ MAX_MEGAPIXELS = Flag("--max_megapixels MP", 179.0, number(above=0),
 EXPERIMENT = Section("Experiment", (
     Flag("--dataroot DIR", None, path_text,
          "required: folder with the pictures; its layout depends on --dataset_mode"),
+    Flag("--config FILE", None, path_text,
+         "take all flags that are not typed from this file: YAML or JSON, with the names of flags "
+         "as keys, or the train_options.json of a run, without what belongs to one start, such as "
+         "name and device"),
     Flag("--name", "experiment_name", str,
          "name of the run; its files go to this folder under --checkpoints_dir"),
     Flag("--checkpoints_dir DIR", "./checkpoints", path_text, "folder that holds all runs"),

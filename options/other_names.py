@@ -85,8 +85,8 @@ def current_names(
         name = flag.lstrip("-").replace("-", "_")
         written = f"{name} {value}", name.casefold()  # a flag may be typed in any letter case
         key = next((keys[key] for key in written if key in keys), None)
-        is_ours = key in OTHER_NAMES and bool(taken(f"--{key}"))
-        if not flag.startswith("-") or key is None or is_ours:
+        is_value = not flag.startswith("-")
+        if is_value or key is None or (key in OTHER_NAMES and taken(f"--{key}")):
             current.append(word)
             continue
         values = [value] * bool(value) if "{}" in here[key] or " " in key else []

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from options.config import NO_CONFIG, Config
 from util import __version__
 from util.errors import UserError, did_you_mean
 
@@ -23,11 +24,13 @@ class OptionParser(argparse.ArgumentParser):
 
     Attributes:
         line: the command line that models and datasets may ask for; by default the process's.
+        config: values that count for all flags that a command line does not give.
         owners: says which models and datasets have an unknown flag, for its error; '' if none.
     """
 
     _section: Any = None
     line: Sequence[str] | None = None
+    config: Config = NO_CONFIG
     owners: Callable[[str], str] = staticmethod(lambda flag: "")
 
     def __init__(self, **kwargs: Any):
@@ -73,6 +76,27 @@ class OptionParser(argparse.ArgumentParser):
         """The definitions of these options."""
         return [action for action in self._actions if action.dest in dests]
 
+    def configured(self) -> dict[str, argparse.Action]:
+        """The definitions of the options that `config` sets, by their names in it."""
+        if not self.config.values:  # as of most command lines, which are parsed several times
+            return {}
+        named: dict[str, argparse.Action] = {}
+        for action in self.actions(self.dests()):
+            for name in (action.dest, *(flag.lstrip("-") for flag in action.option_strings)):
+                named[name] = action
+        return {name: named[name] for name in self.config.values if name in named}
+
+    def config_words(self) -> list[str]:
+        """The values of `config` as a command line."""
+        words = []
+        for name, action in self.configured().items():
+            flag, value = action.option_strings[-1], self.config.values[name]
+            if isinstance(value, list) and action.nargs not in (None, "?"):
+                words += [flag, *value]
+            else:
+                words.append(f"{flag}={','.join(value) if isinstance(value, list) else value}")
+        return words
+
     def defaults(self) -> dict[str, Any]:
         return {dest: self.get_default(dest) for dest in self.dests()}
 
@@ -81,23 +105,37 @@ class OptionParser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, set[str]]:
         """The options, set on `into` if given, and the names of those on the command line."""
         opt, unknown = self.parse_known_args(argv, into)
-        flags = [word.partition("=")[0] for word in unknown if re.match(r"-(?!\d)", word)]
-        if flags:
-            known = [s for a in self._actions for s in a.option_strings]
-            hints = (self.owners(flag) or did_you_mean(flag, known) for flag in flags)
-            told = (f"unknown flag {flag}{hint}" for flag, hint in zip(flags, hints, strict=True))
-            self.error(f"{'; '.join(told)}; see --help")
+        self.refuse_unknown([w.partition("=")[0] for w in unknown if re.match(r"-(?!\d)", w)])
         if unknown:
             word = unknown[0]
             self.error(f"{word!r} belongs to no flag; values follow flags, as in --name {word}")
         return opt, self.given(argv)
 
+    def refuse_unknown(self, flags: Sequence[str]) -> None:
+        """Say of all unknown flags whose they are, or what may be meant."""
+        known = [s for a in self._actions for s in a.option_strings]
+        hints = (self.owners(flag) or did_you_mean(flag, known) for flag in flags)
+        told = [f"unknown flag {flag}{hint}" for flag, hint in zip(flags, hints, strict=True)]
+        if told:
+            self.error(f"{'; '.join(told)}; see --help")
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As argparse's; without `args`, of the `line`, if there is one."""
+        """As argparse's, above the values of `config`; without `args`, of the `line`, if any."""
         if args is None and self.line is not None:
             # For models that ask what was typed; --help would end the program before all flags
             # are added.
             args = [word for word in self.line if word not in ("-h", "--help", "--version")]
+        words = self.config_words()
+        if not words:
+            return self._parse_words(args, namespace)
+        try:
+            return self._parse_words([*words, *args], namespace)
+        except UserError:
+            with self.config.naming():
+                self._parse_words(words)
+            raise
+
+    def _parse_words(self, args: Any, namespace: Any = None) -> tuple[Any, list[str]]:
         opt, unknown = super().parse_known_args(args, namespace)
         for action in self._actions:  # before Python 3.13, --flag=-- gives a list
             if action.nargs in (None, "?") and isinstance(getattr(opt, action.dest, None), list):

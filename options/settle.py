@@ -1,4 +1,4 @@
-"""Where the value of an option comes from: typed > saved > the plug-in's > the default."""
+"""Where an option comes from: typed > --config > saved > the plug-in's > the default."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PER_START = frozenset(
     (
         *("name", "checkpoints_dir", "suffix", "continue_train", "overwrite", "epoch", "load_iter"),
         *("epoch_count", "load_pretrain", "load_pretrain_partial", "dry_run", "try_steps"),
-        *("verbose", "device", "gpu_ids"),
+        *("verbose", "device", "gpu_ids", "config"),
     )
 )
 
@@ -32,9 +32,8 @@ def settle(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Set the options that were not given to their saved values.
 
-    The parser has settled the rest: a plug-in's default replaces the program's, and a typed value
-    replaces both. An options file, if there ever is one, belongs before the saved options, and its
-    values then count as given.
+    The parser has settled the rest: a plug-in's default replaces the program's, a value of --config
+    replaces both, and a typed one all of them. Those of --config count as given.
 
     Returns the saved values that changed an option, and those that a given value contradicts.
     """

@@ -11,12 +11,14 @@ from options import flags
 from options.base_options import BaseOptions
 from options.parser import OptionParser
 from options.restore import restore, run_folder, runs_in, saved_options
-from options.settle import FACTS, GENERATOR, PICTURES
+from options.settle import FACTS, GENERATOR, PER_START, PICTURES
 from util.errors import UserError
 from util.util import listed
 
 # test.py accepts these too, so that flags of a train.py command need not be removed.
 USED_IN_TRAINING_ONLY = ("ndf", "netD", "n_layers_D", "init_type", "init_gain")
+# What testing has its own defaults for, so that those of a training's saved options do not hold.
+OF_EACH_PROGRAM = ("phase", "load_size", "no_flip", "serial_batches")
 
 
 class TestOptions(BaseOptions):
@@ -27,6 +29,7 @@ class TestOptions(BaseOptions):
     is_train = False
     default_model = "test"
     script = "test.py"
+    not_from_runs = PER_START.union(OF_EACH_PROGRAM)
 
     def add_flags(self, parser: OptionParser) -> None:
         super().add_flags(parser)

@@ -9,7 +9,10 @@ from typing import Any
 
 from util.errors import UserError
 
-NAMES = {"skimage": "scikit-image"}  # by module, where the package has another name
+NAMES = {
+    "skimage": "scikit-image",
+    "yaml": "PyYAML",
+}  # by module, where the package has another name
 
 
 def needed(module: str, by: str, otherwise: str = "") -> Any:

@@ -714,6 +714,7 @@ TRAINING_ELSEWHERE = {
     "--suffix --checkpoints_dir": HERE + "test_suffix_and_checkpoints_dir",
     "--dry_run": HERE + "test_dry_run_of_training_prints_and_writes_nothing",
     "--continue_train": HERE + "test_continue_train_goes_on_from_the_weights",
+    "--config": HERE + "test_a_file_of_flags_serves_training_and_testing",
     "--epoch --load_iter": HERE + "test_continue_train_from_another_label",
     "--deterministic": HERE + "test_deterministic",
     "--precision": HERE + "test_precision",
@@ -768,6 +769,7 @@ TESTING_ELSEWHERE = {
     "--suffix": HERE + "test_suffix_of_testing",
     "--ema": HERE + "test_averages_are_saved_and_taken_in_testing_unless_refused",
     "--dry_run": HERE + "test_dry_run_of_testing_writes_nothing",
+    "--config": HERE + "test_a_file_of_flags_serves_training_and_testing",
     "--precision": HERE + "test_precision",
     "--compile": HERE + "test_compile",
     "--channels_last": HERE + "test_channels_last",
@@ -910,6 +912,32 @@ def test_what_torchrun_starts_again_goes_on_and_not_back_to_epoch_count(train, m
     again = train(line)
     assert "run is finished: 4 epochs done" in again.stdout
     assert_equal(again.weights(), before)
+
+
+# --- Flags from a file ----------------------------------------------------------------------------
+
+
+def test_a_file_of_flags_serves_training_and_testing(photos, tmp_path, run_in):
+    """And the same weights come of it as of the flags typed, and of the file that a run saved."""
+    words = iter([*SHORT.split(), "--dataroot", photos, "--num_test", "2", "--device", "cpu"])
+    lines = [f"{flag}: {value}\n" for flag, value in zip(words, words, strict=True)]
+    (tmp_path / "flags.yaml").write_text("".join(dict.fromkeys(lines)), encoding="utf-8")
+    trained = run_in(tmp_path, "train.py", "--config", "flags.yaml")
+    assert (trained.status, trained.stderr) == (0, "")
+    assert "flags.yaml: left out, not for train.py: num_test\n" in trained.stdout
+    tested = run_in(tmp_path, "test.py", "--config", "flags.yaml")
+    assert (tested.status, tested.stderr) == (0, "")
+    assert "2 results in" in tested.stdout
+
+    typed = run_in(tmp_path, "train.py", "--dataroot", photos, *SHORT.split(), "--name", "typed")
+    saved = "checkpoints/run/train_options.json"
+    again = run_in(tmp_path, "train.py", "--config", saved, "--name", "again", "--device", "cpu")
+    assert (typed.status, again.status) == (0, 0)
+    weights, *others = (
+        (tmp_path / "checkpoints" / name / "latest_net_G.pth").read_bytes()
+        for name in ("run", "typed", "again")
+    )
+    assert others == [weights, weights]
 
 
 # --- Dry runs -------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ BASE_DEFAULTS = {
     "wandb_project_name": "CycleGAN-and-pix2pix",
     "device": "auto",
     "dry_run": False,
+    "config": None,
     "precision": "fp32",
     "compile": False,
     "channels_last": "auto",
