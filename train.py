@@ -20,6 +20,7 @@ import data
 import models
 from data.loader import DataError, Loader
 from models.base_model import BaseModel
+from models.counts import Counts
 from models.optimizer_state import OptimizerState
 from models.schedules import decay_between, start_at
 from models.validation.create import create_judging
@@ -127,6 +128,7 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
     model = models.create_model(opt)
     model.joins_inputs &= fast
     model.loads_on_resume = False  # `resume` does it
+    begin_by_data(model, dataset)
     model.setup(opt)
     networks = model.networks()
     begin_alike(model, opt)
@@ -158,7 +160,13 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
     checkpoints = Checkpoints(
         model.save_dir,
         networks,
-        {"clock": clock, "model": optimizers, "best": judging.best, **steps.shared},
+        {
+            "clock": clock,
+            "model": optimizers,
+            "counts": Counts(model),
+            "best": judging.best,
+            **steps.shared,
+        },
         plain(opt),
         keep=opt.keep_checkpoints,
         keep_states=opt.keep_states,
@@ -215,6 +223,16 @@ def room_of(run: Run) -> Room:
         has_best=run.judging.validation is not None,
         resumes=opt.continue_train,
     )
+
+
+def begin_by_data(model: BaseModel, dataset: Loader) -> None:
+    """Let a model make what depends on a batch; whatever else it does with it is no step."""
+    if type(model).data_dependent_initialize is BaseModel.data_dependent_initialize:
+        return
+    model.data_dependent_initialize(next(iter(dataset)))
+    model.image_paths = []
+    for net in model.networks().values():
+        net.zero_grad()
 
 
 def begin_alike(model: BaseModel, opt: argparse.Namespace) -> None:
@@ -330,6 +348,7 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
 
     def save(*labels: str) -> None:
         steps.guard.check_weights()
+        steps.check_optimizers(model.all_optimizers())
         log.flush()
         checkpoints.save(*labels)
         log.saved(labels, clock.total_images)
@@ -366,8 +385,9 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
                 save("latest")
             raise
 
-        metric = judging.plateau_metric(epoch, steps.generator_loss.take())
-        rates = model.update_learning_rate(metric)
+        model.metric = judging.plateau_metric(epoch, steps.generator_loss.take())
+        rate_before = model.learning_rate
+        model.update_learning_rate()
         clock.end_epoch()
         labels = ["best", "latest"] if is_best else []  # so that `best` is never the newest
         if epoch % opt.save_epoch_freq == 0 or epoch == clock.last_epoch:
@@ -375,6 +395,7 @@ def train(run: Run, log: Loggers, interrupt: Interrupt) -> None:
         if labels:
             save(*labels)
         took_s = time.perf_counter() - started
+        rates = rate_before, model.learning_rate
         log.epoch_end(EpochEnd(epoch, clock.last_epoch, took_s, rates))
 
 

@@ -15,14 +15,16 @@ from models.base_model import BaseModel
 from models.strips.run import in_strips, plan
 from models.strips.tiles import in_tiles
 from models.strips.walk import NotWalkable
-from models.validation.generators import says_what_it_does
+from models.validation.generators import says_what_it_does, view_of
 from util.bars import tqdm
-from util.errors import UserError
+from util.errors import UserError, described
 from util.run.memory import free_memory
+from util.runtime import isolated_randomness
 from util.show.estimate import duration_text
 from util.speed.performance import resolve_precision
 from util.util import to_batch
 
+PROBE_PX = 64  # side of the picture that tells which network makes a model's pictures
 LARGE_PX = 4_000_000  # pixels of a picture that --tile auto computes in parts
 
 
@@ -41,8 +43,8 @@ class Direction(NamedTuple):
 
 
 def directions_of(model: BaseModel) -> list[Direction]:
-    """The directions of a model in testing; through its own set_input and test if its file does
-    not say what they are.
+    """The directions of a model in testing. If its file does not say what they are: by the network
+    that turns out to make its pictures, else through its own set_input and test.
 
     Raises UserError for a model of other pictures than RGB or grey.
     """
@@ -52,7 +54,9 @@ def directions_of(model: BaseModel) -> list[Direction]:
             "or grey; leave --full_size out"
         )
     if not says_what_it_does(type(model)):
-        return [Direction("fake", False, Whole(model))]
+        network = sole_maker(model)
+        apply = Whole(model) if network is None else Network(network, model)
+        return [Direction("fake", False, apply)]
     networks = model.networks()
     return [
         Direction(task.result, task.is_reverse, Network(networks[task.network], model))
@@ -133,13 +137,37 @@ class Whole(Applied):
         self.model = model
 
     def at_once(self, x: torch.Tensor) -> torch.Tensor:
-        self.model.set_input({"A": x, "B": x, "A_paths": [""], "B_paths": [""]})
-        self.model.test()
-        visuals = self.model.get_current_visuals()
+        try:
+            self.model.set_input({"A": x, "B": x, "A_paths": [""], "B_paths": [""]})
+            self.model.test()
+            visuals = self.model.get_current_visuals()
+        except Exception as error:  # other people's code may raise anything
+            raise UserError(
+                f"{type(self.model).__name__} cannot be applied to a photograph alone, as A and B "
+                f"of a batch: {described(error)}"
+            ) from error
         made = [label for label in visuals if "fake" in label] or [*visuals][-1:]
         if not made:
             raise UserError(f"{type(self.model).__name__} has no visual_names that show a result")
         return to_batch(visuals[made[0]]).detach().float().cpu()
+
+
+def sole_maker(model: BaseModel) -> torch.nn.Module | None:
+    """The generator whose result is that of the whole model; found out with a picture of noise."""
+    opt = model.opt
+    side = -(-max(opt.size_minimum, PROBE_PX) // opt.size_multiple) * opt.size_multiple
+    noise = torch.rand(1, opt.input_nc, side, side, generator=torch.Generator().manual_seed(0))
+
+    def result(applied: Whole | Network) -> torch.Tensor:
+        with isolated_randomness(0, device=model.device):
+            return applied.at_once(2 * noise - 1)
+
+    wanted = result(Whole(view_of(model)))
+    for name, net in model.networks().items():
+        with contextlib.suppress(Exception):  # it may take something else than a picture
+            if name.startswith("G") and torch.equal(result(Network(net, model)), wanted):
+                return net
+    return None
 
 
 @contextlib.contextmanager

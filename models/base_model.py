@@ -73,6 +73,7 @@ class BaseModel(ABC):
             there, and heeds them too, states so again; see `used`.
         space: the colour space of its pictures, which must be that of the dataset.
         translations: what its generators do, for metrics and validation; see `translate`.
+        metric: what --lr_policy plateau watches, of the epoch that ends; None if nothing is new.
         known_by: the network whose file identifies weights of this model, such as "G"; with it, an
             error about missing weights can name the right --model. Sub-classes do not inherit it.
     """
@@ -101,6 +102,7 @@ class BaseModel(ABC):
         self.optimizers: list[torch.optim.Optimizer] = []
         self.schedulers: list[Any] = []
         self.image_paths: list[str] = []
+        self.metric: float | None = 0.0
 
     @staticmethod
     def modify_commandline_options(parser: Any, is_train: bool) -> Any:
@@ -143,6 +145,9 @@ class BaseModel(ABC):
     def optimize_parameters(self) -> None:
         """One training step: losses, gradients, weights."""
 
+    def data_dependent_initialize(self, input: dict[str, Any]) -> None:
+        """In training, before `setup`: make the layers whose sizes a batch of the dataset tells."""
+
     def define_G(self, input_nc: int, output_nc: int) -> nn.Module:
         """Build the generator that the flags describe, for these numbers of channels."""
         o = self.opt
@@ -177,6 +182,7 @@ class BaseModel(ABC):
         self.print_networks(opt.verbose)
         if self.isTrain:
             self.schedulers = [get_scheduler(optimizer, opt) for optimizer in self.optimizers]
+            self.optimizers = self.all_optimizers()
         label = weights.label_to_load(opt)
         if not self.isTrain:
             self.load_networks(label, averages=opt.ema > 0)
@@ -194,8 +200,18 @@ class BaseModel(ABC):
                 print(net)
 
     def networks(self) -> dict[str, nn.Module]:
-        """The networks by name."""
-        return declared(self, "model_names", "net")
+        """The networks by name; one that is a list of networks as an nn.ModuleList of them."""
+        nets = declared(self, "model_names", "net")
+        return {
+            n: nn.ModuleList(net) if type(net) in (list, tuple) else net for n, net in nets.items()
+        }
+
+    def all_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Those in `optimizers`, and then those that are in other attributes only."""
+        values = [self.optimizers, *vars(self).values()]
+        several = [value if isinstance(value, list | tuple) else [value] for value in values]
+        found = [one for some in several for one in some if isinstance(one, torch.optim.Optimizer)]
+        return list(dict.fromkeys(found))
 
     def eval(self) -> None:
         """Put all networks in eval mode, which affects norms and dropout."""
@@ -248,19 +264,13 @@ class BaseModel(ABC):
         losses = declared(self, "loss_names", "loss_")
         return {name: as_scalar(name, loss, self.device) for name, loss in losses.items()}
 
-    def update_learning_rate(self, metric: float | None = 0.0) -> tuple[float, float]:
-        """Step the schedules at the end of an epoch; returns the rates before and after.
-
-        `metric` is what --lr_policy plateau watches, such as the epoch's mean generator loss; None
-        where there is nothing new.
-        """
-        before = self.learning_rate
+    def update_learning_rate(self) -> None:
+        """Step the schedules at the end of an epoch."""
         for scheduler in self.schedulers:
             if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
                 scheduler.step()
-            elif metric is not None:
-                scheduler.step(metric)
-        return before, self.learning_rate
+            elif self.metric is not None:
+                scheduler.step(self.metric)
 
     @property
     def generator_loss(self) -> torch.Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from util.run.checkpoint import is_plain
+from util.speed.performance import FUSED
 
 
 class OptimizerState:
@@ -21,10 +23,12 @@ class OptimizerState:
         self, optimizers: Sequence[torch.optim.Optimizer], schedulers: Sequence[Any], lr: float
     ):
         self.optimizers, self.schedulers, self.lr = optimizers, schedulers, lr
+        self.settings = [[settings_of(g) for g in one.param_groups] for one in optimizers]
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "lr": self.lr,
+            "settings": self.settings,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
         }
@@ -32,9 +36,12 @@ class OptimizerState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict()`; options of this run override the saved ones."""
         factor = self.lr / state["lr"]  # for saved rates, which plateau may have lowered
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+        begun = state.get("settings", [None] * len(self.optimizers))  # older states have none
+        for optimizer, saved, settings in zip(
+            self.optimizers, state["optimizers"], begun, strict=True
+        ):
             require_shapes(optimizer, saved["state"])
-            optimizer.load_state_dict(as_own(optimizer, saved, factor))
+            optimizer.load_state_dict(as_own(optimizer, saved, factor, settings))
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
 
@@ -45,7 +52,7 @@ def require_shapes(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, 
     Its fused kernel relies on that. Other optimizers check for themselves, and some keep moments of
     other shapes, numbers or lists.
     """
-    fuses = isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW)
+    fuses = type(optimizer) in FUSED
     shapes = [p.shape for group in optimizer.param_groups for p in group["params"]]
     for index, moments in state.items():
         for name, value in moments.items():
@@ -56,17 +63,34 @@ def require_shapes(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, 
 
 
 def as_own(
-    optimizer: torch.optim.Optimizer, saved: dict[str, Any], lr_factor: float
+    optimizer: torch.optim.Optimizer,
+    saved: dict[str, Any],
+    lr_factor: float,
+    begun: Sequence[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Convert a saved state to what this optimizer would have saved.
 
     Its settings decide where PyTorch puts the step counts, and kernels rely on moments with the
     type and memory layout of their weights (--precision, --channels_last). The learning rates are
     the saved ones times `lr_factor`.
+
+    Args:
+        begun: the settings of each group when the saved run began. Where this one begins with the
+            same, the saved ones count, since schedules and optimizers may change them.
     """
     groups = [
-        {**theirs, **own, "params": theirs["params"], "lr": theirs["lr"] * lr_factor}
-        for own, theirs in zip(optimizer.param_groups, saved["param_groups"], strict=True)
+        {
+            **theirs,
+            **unlike(own, before),
+            "params": theirs["params"],
+            "lr": theirs["lr"] * lr_factor,
+        }
+        for own, theirs, before in zip(
+            optimizer.param_groups,
+            saved["param_groups"],
+            begun or [{}] * len(optimizer.param_groups),
+            strict=True,
+        )
     ]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state = {
@@ -79,3 +103,17 @@ def as_own(
         for index, moments in saved["state"].items()
     }
     return {"state": state, "param_groups": groups}
+
+
+def settings_of(group: dict[str, Any]) -> dict[str, Any]:
+    """All of a group but its weights, as it is now."""
+    return {name: copy.deepcopy(value) for name, value in group.items() if name != "params"}
+
+
+def unlike(group: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """What a group has otherwise than these settings."""
+    return {
+        name: value
+        for name, value in group.items()
+        if name not in settings or torch.as_tensor(value != settings[name]).any()
+    }

@@ -114,8 +114,9 @@ class Plateau(ReduceLROnPlateau):
 class EpochSchedule(LRScheduler):
     """Full rate times factor(e) in epoch e = 1, 2, ...; `step()` moves to the next epoch.
 
-    Its state has only the epoch, so a run that is resumed with another rate or length follows its
-    new options, not the saved ones. Load the optimizer's state first, since it also sets rates.
+    A run that is resumed with another rate or length follows its new options, not the saved ones.
+    Where these are the same, loading leaves the rates as they are, since a model may set them by
+    itself. Load the optimizer's state first, since it also sets rates.
     """
 
     def __init__(self, optimizer: Optimizer, factor: Callable[[int], float], first_epoch: int = 1):
@@ -135,10 +136,11 @@ class EpochSchedule(LRScheduler):
         return [full_rate * self.factor(epoch) * left for full_rate in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"last_epoch": self.last_epoch}
+        return {"last_epoch": self.last_epoch, "rates": self._last_lr}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.last_epoch = state_dict["last_epoch"]
         self._last_lr = self.get_lr()
-        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
-            group["lr"] = rate
+        if self._last_lr != state_dict.get("rates"):  # older states have none
+            for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+                group["lr"] = rate

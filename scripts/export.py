@@ -66,7 +66,10 @@ def main(argv: list[str] | None = None) -> None:
     apply = generator.translator.generate
     network = getattr(apply, "network", None)
     if network is None:
-        raise UserError(f"{own.name}: its model file does not say which network makes pictures")
+        raise UserError(
+            f"{own.name}: no single network makes the pictures of its model file, so there is none "
+            "to export; scripts/translate.py and test.py --full_size apply the whole model"
+        )
     opt = generator.opt
     for module in network.modules():
         if isinstance(module, DROPOUTS):

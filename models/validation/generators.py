@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,13 +88,14 @@ class CannotRunElsewhere(CannotRun, ReportedElsewhere):
 class OwnTest:
     """The generators of a model file that does not say what they do, through its own `test`.
 
-    A copy with memories of its own takes the input; see `view_of`. Buffers of its networks, such as
-    running statistics, are put back. Raises CannotRun if weights have changed nevertheless, after
-    putting them back too.
+    A copy with memories of its own takes the input, as if in test.py; see `view_of`. Buffers of its
+    networks, such as running statistics, are put back. Raises CannotRun if weights have changed
+    nevertheless, after putting them back too.
     """
 
-    def __init__(self, model: BaseModel, *, is_paired: bool):
-        self.model, self.weights = model, [LAST]
+    def __init__(self, model: BaseModel, averages: Mapping[str, nn.Module], *, is_paired: bool):
+        self.model, self.averages = model, averages
+        self.weights = [LAST, EMA] if averages else [LAST]
         self.copies: list[nn.Module] = []
         names = set(model.visual_names)
         known = (
@@ -104,11 +106,16 @@ class OwnTest:
 
     def __call__(self, batch: Any, weights: str, *key: int) -> dict[str, torch.Tensor]:
         """As that of Generators."""
-        view = view_of(self.model)
-        with isolated_randomness(*key, device=self.model.device), unchanged(self.model):
+        view = view_in_test(self.model)
+        with (
+            isolated_randomness(*key, device=self.model.device),
+            averaged(self.model, self.averages if weights == EMA else {}),
+            unchanged(self.model),
+        ):
             try:
                 view.set_input(dict(batch))
                 view.test()
+                view.visual_names = [name for name in view.visual_names if hasattr(view, name)]
                 visuals = view.get_current_visuals()
             except Exception as error:  # other people's code may raise anything
                 raise CannotRun(
@@ -136,7 +143,7 @@ def generators_of(
         f"{type(model).__name__} has no `translations`: its pictures come from its own set_input "
         "and test, as long as that changes nothing"
     )
-    return OwnTest(model, is_paired=is_paired)
+    return OwnTest(model, averages, is_paired=is_paired)
 
 
 def paths_of(task: Translation, direction: str) -> tuple[str, str]:
@@ -195,6 +202,39 @@ def view_of(model: BaseModel) -> BaseModel:
         with contextlib.suppress(Exception):  # what cannot be copied stays shared
             setattr(view, name, copy.deepcopy(value, memo | computed))
     return view
+
+
+def view_in_test(model: BaseModel) -> BaseModel:
+    """`view_of` a model that takes itself for one in test.py, without its last pictures.
+
+    A model may do more in training, such as flip its input at random.
+    """
+    view = view_of(model)
+    view.isTrain, view.opt = False, argparse.Namespace(**{**vars(model.opt), "isTrain": False})
+    for name in view.visual_names:
+        vars(view).pop(name, None)
+    return view
+
+
+@contextlib.contextmanager
+def averaged(model: BaseModel, averages: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Inside, networks have the weights of their averages (--ema); afterwards their own again."""
+    pairs = [
+        pair
+        for name, net in model.networks().items()
+        if f"{name}_ema" in averages
+        for pair in zip(net.parameters(), averages[f"{name}_ema"].parameters(), strict=True)
+    ]
+    kept = [weight.detach().clone() for weight, _ in pairs]
+    with torch.no_grad():
+        for weight, average in pairs:
+            weight.copy_(average)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for (weight, _), own in zip(pairs, kept, strict=True):
+                weight.copy_(own)
 
 
 def modules_of(model: BaseModel) -> list[nn.Module]:

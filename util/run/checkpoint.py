@@ -42,8 +42,8 @@ from util.run.labels import (
     with_weights,
 )
 
-FORMAT = 3
-READABLE = (2, FORMAT)  # states of format 2 lack some parts, which then begin afresh
+FORMAT = 4
+READABLE = (2, 3, FORMAT)  # older states lack some parts, which then begin afresh
 
 # Errors from a state whose data is not of the expected kind.
 WRONG_CONTENT = (

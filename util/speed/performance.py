@@ -8,7 +8,7 @@ defaults give the same results, up to rounding.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,8 @@ from util.errors import UserError, first_line
 from util.speed.deterministic import replace_reflection_padding
 from util.speed.recompute import keeps_statistics, recompute
 from util.speed.winograd import use_winograd
+
+FUSED = torch.optim.Adam, torch.optim.AdamW  # but not what is derived from them
 
 
 def prepare(
@@ -51,7 +53,7 @@ def prepare(
         fuse(optimizer, device)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         scaler_of.update(dict.fromkeys(map(id, parameters), scaler))
-    for name, net in networks.items():
+    for name, net in called(networks):
         if optimizers and opt.deterministic and device.type == "cuda":
             replace_reflection_padding(net)
         norm_without_view(net)
@@ -77,6 +79,15 @@ def prepare(
             # After compiling: autocast caches cast weights between calls only if it is outside.
             run_in(net, dtype, device, scaler_of.get(id(next(net.parameters(), None))))
     return scalers
+
+
+def called(networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
+    """The networks that a model calls: of a list of them, which is never called, each one."""
+    for name, net in networks.items():
+        if isinstance(net, nn.ModuleList):
+            yield from ((name, one) for one in net)
+        else:
+            yield name, net
 
 
 def arrange(copies: Sequence[nn.Module], opt: argparse.Namespace, device: torch.device) -> None:
@@ -240,7 +251,6 @@ class ScaleGradient(torch.autograd.Function):
 
 def fuse(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     """Make Adam update all weights in one pass; equal to its loop over tensors up to rounding."""
-    is_adam = type(optimizer) in (torch.optim.Adam, torch.optim.AdamW)
-    if is_adam and device.type in ("cpu", "cuda", "mps"):
+    if type(optimizer) in FUSED and device.type in ("cpu", "cuda", "mps"):
         for group in optimizer.param_groups:
             group["fused"], group["foreach"] = True, False

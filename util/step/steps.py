@@ -117,6 +117,15 @@ class Steps:
             if self.watches_loss:
                 self.generator_loss.add(self.model.generator_loss * share.weight, share.num_all)
 
+    def check_optimizers(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
+        """Raise UserError if the model has others than at the start."""
+        if made := [one for one in optimizers if not self.updates.has(one)]:
+            raise UserError(
+                f"the model has made another optimizer while training, {type(made[0]).__name__}, "
+                "which no checkpoint would hold; make it in the model's __init__, and freeze "
+                "weights by set_requires_grad"
+            )
+
     def _before_update(
         self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], named: dict[str, Any]
     ) -> None:

@@ -135,6 +135,9 @@ class Updates:
     def __init__(self, updates: Iterable[Update]):
         self._updates = {id(update.optimizer): update for update in updates}
 
+    def has(self, optimizer: torch.optim.Optimizer) -> bool:
+        return id(optimizer) in self._updates
+
     def of(self, optimizer: torch.optim.Optimizer) -> Update:
         return self._updates[id(optimizer)]
 
