@@ -376,7 +376,8 @@ class Lookahead(torch.optim.Adam):
 class OwnStepsModel(BaseModel):
     @staticmethod
     def modify_commandline_options(parser, is_train=True):
-        parser.set_defaults(dataset_mode='aligned', netG='resnet_6blocks', norm='batch')
+        parser.set_defaults(dataset_mode='aligned', netG='resnet_6blocks', norm='batch',
+                            no_dropout=True)
         return parser
 
     def __init__(self, opt):
@@ -444,7 +445,7 @@ def checkout(tmp_path_factory):
     for name, text in FILES.items():
         (root / "models" / f"{name}_model.py").write_text(text)
     random = np.random.default_rng(0)
-    for phase, count in (("train", 5), ("val", 2), ("test", 1)):
+    for phase, count in (("train", 5), ("val", 2)):
         for number in range(count):
             for side in "AB":
                 noise = random.integers(0, 255, (6, 6, 3), dtype=np.uint8)
@@ -504,7 +505,7 @@ def run_all(checkout, *lines, fails=False):
 
 
 TINY = (
-    "--dataroot pictures --device cpu --seed 3 --ngf 4 --ndf 4 --load_size 36 --crop_size 32 "
+    "--dataroot pictures --device cpu --seed 3 --ngf 4 --ndf 4 --load_size 32 --crop_size 32 "
     "--num_threads 0 --print_freq 1 --save_latest_freq 2 --update_html_freq 1 --val_freq 1 "
     "--n_epochs 2 --n_epochs_decay 1"
 )
@@ -538,27 +539,70 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_whole_life(kind, checkout):
+    """What the page shows of the validation pictures is what test.py makes of them."""
     model, *own = kind.split()
-    flags = f"--model {model} {' '.join(own)} {KINDS[kind]} {TINY}"
     name = "_".join([model, *own]).replace("--", "")
+    flags = f"--model {model} {' '.join(own)} {KINDS[kind]} {TINY}"
     again = f"train.py --name {name}_cut --continue_train"
-    line = f"--name {name} --model {model} --device cpu"
+    applied = f"--name {name} --model {model} --dataroot pictures --phase val --device cpu"
+    applied += " --precision bf16" * ("bf16" in flags)
     told = run_all(
         checkout,
         f"train.py --name {name} {flags}",
         f"epoch: 1, iters: 3>> train.py --name {name}_cut {flags}",
         f"epoch: 2, iters: 4>> {again}",
         again,
-        f"test.py {line} --dataroot pictures --epoch best --full_size native",
+        f"test.py {applied} --load_size 32 --crop_size 32",
+        f"test.py {applied} --epoch best --full_size native",
         f"scripts/translate.py photos/large.png --name {name} --out done/{name} --device cpu",
     )
-    runs = checkout / "checkpoints"
     assert "switched off" not in told and "no validation" not in told
-    straight, cut = outcome(runs / name), outcome(runs / f"{name}_cut")
+    run, results = checkout / "checkpoints" / name, checkout / "results" / name
+    straight, cut = outcome(run), outcome(run.with_name(f"{name}_cut"))
     assert straight.keys() == cut.keys()
     assert [key for key in straight if straight[key] != cut[key]] == []
-    assert (runs / name / "best_net_G.pth").is_file()
-    results = checkout / "results" / name / "test_best"
-    assert Image.open(results / "images" / "0_fake_B.png").size
+    assert (run / "best_net_G.pth").is_file()
+    last = json.loads((run / "validation.jsonl").read_text().splitlines()[-1])
+    assert ("EMA" in last) == ("--ema" in flags)
+    shown = np.asarray(Image.open(run / "web" / "images" / "epoch003_fake_B.png"))
+    tested = np.asarray(Image.open(results / "val_latest" / "images" / "0_fake_B.png"))
+    assert np.array_equal(shown, tested)
+    assert Image.open(results / "val_best" / "full" / "valA" / "0.png").size == (40, 40)
     (made,) = (checkout / "done" / name).iterdir()
     assert Image.open(made).size == (70, 90)
+
+
+def test_the_network_that_makes_the_pictures_is_exported_or_there_is_none(checkout):
+    short = f"{TINY} --n_epochs 1 --n_epochs_decay 0 --val_freq 0 --no_html"
+    trained = [f"train.py --name {m}_out --model {m} {short}" for m in ("patchwise", "scales")]
+    told = run_all(checkout, *trained, "scripts/export.py --name patchwise_out")
+    assert "latest_net_G.onnx: " in told and "onnxruntime's results differ by" in told
+    refused = run_all(checkout, "scripts/export.py --name scales_out", fails=True)
+    assert "no single network makes the pictures of its model file" in refused
+
+
+NEEDY = """
+from .pix2pix_model import Pix2PixModel
+
+
+class NeedyModel(Pix2PixModel):
+    def set_input(self, input):
+        Pix2PixModel.set_input(self, input)
+        if not self.image_paths[0]:
+            self.instances = input['inst']
+
+    def update_learning_rate(self):
+        Pix2PixModel.update_learning_rate(self)
+        self.optimizer_G = self.adam(self.netG)
+"""
+
+
+def test_what_cannot_be_is_told_in_one_line(checkout):
+    """An optimizer that replaces another would be in no checkpoint."""
+    (checkout / "models" / "needy_model.py").write_text(NEEDY)
+    line = f"--name needy --model needy --netG resnet_6blocks {TINY} --val_freq 0 --no_html"
+    refused = run_all(checkout, f"train.py {line}", fails=True)
+    assert "made another optimizer while training, Adam, which no checkpoint would hold" in refused
+    applied = "--name needy --model needy --dataroot pictures --phase val --device cpu"
+    refused = run_all(checkout, f"test.py {applied} --full_size native", fails=True)
+    assert "NeedyModel cannot be applied to a photograph alone" in refused and "'inst'" in refused
