@@ -15,7 +15,7 @@ from models.base_model import BaseModel
 from models.strips.run import in_strips, plan
 from models.strips.tiles import in_tiles
 from models.strips.walk import NotWalkable
-from models.validation.generators import says_what_it_does, view_of
+from models.validation.generators import says_what_it_does, unchanged, view_of
 from util.bars import tqdm
 from util.errors import UserError, described
 from util.run.memory import free_memory
@@ -139,13 +139,13 @@ class Whole(Applied):
     def at_once(self, x: torch.Tensor) -> torch.Tensor:
         try:
             self.model.set_input({"A": x, "B": x, "A_paths": [""], "B_paths": [""]})
-            self.model.test()
-            visuals = self.model.get_current_visuals()
         except Exception as error:  # other people's code may raise anything
             raise UserError(
                 f"{type(self.model).__name__} cannot be applied to a photograph alone, as A and B "
                 f"of a batch: {described(error)}"
             ) from error
+        self.model.test()
+        visuals = self.model.get_current_visuals()
         made = [label for label in visuals if "fake" in label] or [*visuals][-1:]
         if not made:
             raise UserError(f"{type(self.model).__name__} has no visual_names that show a result")
@@ -159,14 +159,15 @@ def sole_maker(model: BaseModel) -> torch.nn.Module | None:
     noise = torch.rand(1, opt.input_nc, side, side, generator=torch.Generator().manual_seed(0))
 
     def result(applied: Whole | Network) -> torch.Tensor:
-        with isolated_randomness(0, device=model.device):
+        with isolated_randomness(0, device=model.device), unchanged(model):
             return applied.at_once(2 * noise - 1)
 
-    wanted = result(Whole(view_of(model)))
-    for name, net in model.networks().items():
-        with contextlib.suppress(Exception):  # it may take something else than a picture
-            if name.startswith("G") and torch.equal(result(Network(net, model)), wanted):
-                return net
+    with contextlib.suppress(Exception):  # other people's code may raise anything
+        wanted = result(Whole(view_of(model)))
+        for name, net in model.networks().items():
+            with contextlib.suppress(Exception):  # it may take something else than a picture
+                if name.startswith("G") and torch.equal(result(Network(net, model)), wanted):
+                    return net
     return None
 
 
