@@ -63,7 +63,7 @@ class Generators:
         device = self.model.device
         with torch.no_grad(), isolated_randomness(*key, device=device):
             pictures = self.model.translate(self._sets[weights], batch)
-        return without_padding(pictures, batch, self.tasks, self.model.opt.direction)
+        return without_padding(pictures, batch, self.tasks, self.model)
 
 
 class Blank(nn.Module):
@@ -126,7 +126,7 @@ class OwnTest:
         for label, picture in visuals.items():
             with contextlib.suppress(ValueError):  # what is no picture is told by the loggers
                 pictures[label] = to_batch(picture).detach()
-        return without_padding(pictures, batch, self.tasks, self.model.opt.direction)
+        return without_padding(pictures, batch, self.tasks, self.model)
 
 
 def generators_of(
@@ -161,10 +161,13 @@ def without_padding(
     pictures: Mapping[str, torch.Tensor],
     batch: Any,
     tasks: Sequence[Translation],
-    direction: str,
+    model: BaseModel,
 ) -> dict[str, torch.Tensor]:
-    """The first of each (N, C, H, W), cut to the size of the picture that it was made from."""
-    shares = batch.shares_kept()
+    """The first of each (N, C, H, W), cut to the size of the picture that it was made from.
+
+    All are on the model's device, as are the networks that judge them.
+    """
+    shares, direction = batch.shares_kept(), model.opt.direction
     of_label: dict[str, tuple[float, float]] = {}
     for task in tasks:
         given, target = (
@@ -172,7 +175,10 @@ def without_padding(
         )
         of_label |= {task.input: given, task.result: given, task.target: target}
     usual = next(iter(shares.values()), (1, 1))
-    return {label: cut(x[0], of_label.get(label, usual)) for label, x in pictures.items()}
+    return {
+        label: cut(x[0], of_label.get(label, usual)).to(model.device, non_blocking=True)
+        for label, x in pictures.items()
+    }
 
 
 def says_what_it_does(kind: type[BaseModel]) -> bool:
