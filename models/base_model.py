@@ -235,9 +235,9 @@ class BaseModel(ABC):
         pictures = {}
         for task in self.translations:
             first, second = (target, source) if task.is_reverse else (source, target)
-            pictures[task.input] = input[first].to(self.device)
+            pictures[task.input] = input[first].to(self.device, non_blocking=True)
             pictures[task.result] = networks[task.network](pictures[task.input])
-            pictures[task.target] = input[second].to(self.device)
+            pictures[task.target] = input[second].to(self.device, non_blocking=True)
         return pictures
 
     def compute_visuals(self) -> None:

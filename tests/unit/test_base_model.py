@@ -34,7 +34,7 @@ def settle(model, is_fused: bool, is_channels_last: bool) -> None:
         if is_channels_last:
             net.to(memory_format=torch.channels_last)
     for optimizer in model.optimizers if is_fused else []:
-        fuse(optimizer, model.device)
+        fuse(optimizer)
 
 
 def state_of(model) -> OptimizerState:

@@ -444,6 +444,6 @@ def test_channels_last_changes_the_layout_alone():
 def test_only_adam_is_fused():
     weight = torch.nn.Parameter(torch.ones(2))
     adam, sgd = torch.optim.Adam([weight]), torch.optim.SGD([weight], lr=0.1)
-    fuse(adam, CPU)
-    fuse(sgd, CPU)
+    fuse(adam)
+    fuse(sgd)
     assert adam.param_groups[0]["fused"] and not sgd.param_groups[0].get("fused")

@@ -50,7 +50,7 @@ def prepare(
     scalers = [create_scaler(device) if dtype is torch.float16 else None for _ in optimizers]
     scaler_of: dict[int, torch.amp.GradScaler | None] = {}  # by identity of weights
     for optimizer, scaler in zip(optimizers, scalers, strict=True):
-        fuse(optimizer, device)
+        fuse(optimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         scaler_of.update(dict.fromkeys(map(id, parameters), scaler))
     for name, net in called(networks):
@@ -249,8 +249,8 @@ class ScaleGradient(torch.autograd.Function):
         return gradient * ctx.factor, None
 
 
-def fuse(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+def fuse(optimizer: torch.optim.Optimizer) -> None:
     """Make Adam update all weights in one pass; equal to its loop over tensors up to rounding."""
-    if type(optimizer) in FUSED and device.type in ("cpu", "cuda", "mps"):
+    if type(optimizer) in FUSED:
         for group in optimizer.param_groups:
             group["fused"], group["foreach"] = True, False

@@ -60,7 +60,8 @@ class LossMeans:
         """Add the losses of a step, one tensor (number of names), over some images."""
         if list(names) != self.names:
             self._begin(names)
-        self.totals = self.totals.to(values.device) + values.detach() * num_images
+        totals = self.totals.to(values.device, non_blocking=True)
+        self.totals = totals + values.detach() * num_images
         self.num_images += num_images
 
     def take(self) -> dict[str, float]:
