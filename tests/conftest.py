@@ -17,6 +17,8 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
+SMALL = "--name run --seed 3 --ngf 8 --ndf 8 --load_size 72 --crop_size 64 --netG resnet_6blocks"
+LPIPS_WIDTHS = (64, 128, 256, 512, 512)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -115,6 +117,40 @@ def pictures_in() -> type[Pictures]:
 @pytest.fixture
 def pictures(tmp_path: Path) -> Pictures:
     return Pictures(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def every_layout(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Four pictures in every layout, for training and testing."""
+    pictures = Pictures(tmp_path_factory.mktemp("photos"))
+    for phase in ("train", "test"):
+        for index in range(4):
+            for folder, picture in zip("AB", pictures.pair(index, 80, 72), strict=True):
+                pictures.save(picture, f"{phase}{folder}/p{index}.png")
+            pictures.save(pictures.draw(index, 80, 72), f"{phase}/p{index}.png")
+    return str(pictures.root)
+
+
+@pytest.fixture(scope="session")
+def flags_of(tmp_path_factory: pytest.TempPathFactory, every_layout: str) -> Callable[[str], str]:
+    """`flags_of(model)`: what makes this model small and finds its files."""
+    import torch
+
+    from util.torchvision_compat import import_torchvision
+
+    vgg = import_torchvision("torchvision.models.vgg")
+    folder = tmp_path_factory.mktemp("vgg")
+    torch.manual_seed(0)
+    layers = vgg.make_layers(vgg.cfgs["D"]).state_dict()
+    heads = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate(LPIPS_WIDTHS)}
+    torch.save({f"features.{key}": value for key, value in layers.items()}, folder / "vgg16.pth")
+    torch.save(heads, folder / "lpips.pth")
+    perceptual = f"--vgg_weights {folder}/vgg16.pth --lpips_weights {folder}/lpips.pth"
+
+    def flags(model: str) -> str:
+        return f"{SMALL} --model {model} --dataroot {every_layout} {perceptual}"
+
+    return flags
 
 
 class Run(NamedTuple):

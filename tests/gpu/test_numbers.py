@@ -110,7 +110,7 @@ def test_a_run_goes_on_on_another_device_precision_and_layout(flags_of, run_cli,
         assert done.status == 0 and f"finished after epoch {epochs}" in done.stdout, done
 
 
-def test_pictures_are_those_of_the_cpu_within_a_level(flags_of, run_cli, tmp_path):
+def test_pictures_are_those_of_the_cpu_within_a_level(flags_of, every_layout, run_cli, tmp_path):
     flags = f"{flags_of('pix2pix')} --n_epochs 1 --n_epochs_decay 0"
     assert run_cli("train.py", *flags.split(), "--device", "cuda").status == 0
     results = {}
@@ -118,7 +118,7 @@ def test_pictures_are_those_of_the_cpu_within_a_level(flags_of, run_cli, tmp_pat
         done = run_cli(
             "test.py",
             *"--name run --model pix2pix --eval --num_test 4 --precision fp32".split(),
-            *("--device", device, "--results_dir", device, "--dataroot", flags_of("").split()[-1]),
+            *("--device", device, "--results_dir", device, "--dataroot", every_layout),
         )
         assert done.status == 0, done
         files = sorted((tmp_path / device).rglob("*fake_B.png"))

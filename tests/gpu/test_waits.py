@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from runs import MODELS, take_steps
+from runs import MODELS, ROWS, take_steps
 
-ROWS = {
-    "plain": "",
-    "pool": "--pool_size 2",
-    "ema": "--ema 0.9",
-    "wgangp": "--gan_mode wgangp --norm instance",
-    "plateau": "--lr_policy plateau",
-    "accumulation": "--grad_accum 2 --grad_checkpoint",
-    "spectral norm": "--spectral_norm",
-    "augmented": "--d_augment translation,cutout",
-    "features": "--lambda_feat 10 --d_augment color",
-    "channels_last": "--channels_last on",
-    "bf16": "--precision bf16",
-    "compile": "--compile",
-}
+GPU_ROWS = {**ROWS, "bf16": "--precision bf16", "compile": "--compile"}
+ONCE = ("features", "perceptual", "compile")  # of pix2pix; others lack them, or do the same
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", GPU_ROWS)
 @pytest.mark.parametrize("model", MODELS)
 def test_no_step_waits(build, model, row):
-    if row in ("compile", "features") and model != "pix2pix":
+    if row in ONCE and model != "pix2pix":
         pytest.skip("once is enough")
-    run = build(model, f"{ROWS[row]} --batch_size 2")
+    run = build(model, f"{GPU_ROWS[row]} --batch_size 2")
     take_steps(run, 4)  # allocate, choose algorithms, fill the pool
     batches = list(run.dataset)
     torch.cuda.synchronize()

@@ -6,6 +6,21 @@ import torch
 
 import train
 
+# What a training step may consist of, as flags.
+ROWS = {
+    "plain": "",
+    "pool": "--pool_size 2",
+    "ema": "--ema 0.9",
+    "wgangp": "--gan_mode wgangp --norm instance",
+    "plateau": "--lr_policy plateau",
+    "accumulation": "--grad_accum 2 --grad_checkpoint",
+    "spectral norm": "--spectral_norm",
+    "augmented": "--d_augment translation,cutout",
+    "features": "--lambda_feat 10 --d_augment color",
+    "perceptual": "--lambda_lpips 10",
+    "residual": "--residual",
+    "channels_last": "--channels_last on",
+}
 MODELS = ["pix2pix", "pix2pix_with_perceptual", "cycle_gan", "colorization"]
 
 
