@@ -2,20 +2,24 @@
 
     python3 scripts/demo.py
 
-Needs only Python: the first run creates .venv and installs what is missing. The network learns to
-undo a portrait retouch from three pairs, which it memorises. Then it is tried on these, and on a
-face that it has never seen.
+The page of its results opens in the browser, where there is a display. Needs only Python: the first
+run creates .venv and installs what is missing. The network learns to undo a portrait retouch from
+three pairs, which it memorises. Then it is tried on these, and on a face that it has never seen.
 """
 
+import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
+import webbrowser
 from pathlib import Path
 
 import environment
 from util.errors import exit_status
+from util.show.browser import has_display
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "checkpoints" / "demo_portrait_retouch"
@@ -34,6 +38,11 @@ TRAINING += "--print_freq 6 --update_html_freq 60".split()
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--no_browser", action="store_true", help="open no browser")
+    own = parser.parse_args()
     python = environment.ensure(ROOT, ["requirements.txt"])
     for old in (RUN, RESULTS):
         shutil.rmtree(old, ignore_errors=True)
@@ -50,14 +59,31 @@ def main() -> int:
 
     print(f"\nDone in {time.monotonic() - start_s:.0f} s.")
     print(summary(l1_of_training(), l1_of_results("train"), l1_of_results("test")))
+    known = (RESULTS / "train_latest" / "index.html").as_uri()
+    opens = not own.no_browser and has_display()
     print(
-        f"""Open in a browser:
-    training     {(RUN / "web" / "index.html").as_uri()}
-    known faces  {(RESULTS / "train_latest" / "index.html").as_uri()}
+        f"""{"The first opens now" if opens else "Open in a browser"}:
+    known faces  {known}
     a new face   {(RESULTS / "test_latest" / "index.html").as_uri()}
-Your own pictures: README.md, "Your own data"."""
+    training     {(RUN / "web" / "index.html").as_uri()}
+{next_steps()}""",
+        flush=True,
     )
+    if opens:
+        webbrowser.open(known)
     return 0
+
+
+def next_steps() -> str:
+    """What to type after the demo."""
+    activate = r".venv\Scripts\activate" if os.name == "nt" else "source .venv/bin/activate"
+    return f"""Next, try this network on a photograph, or train one on your own pairs: each input in
+my_data/trainA, and its target, under the same name, in my_data/trainB:
+    {activate}
+    python scripts/try_it.py --name {RUN.name}
+    python scripts/check_pairs.py --dataroot my_data
+    python train.py --dataroot my_data --name my_run --model pix2pix
+README.md, "Your own data", says more."""
 
 
 def summary(

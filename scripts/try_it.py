@@ -43,6 +43,7 @@ from scripts.trying.photographs import Photographs
 from util import runtime
 from util.errors import UserError
 from util.files import to_path
+from util.show.browser import has_display
 
 THIS_MACHINE = "127.0.0.1"
 
@@ -134,13 +135,6 @@ def serve(
             signal.signal(getattr(signal, name), signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(listen())
-
-
-def has_display() -> bool:
-    """Whether a browser can open here; on Linux without a display, one in this terminal would."""
-    if sys.platform in ("win32", "darwin"):
-        return "SSH_CONNECTION" not in os.environ
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def address_in_network() -> str:

@@ -36,3 +36,29 @@ def test_the_summary_follows_the_figures():
     assert "needs more pairs" in text
     text = demo.summary((20.0, 0.8), (0.9, 3.7), (3.9, 4.2))
     assert "3.9, better than doing nothing (4.2)" in text and "needs more pairs" not in text
+
+
+@pytest.mark.parametrize(
+    "flags, display, opens",
+    [([], ":0", True), ([], "", False), (["--no_browser"], ":0", False)],
+)
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="a display is always there")
+def test_it_opens_its_page_where_there_is_a_display(flags, display, opens, monkeypatch, capsys):
+    shown = []
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(sys, "argv", ["demo.py", *flags])
+    monkeypatch.setattr("webbrowser.open", shown.append)
+    # The training takes minutes; here are its end, and what is said then.
+    monkeypatch.setattr(demo.environment, "ensure", lambda *_: Path(sys.executable))
+    monkeypatch.setattr(demo, "run", lambda *_: 0)
+    monkeypatch.setattr(demo.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(demo, "l1_of_training", lambda: (20.0, 0.8))
+    monkeypatch.setattr(demo, "l1_of_results", lambda phase: (0.9, 3.7))
+    assert demo.main() == 0
+    said = capsys.readouterr().out
+    page = (demo.RESULTS / "train_latest" / "index.html").as_uri()
+    assert shown == ([page] if opens else []) and page in said
+    assert ("The first opens now" in said) == opens
+    assert "python scripts/check_pairs.py --dataroot my_data" in said
+    assert f"python scripts/try_it.py --name {demo.RUN.name}" in said
