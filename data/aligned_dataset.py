@@ -166,11 +166,19 @@ class AlignedDataset(BaseDataset):
         return found | self.forms(maps, WEIGHT)
 
     def _resized_pair(self, path_a: str, path_b: str) -> list[torch.Tensor]:
-        pictures = (
-            split_halves(self.read(path_a))
-            if self.side_by_side
-            else (self.read(path_a), self.read(path_b))
-        )
+        return self.fit_pair(self.read_pair(path_a, path_b), path_a)
+
+    def read_pair(self, path_a: str, path_b: str) -> tuple[Picture, Picture]:
+        """A and B with all their bits and channels, upright; UserError as `read`."""
+        if self.side_by_side:
+            return split_halves(self.read(path_a))
+        return self.read(path_a), self.read(path_b)
+
+    def fit_pair(self, pictures: tuple[Picture, Picture], path_a: str) -> list[torch.Tensor]:
+        """The pixels of both as `fit` gives them, in one size.
+
+        Raises UserError for pictures that --preprocess, or the number of channels, cannot take.
+        """
         target = self._common_size(pictures[0].size, pictures[1].size, path_a)
         return [
             self.fit(picture, side, target)

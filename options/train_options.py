@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,20 @@ class TrainOptions(BaseOptions):
         values = {k: "inf" if v == math.inf else v for k, v in plain(opt).items()}
         values_text = json.dumps(values, indent=2, sort_keys=True)
         write_whole(run_folder(opt) / "train_options.json", values_text + "\n")
+
+
+class LookingOptions(TrainOptions):
+    """The flags of a run that does not begin, for scripts that look at what it would see.
+
+    A run of its name may exist, and nothing is written.
+    """
+
+    def parse(self, argv: list[str] | None = None) -> argparse.Namespace:
+        words = sys.argv[1:] if argv is None else argv
+        return super().parse([*words, "--try_steps", "1"])
+
+    def tell(self, opt: argparse.Namespace, changes: Sequence[str]) -> None:
+        pass  # they are those that were typed
 
 
 def check_pretrained(opt: argparse.Namespace) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +27,7 @@ from data.loader import SampleError, SeededDataset
 from data.validation import as_in_testing, load_alone, split
 from options.checks import PORTRAITS
 from options.parser import OptionParser, whole
-from options.train_options import TrainOptions
+from options.train_options import LookingOptions
 from util import runtime
 from util.errors import UserError
 from util.files import to_path
@@ -44,17 +43,12 @@ class Row(NamedTuple):
     pictures: list[Image.Image | None]
 
 
-class PreviewOptions(TrainOptions):
-    """The flags of a run that does not begin."""
-
+class PreviewOptions(LookingOptions):
     script = "scripts/preview_augmentation.py"
     examples = (
         f"{PORTRAITS} --model pix2pix --augment auto",
         "./my_data --model cycle_gan --augment auto",
     )
-
-    def tell(self, opt: argparse.Namespace, changes: Sequence[str]) -> None:
-        pass  # they are those that were typed
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -73,8 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     own, words = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     if own.out.suffix.lower() not in (".png", ".jpg"):
         raise UserError(f"--out {own.out}: the file must end in .png or .jpg")
-    # Nothing is trained, so a run of this name may exist, and no file but the sheet is written.
-    opt = PreviewOptions(models.registry, data.registry).parse([*words, "--try_steps", "1"])
+    opt = PreviewOptions(models.registry, data.registry).parse(words)
     rows = rows_of(opt, own.pairs, own.epochs)
     titles = ["in testing", *(f"epoch {epoch}" for epoch in range(1, own.epochs + 1))]
     own.out.parent.mkdir(parents=True, exist_ok=True)
