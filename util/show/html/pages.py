@@ -185,6 +185,9 @@ class ResultsPage:
 
     Args:
         metric: of those that `add_result` is given of single pictures, the one to show first.
+        order: what the order of `add_result` means, such as "worst first", to begin with it;
+            without, the page begins with results sorted by name.
+        thing: what a result is called.
     """
 
     def __init__(
@@ -197,23 +200,31 @@ class ResultsPage:
         compare: list[tuple[str, str]],
         options: str,
         metric: str = "",
+        order: str = "",
+        thing: str = "result",
     ) -> None:
         for old in (folder / "data").glob("*.js"):
             old.unlink()
         self._data = _Data(folder / "data")
+        orders = [tags.option(order, value='["told"]')] if order else []
+        orders.append(tags.option("name", value=""))
         tools = tags.form(
             tags.label("Metric", tags.select(id="metric"), hidden=True),
             tags.label("Find", tags.input_(id="find", type="search", placeholder="file name")),
-            tags.label("Sort by", tags.select(tags.option("name", value=""), id="sort")),
+            tags.label("Show", tags.select(id="kind"), hidden=True),
+            tags.label("Sort by", tags.select(*orders, id="sort")),
             tags.button(id="direction", type="button"),
             tags.output(id="found"),
             id="tools",
         )
-        about = [tags.details(tags.summary("Options"), tags.pre(options, tabindex="0"))]
-        none = tags.p("No result has this name.", id="none", hidden=True)
+        about = [
+            tags.ul(id="about", cls="notes", hidden=True),
+            tags.details(tags.summary("Options"), tags.pre(options, tabindex="0")),
+        ]
+        none = tags.p(f"No {thing} has this name.", id="none", hidden=True)
         means = tags.div(tags.table(id="scores", cls="table"), cls="wide", tabindex="0")
         results = tags.section(means, tools, none, _rows("Show more"))
-        settings: dict[str, Any] = {"captions": captions, "compare": compare}
+        settings: dict[str, Any] = {"captions": captions, "compare": compare, "thing": thing}
         if metric:
             settings["metric"] = metric
         _write_index(folder, title, winsize_px, settings, about, [results])
@@ -249,6 +260,14 @@ class ResultsPage:
         figures = _numbers(metrics or {})
         urls = _urls({name: name for name in others})
         self._data.call("result", _now(), name, source, _urls(files), figures, *urls.values())
+
+    def add_notes(self, name: str, notes: Sequence[tuple[str, str]]) -> None:
+        """Shows notes with a result, or where `name` is empty, at the top.
+
+        Args:
+            notes: each with its kind, for people to choose results by, or nothing.
+        """
+        self._data.call("notes", name, notes)
 
     def end(self, message: str = "") -> None:
         """Says that the results are complete, or how else the run ended."""

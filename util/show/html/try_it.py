@@ -45,7 +45,13 @@ def try_it_page(
             ),
             tags.section(id="rows"),
         ],
-        settings={"ways": ways, "fullSize": full_size, "epoch": epoch, "maxBytes": max_bytes},
+        settings={
+            "ways": ways,
+            "fullSize": full_size,
+            "epoch": epoch,
+            "maxBytes": max_bytes,
+            "thing": "photograph",
+        },
     )
     return {
         "/": ("text/html", page),

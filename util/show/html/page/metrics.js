@@ -7,6 +7,7 @@ const meanings = {
   LPIPS: "Difference from the target as people see it, from 0: lower is better",
   SWD: "Distance from the look of real pictures (sliced Wasserstein): lower is better",
   KID: "Distance from the look of real pictures (kernel inception): lower is better",
+  off: "Where B shows what A shows: how far off, on average, in pixels of A",
   SSIM_input: "Similarity of the brightness of result and input: how much stays",
 };
 const kindOf = (name) => (name in meanings ? name : name.replace(/_[AB]$/, ""));

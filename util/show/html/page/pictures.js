@@ -11,14 +11,21 @@ function noteSize(row, { naturalWidth, naturalHeight }) {
   }
 }
 
+// Notes as items of a list, those of a kind with its name before.
+const noteItems = (name) =>
+  (notes.get(name) ?? []).map(([kind, words]) =>
+    make("li", {}, ...(kind ? [make("b", {}, kind), " "] : []), words),
+  );
+
 function rowElement(row) {
   const title = make("h3");
   const detail = make("p", { className: "detail" });
   const metrics = make("dl", { className: "metrics" });
+  const noted = make("ul", { className: "notes" });
   const pictures = make("div", { className: "pictures" });
   const strip = filmStrip();
   const header = make("header", {}, make("div", {}, title, detail), metrics);
-  const element = make("article", { className: "row" }, header, pictures, strip);
+  const element = make("article", { className: "row" }, header, noted, pictures, strip);
   const open = (pair, mode) => view(element.row, pair, mode);
   let images = {}; // by label
   let values = {}; // by label: where the metric of a picture stands
@@ -57,6 +64,8 @@ function rowElement(row) {
     title.textContent = frame.title;
     detail.textContent = frame.detail;
     metrics.replaceChildren(...(of.key === "batch" ? [] : terms(frame)));
+    noted.replaceChildren(...noteItems(of.key));
+    noted.hidden = !noted.children.length;
     for (const label of labels) {
       images[label].show(frame, label);
       values[label].replaceChildren(...measuredOf(frame, label));

@@ -17,6 +17,7 @@ const shrunk = new Set(); // pictures that were replaced by a smaller JPEG
 const validations = new Map(); // epoch -> its metrics
 const untouched = new Map(); // name of a result -> the metrics of its input
 const measured = new Map(); // name of a result -> the metrics of each of several pictures, by label
+const notes = new Map(); // name of a result, or "" for all -> [kind, words] of each
 let lastBatch = null; // a row of what was just trained on
 const curve = { times: [], images: [], epochs: [], rates: [], losses: new Map() }; // equally long
 const run = { news_s: 0, told_s: 0, began_s: 0, ended: null, epoch: 0, images: 0, alive_s: 0 };
@@ -89,6 +90,9 @@ const calls = {
   },
   measured(name, byLabel) {
     measured.set(name, byLabel);
+  },
+  notes(name, given) {
+    notes.set(name, given);
   },
   result(time_s, name, source, files, metrics) {
     told(time_s);
@@ -174,6 +178,7 @@ async function watch(isFirst) {
   isReading = false;
   if (hasNews) {
     if (!isFirst) run.news_s = now_s(); // the run's machine may have a different clock
+    if (!isTraining) showNotes();
     showRows();
     showScores();
     showCurves();

@@ -1,12 +1,20 @@
 // Search, sorting and means of the results.
 
+const ANY = "*"; // kind of notes
 let isDescending = false;
 const metricOf = (row) => judgedOf(row.frames[0]);
+
+const hasNote = (row, kind) =>
+  (notes.get(row.key) ?? []).some(([own]) => own && (kind === ANY || own === kind));
 
 // What results are sorted by: null, or a function of a row that gives a number or null.
 function sortKey() {
   const [kind, what] = JSON.parse(byId("sort").value || "[]");
   if (!kind) return null;
+  if (kind === "told") {
+    const places = new Map([...rows.keys()].map((key, place) => [key, place]));
+    return (row) => places.get(row.key);
+  }
   const [isGain, isPicture] = [kind.endsWith("gain"), kind.startsWith("picture")];
   const name = isPicture ? metric : what;
   return (row) => {
@@ -17,11 +25,12 @@ function sortKey() {
 
 function sortedResults(all) {
   const words = byId("find").value.trim().toLowerCase();
+  const kind = byId("kind").value;
   const sign = isDescending ? -1 : 1;
   const key = sortKey();
   const byName = new Intl.Collator("en", { numeric: true }).compare;
   return all
-    .filter((row) => row.key.toLowerCase().includes(words))
+    .filter((row) => row.key.toLowerCase().includes(words) && (!kind || hasNote(row, kind)))
     .map((row) => [key ? key(row) : null, row])
     .sort(([x, a], [y, b]) => {
       if (x !== null && y !== null && x !== y) return sign * (x - y);
@@ -73,6 +82,25 @@ function showMeans(list) {
   byId("scores").hidden = !isShown || !metrics.length;
 }
 
+// The notes of all, and the kinds of those of single results to choose by.
+function showNotes() {
+  byId("about").replaceChildren(...noteItems(""));
+  byId("about").hidden = !notes.has("");
+  const all = [...rows.values()];
+  const ofRows = all.flatMap((row) => notes.get(row.key) ?? []);
+  const kinds = [...new Set(ofRows.map(([kind]) => kind))].filter(Boolean);
+  const counts = [ANY, ...kinds].map((kind) => [kind, all.filter((r) => hasNote(r, kind)).length]);
+  const select = byId("kind");
+  select.parentElement.hidden = !kinds.length;
+  const chosen = select.value;
+  const options = [["", `all (${count(all.length)})`]];
+  for (const [kind, number] of counts) {
+    options.push([kind, `${kind === ANY ? "with findings" : kind} (${count(number)})`]);
+  }
+  select.replaceChildren(...options.map(([value, words]) => make("option", { value }, words)));
+  select.value = chosen;
+}
+
 // Where several pictures of a row are measured, people choose the metric that stands below them.
 function offerMetrics(names) {
   const select = byId("metric");
@@ -113,6 +141,7 @@ if (!isTraining) {
   showDirection();
   byId("find").addEventListener("input", reorder);
   byId("sort").addEventListener("change", reorder);
+  byId("kind").addEventListener("change", reorder);
   byId("metric").addEventListener("change", () => {
     metric = byId("metric").value;
     reorder();

@@ -43,7 +43,7 @@ function showStatus() {
   else if (isLive()) parts.push("Live");
   else if (run.alive_s) parts.push(`Stopped (killed?) at ${clock(run.alive_s)}`);
   else parts.push(`No updates since ${clock(run.told_s)}: the run may have stopped`);
-  if (!isTraining) parts.push(counted(rows.size, "result"));
+  if (!isTraining) parts.push(counted(rows.size, settings.thing));
   else if (run.epoch) {
     const all = settings.epochs * settings.imagesPerEpoch;
     parts.push(`epoch ${count(run.epoch)} of ${count(settings.epochs)}`);

@@ -7,9 +7,9 @@ const MODES = {
   difference: ["Difference", "d", "How far both are apart in each channel, times 4"],
 };
 const KEYS = [
-  ["← →", isTraining ? "older and newer epoch" : "previous and next result"],
+  ["← →", isTraining ? "older and newer epoch" : `previous and next ${settings.thing}`],
   ...(isTraining ? [["Home End", "first and newest epoch"]] : []),
-  ["↑ ↓", isTraining ? "previous and next picture" : "previous and next result"],
+  ["↑ ↓", isTraining ? "previous and next picture" : `previous and next ${settings.thing}`],
   ["Space, held", "the first picture instead of the second"],
   ...Object.values(MODES).map(([name, key, words]) => [
     key.toUpperCase(),
