@@ -49,6 +49,11 @@ def test_a_run_and_a_validation_without_pages(run, tmp_path):
     "program, more, line",
     [
         ("train.py", TINY, "the training page needs dominate: pip install dominate, or pass --no_"),
+        (
+            "scripts/check_pairs.py",
+            "--dataroot pairs",
+            "the page needs dominate: pip install dominate",
+        ),
         ("scripts/plot_losses.py", "log", "this script needs matplotlib: pip install matplotlib"),
         ("scripts/try_it.py", "--name run", "the page needs tornado: pip install tornado"),
     ],
