@@ -28,9 +28,9 @@ from models.base_model import BaseModel
 from models.weights import label_to_load
 from options.test_options import TestOptions, filled_name
 from util import distributed, runtime
-from util.bars import tqdm
 from util.errors import UserError, first_few
 from util.run.best import best_and_latest
+from util.show.bars import tqdm
 from util.show.full_depth import depths_of
 from util.show.loggers.wandb import WandbResults
 from util.show.photographs import Photographs

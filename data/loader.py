@@ -24,11 +24,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_
 from data.reading import notes
 from data.reading.notes import Notes
 from util import distributed
-from util.bars import tqdm
 from util.distributed import Share
 from util.errors import MissingOption, ReportedElsewhere, UserError, described, first_line
 from util.run.interrupt import leave_signals_to_main
 from util.runtime import is_out_of_memory, isolated_randomness, out_of_memory
+from util.show.bars import tqdm
 from util.streams import make_streams_last
 
 SHM = "/dev/shm"  # where Linux keeps the shared memory that passes batches between processes

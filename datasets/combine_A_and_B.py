@@ -31,7 +31,7 @@ from typing import Any
 
 from PIL import Image
 
-from util.bars import tqdm
+from util.show.bars import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data.image_folder import make_dataset

@@ -16,10 +16,10 @@ from models.strips.run import in_strips, plan
 from models.strips.tiles import in_tiles
 from models.strips.walk import NotWalkable
 from models.validation.generators import says_what_it_does, unchanged, view_of
-from util.bars import tqdm
 from util.errors import UserError, described
 from util.run.memory import free_memory
 from util.runtime import isolated_randomness
+from util.show.bars import tqdm
 from util.show.estimate import duration_text
 from util.speed.performance import resolve_precision
 from util.util import to_batch

@@ -39,10 +39,10 @@ from options.train_options import LookingOptions
 from scripts.checking.findings import MISALIGNED, PARTNER, Findings, find_all, settled, worst_first
 from scripts.checking.pairs import Pair, read_pair
 from util import runtime
-from util.bars import tqdm
 from util.errors import UserError, command_line
 from util.files import to_path
 from util.packages import needed
+from util.show.bars import tqdm
 from util.show.names import UniqueNames
 from util.util import counted, mkdirs
 

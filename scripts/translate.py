@@ -46,9 +46,9 @@ from options.parser import OptionParser, RawHelpFormatter, device_name, whole, w
 from options.restore import runs_in, saved_options
 from options.test_options import TestOptions
 from util import runtime
-from util.bars import tqdm
 from util.errors import UserError, command_line, first_few
 from util.files import to_path
+from util.show.bars import tqdm
 from util.speed.performance import prepare
 from util.util import counted
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.validation.generators import CannotRun, Generators, OwnTest, file_of
-from util.bars import tqdm
+from util.show.bars import tqdm
 from util.show.loggers.base import Example
 
 

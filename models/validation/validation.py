@@ -19,9 +19,9 @@ from models.validation.generators import (
 )
 from models.validation.judge import Figures, Judge, PairedJudge
 from util import distributed
-from util.bars import tqdm
 from util.metrics.scores import Scores, explained
 from util.run.clock import Clock
+from util.show.bars import tqdm
 
 MOST_VALIDATIONS = 100  # of a run, by default
 MOST_PICTURES = 0.03  # validated, for each picture trained on, by default

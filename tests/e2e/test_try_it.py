@@ -399,12 +399,3 @@ def test_a_port_in_use_is_one_line(checkpoints, run_here):
     assert done.status == 2
     assert f"--port {port}: another program uses it" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-
-
-def test_without_tornado_there_is_one_line(checkpoints, run_cli, tmp_path):
-    (tmp_path / "without" / "tornado").mkdir(parents=True)
-    (tmp_path / "without" / "tornado" / "__init__.py").write_text("raise ImportError")
-    own = ["--name", "mine", "--checkpoints_dir", str(checkpoints), "--device", "cpu"]
-    done = run_cli("scripts/try_it.py", *own, PYTHONPATH=str(tmp_path / "without"))
-    assert done.status == 2
-    assert "pip install tornado" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from util.bars import tqdm
 from util.files import writing
+from util.show.bars import tqdm
 from util.util import counted
 
 LIST = "full.jsonl"  # what the last test has left in full/, a name in each line

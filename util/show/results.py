@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from util.bars import tqdm
 from util.errors import UserError, first_line
 from util.metrics.pixels import image_metrics
 from util.metrics.scores import Figures
 from util.packages import needed
+from util.show.bars import tqdm
 from util.show.full_depth import Depth
 from util.show.loggers.wandb import WandbResults
 from util.show.names import UniqueNames

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from util.bars import tqdm
 from util.metrics.scores import BEST, Scores
 from util.run.clock import Clock
+from util.show.bars import tqdm
 from util.show.estimate import duration_text
 from util.show.loggers.base import EpochEnd, Logger, Losses, Outcome, fitting, saved_line
 from util.streams import BOLD, GREEN, paint, raise_if_switched_off

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from util.bars import tqdm
 from util.packages import needed
 from util.run.clock import Clock
+from util.show.bars import tqdm
 from util.show.loggers.base import Example, Logger, Losses
 from util.util import tensor2im
 

@@ -23,10 +23,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from util import runtime
-from util.bars import tqdm
 from util.metrics.scores import Scores
 from util.packages import needed
 from util.run.clock import Clock
+from util.show.bars import tqdm
 from util.show.loggers.base import Example, Logger, Losses, Outcome, switched_off
 from util.util import tensor2im
 
