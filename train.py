@@ -176,6 +176,7 @@ def build(opt: argparse.Namespace, *, fast: bool = True) -> Run:
             **memories,
         },
         averages=ema.networks,
+        may_be_new=model.may_be_new(),
     )
     return Run(opt, dataset, model, steps, clock, checkpoints, judging, judged.validation.held_out)
 

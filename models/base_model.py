@@ -28,6 +28,8 @@ from util.runtime import resolve_device
 USED_IN = {
     "trainW": ("set_input", "backward_G", "reconstruction_loss", "optimize_parameters"),
     "--d_augment": ("backward_D", "backward_G", "adversarial_loss", "optimize_parameters"),
+    "--num_D": ("backward_D", "backward_G", "adversarial_loss", "optimize_parameters"),
+    "--r1": ("backward_D", "optimize_parameters"),
     "--lambda_feat": ("backward_G", "adversarial_loss", "optimize_parameters"),
     "--lambda_lpips": ("backward_G", "reconstruction_loss", "optimize_parameters"),
 }
@@ -169,7 +171,7 @@ class BaseModel(ABC):
         """Finish construction: devices, schedules, and weights to test or to start from.
 
         Raises UserError if weights are missing or do not fit, or if no generator is residual though
-        --residual asks for it.
+        --residual asks for it, or no optimizer is that of discriminators though --lr_D does.
         """
         nets = self.networks().values()
         if opt.residual and not any(getattr(net, "residual", False) for net in nets):
@@ -181,6 +183,8 @@ class BaseModel(ABC):
             net.to(self.device)
         self.print_networks(opt.verbose)
         if self.isTrain:
+            if opt.lr_D:
+                give_rate(self, "D", opt.lr_D)
             self.schedulers = [get_scheduler(optimizer, opt) for optimizer in self.optimizers]
             self.optimizers = self.all_optimizers()
         label = weights.label_to_load(opt)
@@ -212,6 +216,10 @@ class BaseModel(ABC):
         several = [value if isinstance(value, list | tuple) else [value] for value in values]
         found = [one for some in several for one in some if isinstance(one, torch.optim.Optimizer)]
         return list(dict.fromkeys(found))
+
+    def may_be_new(self) -> list[str]:
+        """The networks, by name, that a checkpoint to begin from may lack; they then begin anew."""
+        return []
 
     def eval(self) -> None:
         """Put all networks in eval mode, which affects norms and dropout."""
@@ -326,6 +334,7 @@ class BaseModel(ABC):
             partial=partial,
             averages=averages,
             pretrained=folder is not None,
+            may_be_new=self.may_be_new(),
         )
 
     @staticmethod
@@ -364,6 +373,35 @@ def declared(model: BaseModel, names: str, prefix: str = "") -> dict[str, Any]:
             )
         values[name] = getattr(model, attribute)
     return values
+
+
+def give_rate(model: BaseModel, kind: str, lr: float) -> None:
+    """Give the networks whose names begin with a letter another learning rate.
+
+    Raises UserError if none of them, or not they alone, are in a group of weights of an optimizer,
+    or if it already has a schedule, which knows the former rate.
+    """
+    networks = {n: net for n, net in model.networks().items() if n.startswith(kind)}
+    own = {id(weight) for net in networks.values() for weight in net.parameters()}
+    groups = [
+        group
+        for optimizer in model.optimizers
+        for group in optimizer.param_groups
+        if not own.isdisjoint(map(id, group["params"]))
+    ]
+    flag, name = f"--lr_{kind} {lr:g}", type(model).__name__
+    if not groups or not all(own.issuperset(map(id, group["params"])) for group in groups):
+        raise UserError(
+            f"{flag}: {name} has no optimizer of the networks alone whose names begin with {kind}; "
+            "leave the flag out"
+        )
+    for group in groups:
+        if "initial_lr" in group:
+            raise UserError(
+                f"{flag}: {name} makes a schedule of its own for its discriminators; leave the "
+                "flag out, or set the rate in the model's file"
+            )
+        group["lr"] = lr
 
 
 def as_scalar(name: str, loss: Any, device: torch.device) -> torch.Tensor:

@@ -9,6 +9,7 @@ loss_G_GAN      L_GAN, eq. 1, with least squares
 loss_NCE        L_PatchNCE(G, H, X), eq. 4
 loss_NCE_Y      L_PatchNCE(G, H, Y), eq. 5: the identity, of CUT alone
 flipped         FastCUT's flip equivariance, appendix C.1
+loss_D_GP       gamma R_1, arXiv:1801.04406, eq. 9 (--r1)
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from models import networks
-from models.base_model import BaseModel, Translation
+from models.adversarial import AdversarialModel, add_flags
+from models.base_model import Translation
 from models.networks import d_augment
 from models.networks.generators import RESNET_BLOCKS
 from models.networks.initialize import init_net
@@ -36,7 +38,7 @@ TEMPERATURE = 0.07
 MODES = {"CUT": (200, 200, 1.0), "FastCUT": (150, 50, 10.0)}  # epochs, of decay, lambda_NCE
 
 
-class CUTModel(BaseModel):
+class CUTModel(AdversarialModel):
     """lambda_GAN L_GAN + lambda_NCE L_PatchNCE(X), in CUT the mean with that of Y   (eq. 6)."""
 
     captions: ClassVar = {
@@ -47,7 +49,7 @@ class CUTModel(BaseModel):
     }
     takes: ClassVar = ("A", "B")
     compare: ClassVar = [("real_A", "fake_B")]
-    uses: ClassVar = ("--d_augment",)
+    uses: ClassVar = ("--d_augment", "--num_D", "--r1")
     translations = (Translation("G", "real_A", "fake_B", "real_B", is_paired=False),)
 
     @staticmethod
@@ -73,7 +75,7 @@ class CUTModel(BaseModel):
             help="weight of the loss that holds patches of input and result together",
         )
         parser.set_defaults(n_epochs=epochs, n_epochs_decay=decay, init_type="xavier", pool_size=0)
-        d_augment.add_flag(parser)
+        add_flags(parser)
         return parser
 
     def __init__(self, opt: argparse.Namespace):
@@ -91,9 +93,12 @@ class CUTModel(BaseModel):
         if not self.is_fast:
             self.visual_names.append("idt_B")
             self.loss_names.append("NCE_Y")
+        if self.has_penalty:
+            self.loss_names.append("D_GP")
         widths = [opt.input_nc, 2 * opt.ngf, *[4 * opt.ngf] * 3]
         self.netF = init_net(Projections(widths), opt.init_type, opt.init_gain)
         self.netD = self.define_D(opt.output_nc)
+        self.add_seconds(D=opt.output_nc)
         self.augment = d_augment.DiffAugment(d_augment.names_in(opt))
         self.criterionGAN = networks.GANLoss(opt.gan_mode).to(self.device)
         self.optimizer_G = self.adam(self.netG, self.netF)
@@ -133,19 +138,22 @@ class CUTModel(BaseModel):
 
     def backward_D(self) -> None:
         """Gradients of D, halved: real_B is real, fake_B is not."""
-        on_real, on_fake = self.together(
-            self.netD, self.augment(self.real_B), self.augment(self.fake_B.detach())
-        )
-        self.loss_D_real = self.criterionGAN(on_real, True)
-        self.loss_D_fake = self.criterionGAN(on_fake, False)
-        self.loss_D = (self.loss_D_real + self.loss_D_fake) * 0.5
+        real, fake = self.augment(self.real_B), self.augment(self.fake_B.detach())
+        on_real, on_fake = self.judge_each(self.netD, real, fake)
+        self.loss_D_real = self.gan_loss(on_real, True)
+        self.loss_D_fake = self.gan_loss(on_fake, False)
+        loss_D = self.loss_D_real + self.loss_D_fake
+        if self.has_penalty:
+            self.loss_D_GP = self.gradient_penalty(self.netD, real, fake)
+            loss_D = loss_D + self.loss_D_GP
+        self.loss_D = loss_D * 0.5
         self.loss_D.backward()
 
     def backward_G(self) -> None:
         """Gradients of G and F: fool D, and keep the content of each patch."""
         opt = self.opt
-        on_fake = self.netD(self.augment(self.fake_B))
-        self.loss_G_GAN = self.criterionGAN(on_fake, True) * opt.lambda_GAN
+        on_fake = self.judge(self.netD, self.augment(self.fake_B))
+        self.loss_G_GAN = self.gan_loss(on_fake, True) * opt.lambda_GAN
         self.loss_NCE = self.nce(self.fake_B, self.keys, flipped=self.flipped) * opt.lambda_NCE
         contrast = self.loss_NCE
         if not self.is_fast:

@@ -9,6 +9,7 @@ loss_G_A, _B      L_GAN, eq. 1
 loss_cycle_A, _B  lambda L_cyc, eq. 2
 loss_idt_A, _B    L_identity, section 5.2 "Photo generation from paintings"
 augment           T of arXiv:2006.10738 (--d_augment); without it, T(x) = x
+loss_GP_A, _B     the penalty of --gan_mode wgangp, or gamma R_1, arXiv:1801.04406, eq. 9 (--r1)
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from typing import Any, ClassVar
 import torch
 
 from models import networks
-from models.base_model import BaseModel, Translation
+from models.adversarial import AdversarialModel, add_flags
+from models.base_model import Translation
 from models.networks import d_augment
 from util.errors import UserError
 from util.image_pool import ImagePool
 
 
-class CycleGANModel(BaseModel):
+class CycleGANModel(AdversarialModel):
     """L(G, F, D_X, D_Y) = L_GAN(G, D_Y) + L_GAN(F, D_X) + lambda L_cyc(G, F)   (eq. 3)."""
 
     captions: ClassVar = {
@@ -44,7 +46,7 @@ class CycleGANModel(BaseModel):
         Translation("G_A", "real_A", "fake_B", "real_B", is_paired=False),
         Translation("G_B", "real_B", "fake_A", "real_A", is_paired=False, is_reverse=True),
     )
-    uses: ClassVar = ("--d_augment",)
+    uses: ClassVar = ("--d_augment", "--num_D", "--r1")
     known_by: ClassVar = "G_A"
 
     @staticmethod
@@ -73,7 +75,7 @@ class CycleGANModel(BaseModel):
                 help="weight of the identity loss, relative to the cycle losses: G_A should leave "
                 "B unchanged, and G_B leave A unchanged; 0 saves two forward passes",
             )
-            d_augment.add_flag(parser)
+            add_flags(parser)
         return parser
 
     def __init__(self, opt: argparse.Namespace):
@@ -98,6 +100,7 @@ class CycleGANModel(BaseModel):
         self.loss_names += [f"{n}_B" for n in self._loss_kinds()]
         self.netD_A = self.define_D(opt.output_nc)
         self.netD_B = self.define_D(opt.input_nc)
+        self.add_seconds(D_A=opt.output_nc, D_B=opt.input_nc)
         self.augment = d_augment.DiffAugment(d_augment.names_in(opt))
         self.fake_A_pool = ImagePool(opt.pool_size, opt.seed)
         self.fake_B_pool = ImagePool(opt.pool_size, opt.seed + 1)
@@ -135,8 +138,8 @@ class CycleGANModel(BaseModel):
     def backward_G(self) -> None:
         """Gradients of both generators: fool the discriminators, close the cycles."""
         opt = self.opt
-        self.loss_G_A = self.criterionGAN(self.netD_A(self.augment(self.fake_B)), True)
-        self.loss_G_B = self.criterionGAN(self.netD_B(self.augment(self.fake_A)), True)
+        self.loss_G_A = self.gan_loss(self.judge(self.netD_A, self.augment(self.fake_B)), True)
+        self.loss_G_B = self.gan_loss(self.judge(self.netD_B, self.augment(self.fake_A)), True)
         self.loss_cycle_A = self.criterionCycle(self.rec_A, self.real_A) * opt.lambda_A
         self.loss_cycle_B = self.criterionCycle(self.rec_B, self.real_B) * opt.lambda_B
         self.loss_G = self.loss_G_A + self.loss_G_B + self.loss_cycle_A + self.loss_cycle_B
@@ -151,13 +154,11 @@ class CycleGANModel(BaseModel):
     def backward_D(self, netD: torch.nn.Module, real: torch.Tensor, fake: torch.Tensor):
         """Gradients of one discriminator, halved; returns (loss, gradient penalty or None)."""
         real, fake = self.augment(real), self.augment(fake)
-        on_real, on_fake = self.together(netD, real, fake)
-        loss = self.criterionGAN(on_real, True) + self.criterionGAN(on_fake, False)
+        on_real, on_fake = self.judge_each(netD, real, fake)
+        loss = self.gan_loss(on_real, True) + self.gan_loss(on_fake, False)
         penalty = None
-        if self.opt.gan_mode == "wgangp":
-            penalty, _ = networks.cal_gradient_penalty(
-                lambda picture: netD(picture).mean(dim=(1, 2, 3)), real, fake
-            )
+        if self.has_penalty:
+            penalty = self.gradient_penalty(netD, real, fake)
             loss = loss + penalty
         loss = loss * 0.5
         loss.backward()
@@ -181,4 +182,4 @@ class CycleGANModel(BaseModel):
     def _loss_kinds(self) -> list[str]:
         kinds = ["D", "G", "cycle"]
         kinds += ["idt"] if self.use_identity else []
-        return kinds + (["GP"] if self.opt.gan_mode == "wgangp" else [])
+        return kinds + (["GP"] if self.has_penalty else [])

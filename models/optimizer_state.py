@@ -72,26 +72,29 @@ def as_own(
 
     Its settings decide where PyTorch puts the step counts, and kernels rely on moments with the
     type and memory layout of their weights (--precision, --channels_last). The learning rates are
-    the saved ones times `lr_factor`.
+    the saved ones in proportion to the full rates; times `lr_factor` where those are not known.
+    Groups that `may_be_new`, which come last, then begin with the rate of the one before.
 
     Args:
         begun: the settings of each group when the saved run began. Where this one begins with the
             same, the saved ones count, since schedules and optimizers may change them.
     """
-    groups = [
-        {
-            **theirs,
-            **unlike(own, before),
-            "params": theirs["params"],
-            "lr": theirs["lr"] * lr_factor,
-        }
-        for own, theirs, before in zip(
-            optimizer.param_groups,
-            saved["param_groups"],
-            begun or [{}] * len(optimizer.param_groups),
-            strict=True,
-        )
-    ]
+    saved_groups = list(saved["param_groups"])
+    begun = list(begun or [{}] * len(saved_groups))
+    for own in optimizer.param_groups[len(saved_groups) :]:
+        if not own.get("may_be_new"):
+            raise ValueError("an optimizer has more groups of weights")
+        first = sum(len(group["params"]) for group in saved_groups)
+        indices = list(range(first, first + len(own["params"])))
+        saved_groups.append({**saved_groups[-1], "params": indices})
+        begun.append({})
+    groups = []
+    for own, theirs, before in zip(optimizer.param_groups, saved_groups, begun, strict=True):
+        factor = lr_factor
+        if "initial_lr" in own and "initial_lr" in theirs:
+            factor = own["initial_lr"] / theirs["initial_lr"]
+        kept = {"params": theirs["params"], "lr": theirs["lr"] * factor}
+        groups.append({**theirs, **unlike(own, before), **kept})
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state = {
         index: {

@@ -9,6 +9,7 @@ loss_G_L1       lambda L_L1(G), eq. 3
 augment         T of arXiv:2006.10738 (--d_augment); without it, T(x) = x
 loss_G_feat     lambda L_FM(G, D), arXiv:1711.11585, eq. 4 (--lambda_feat)
 loss_G_lpips    lambda times LPIPS, arXiv:1801.03924, eq. 1 (--lambda_lpips)
+loss_D_GP       the penalty of --gan_mode wgangp, or gamma R_1, arXiv:1801.04406, eq. 9 (--r1)
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import Any, ClassVar
 import torch
 
 from models import networks
-from models.base_model import BaseModel, Translation
+from models.adversarial import AdversarialModel, add_flags
+from models.base_model import Translation
 from models.losses.feature_matching import feature_matching
 from models.losses.lpips import LPIPS
 from models.networks import d_augment
@@ -28,13 +30,16 @@ from util.errors import UserError
 from util.image_pool import ImagePool
 
 
-class Pix2PixModel(BaseModel):
+class Pix2PixModel(AdversarialModel):
     """G* = arg min_G max_D L_cGAN(G, D) + lambda L_L1(G)   (eq. 4)."""
 
     captions: ClassVar = {"real_A": "input", "fake_B": "generated", "real_B": "target"}
     compare: ClassVar = [("real_A", "fake_B"), ("fake_B", "real_B")]
     takes: ClassVar = ("A", "B")
-    uses: ClassVar[tuple[str, ...]] = ("trainW", "--d_augment", "--lambda_feat", "--lambda_lpips")
+    uses: ClassVar[tuple[str, ...]] = (
+        *("trainW", "--d_augment", "--lambda_feat", "--lambda_lpips"),
+        *("--num_D", "--r1"),
+    )
     translations = (Translation("G", "real_A", "fake_B", "real_B"),)
     known_by: ClassVar = "G"
 
@@ -62,7 +67,7 @@ class Pix2PixModel(BaseModel):
                 help="weight of LPIPS between result and target, such as 10; it downloads weights, "
                 "unless --vgg_weights and --lpips_weights name files; 0: not computed",
             )
-            d_augment.add_flag(parser)
+            add_flags(parser)
         return parser
 
     def __init__(self, opt: argparse.Namespace):
@@ -82,9 +87,10 @@ class Pix2PixModel(BaseModel):
         if self.lambda_lpips:
             self.loss_names.insert(-2, "G_lpips")
             self.criterionLPIPS = lpips_of(opt).to(self.device)
-        if opt.gan_mode == "wgangp":
+        if self.has_penalty:
             self.loss_names.append("D_GP")
         self.netD = self.define_D(opt.input_nc + opt.output_nc)
+        self.add_seconds(D=opt.input_nc + opt.output_nc)
         self.augment = d_augment.DiffAugment(d_augment.names_in(opt), (opt.input_nc, opt.output_nc))
         self.criterionGAN = networks.GANLoss(opt.gan_mode).to(self.device)
         self.criterionL1 = torch.nn.L1Loss()
@@ -122,13 +128,13 @@ class Pix2PixModel(BaseModel):
         fake_AB = self.fake_AB_pool.query(torch.cat((self.real_A, self.fake_B), 1))
         real_AB = torch.cat((self.real_A, self.real_B), 1)
         fake_AB, real_AB = self.augment(fake_AB), self.augment(real_AB)
-        on_fake, on_real = self.together(self.netD, fake_AB, real_AB)
-        self.loss_D_fake = self.criterionGAN(on_fake, False)
-        self.loss_D_real = self.criterionGAN(on_real, True)
+        on_fake, on_real = self.judge_each(self.netD, fake_AB, real_AB)
+        self.loss_D_fake = self.gan_loss(on_fake, False)
+        self.loss_D_real = self.gan_loss(on_real, True)
         loss_D = self.loss_D_fake + self.loss_D_real
-        if self.opt.gan_mode == "wgangp":
-            self.loss_D_GP, _ = networks.cal_gradient_penalty(
-                lambda pair: self.netD(pair).mean(dim=(1, 2, 3)), real_AB, fake_AB
+        if self.has_penalty:
+            self.loss_D_GP = self.gradient_penalty(
+                self.netD, real_AB, fake_AB, num_given=self.opt.input_nc
             )
             loss_D = loss_D + self.loss_D_GP
         self.loss_D = loss_D * 0.5
@@ -144,13 +150,13 @@ class Pix2PixModel(BaseModel):
         fake_AB = torch.cat((self.real_A, self.fake_B), 1)
         T = self.augment.draw(fake_AB)
         if not self.lambda_feat:
-            self.loss_G_GAN = self.criterionGAN(self.netD(T(fake_AB)), True)
+            self.loss_G_GAN = self.gan_loss(self.judge(self.netD, T(fake_AB)), True)
             return self.loss_G_GAN
-        prediction, of_fake = self.netD(T(fake_AB), with_features=True)
+        on_fake, of_fake = self.judge_with_features(self.netD, T(fake_AB))
         with torch.no_grad():  # through the same T: a shift of the target is no error of G
             real_AB = torch.cat((self.real_A, self.real_B), 1)
-            _, of_real = self.netD(T(real_AB), with_features=True)
-        self.loss_G_GAN = self.criterionGAN(prediction, True)
+            _, of_real = self.judge_with_features(self.netD, T(real_AB))
+        self.loss_G_GAN = self.gan_loss(on_fake, True)
         self.loss_G_feat = feature_matching(of_fake, of_real) * self.lambda_feat
         return self.loss_G_GAN + self.loss_G_feat
 

@@ -65,6 +65,8 @@ def make_scheduler(
         done = min(1.0, (epoch - 1) / (n_epochs + n_epochs_decay))
         return (1 + math.cos(math.pi * done)) / 2
 
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
     # A run that was cut right before the end of an epoch resumes with that, and is in order.
     warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
     if policy == "plateau":
@@ -114,6 +116,7 @@ class Plateau(ReduceLROnPlateau):
 class EpochSchedule(LRScheduler):
     """Full rate times factor(e) in epoch e = 1, 2, ...; `step()` moves to the next epoch.
 
+    The full rate of a group of weights is its `initial_lr`, which must be set.
     A run that is resumed with another rate or length follows its new options, not the saved ones.
     Where these are the same, loading leaves the rates as they are, since a model may set them by
     itself. Load the optimizer's state first, since it also sets rates.
@@ -123,8 +126,6 @@ class EpochSchedule(LRScheduler):
         self.factor = factor
         # The last epoch before the decay, and the last one of the run; 0: it follows `factor`.
         self.decays = 0, 0
-        for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
         # The base class counts epochs from 0, and steps once in its constructor.
         super().__init__(optimizer, last_epoch=first_epoch - 2)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ def load_networks(
     partial: bool = False,
     averages: bool = False,
     pretrained: bool = False,
+    may_be_new: Collection[str] = (),
 ) -> None:
     """Read each network, by name, from LABEL_net_NAME.pth in a folder.
 
@@ -53,6 +54,7 @@ def load_networks(
 
     Args:
         pretrained: the weights are of another run (--load_pretrain); errors then suggest `partial`.
+        may_be_new: networks that may lack a file, and then stay as they are.
     """
     misfits: list[str] = []
     missing: dict[str, Path] = {}
@@ -79,8 +81,9 @@ def load_networks(
         else:
             print(f"network {name}: loaded {path}")
         net.load_state_dict(state, strict=not misfit)
-    if missing and (not partial or len(missing) == len(networks)):
-        name, path = next(iter(missing.items()))
+    lacking = {name: path for name, path in missing.items() if name not in may_be_new}
+    if lacking and (not partial or len(missing) == len(networks)):
+        name, path = next(iter(lacking.items()))
         advice = advise_stand_in(path, name, networks)
         advice = advice or f"{advise_model(path, networks)}{more}"
         raise UserError(f"{path}: there is no such checkpoint{available(path)}{advice}")
@@ -110,6 +113,8 @@ def infer_architecture(
     discriminator = path.with_name(path.name.replace("_net_G", "_net_D"))
     if is_train and discriminator.is_file():
         found.update(infer_discriminator(load_weights(discriminator)))
+        if discriminator.with_stem(f"{discriminator.stem}_2").is_file():
+            found["num_D"] = 2
     return found, path
 
 

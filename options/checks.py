@@ -67,7 +67,7 @@ def check_fit(opt: argparse.Namespace, given: set[str], model: Any, dataset: Any
 
 def is_on(opt: argparse.Namespace, name: str) -> bool:
     """Whether an option is there and not off."""
-    return getattr(opt, name, 0) not in (0, "none")
+    return getattr(opt, name, 0) not in (0, "none") and (name, getattr(opt, name)) != ("num_D", 1)
 
 
 def has_weight_maps(opt: argparse.Namespace, model: Any, dataset: Any) -> bool:
@@ -186,9 +186,10 @@ def check_sizes(opt: argparse.Namespace) -> None:
         )
     value, multiple = opt.crop_size, opt.size_multiple
     if value < opt.size_minimum:
+        at_half = " with --num_D 2" if getattr(opt, "num_D", 1) == 2 else ""
         raise UserError(
-            f"--crop_size {value}: too small for --netG {opt.netG} and --netD {opt.netD}, which "
-            f"need at least {-(-opt.size_minimum // multiple) * multiple}"
+            f"--crop_size {value}: too small for --netG {opt.netG} and --netD {opt.netD}{at_half}, "
+            f"which need at least {-(-opt.size_minimum // multiple) * multiple}"
         )
     if value % multiple:
         below, above = value // multiple * multiple, -(-value // multiple) * multiple

@@ -194,6 +194,8 @@ TRAINING = Section("Training schedule and objective", (
     Flag("--n_epochs_decay N", 100, whole(0),
          "epochs after those, over which --lr_policy linear lowers the learning rate to zero"),
     Flag("--lr X", 0.0002, number(above=0), "learning rate of Adam"),
+    Flag("--lr_D X", 0.0, number(0),
+         "learning rate of the discriminators' Adam, with the schedule of --lr; 0: that of --lr"),
     Flag("--beta1 X", 0.5, number(0, below=1), "beta1 (momentum) of Adam, from 0 to below 1"),
     Flag("--lr_policy", "linear", ("linear", "step", "plateau", "cosine"),
          "linear: constant for n_epochs, then down to zero; step: x0.1 every lr_decay_iters "

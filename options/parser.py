@@ -61,7 +61,7 @@ class OptionParser(argparse.ArgumentParser):
         if kwargs.get("type") in SWITCHES:
             kwargs.update(nargs="?", const=True, metavar=SWITCHES[kwargs["type"]])
         if kwargs.get("type") is float:  # no nan or inf, in third-party flags either
-            is_weight = str(names[0]).startswith("--lambda_")
+            is_weight = str(names[0]).startswith("--lambda_") or names[0] == "--r1"
             kwargs["type"] = number(0) if is_weight else number()
             if is_weight and kwargs.get("help"):
                 kwargs["help"] += "; at least 0"

@@ -141,4 +141,6 @@ def can_differ(name: str, opt: argparse.Namespace, saved: dict[str, Any]) -> boo
         return {opt.norm, saved["norm"]} == {"batch", "syncbatch"}
     if name == "no_dropout":
         return saved.get("netG", opt.netG).startswith("unet")
+    if name == "num_D":  # a second discriminator can begin at any time
+        return opt.num_D > saved["num_D"]
     return name == "ema" or name not in GENERATOR + DISCRIMINATOR

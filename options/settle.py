@@ -11,7 +11,7 @@ from options.parser import OptionParser
 from util.errors import UserError
 
 GENERATOR = ("netG", "norm", "ngf", "no_dropout", "input_nc", "output_nc", "residual", "ema")
-DISCRIMINATOR = ("netD", "ndf", "n_layers_D", "spectral_norm")
+DISCRIMINATOR = ("netD", "ndf", "n_layers_D", "spectral_norm", "num_D")
 # What a run's folders told, by name as in the options, and what is assumed where nothing is known:
 # whether A and B lie in two folders, and the types of values of their pictures (see kind_of).
 FACTS = {"two_folders": False, "files_A": "", "files_B": ""}

@@ -1,4 +1,4 @@
-"""Adversarial losses: vanilla, least squares, and Wasserstein with its gradient penalty."""
+"""Adversarial losses: vanilla, least squares, Wasserstein; and penalties on a critic's slope."""
 
 from __future__ import annotations
 
@@ -88,3 +88,23 @@ def cal_gradient_penalty(
     gradients = gradients.flatten(start_dim=1)
     norms = torch.linalg.vector_norm(gradients, dim=1)  # (N,)
     return lambda_gp * ((norms - constant) ** 2).mean(), gradients
+
+
+def r1_penalty(
+    netD: Callable[[torch.Tensor], torch.Tensor], real: torch.Tensor, num_given: int = 0
+) -> torch.Tensor:
+    """1/2 mean over the batch of ||grad_y D(x, y)||_2^2, for real pairs of x and y.
+
+    Args:
+        netD: the discriminator, (N, C, H, W) to (N, ...); as for `cal_gradient_penalty`, D(x, y) is
+            the sum of its values for a sample, so for a PatchGAN pass the mean of its map.
+        real: the pairs, (N, C, H, W); treated as constants.
+        num_given: how many of their channels are x, the condition; the others are y.
+    Returns:
+        a scalar through which gradients flow to the weights of the discriminator.
+    Source: arXiv:1801.04406, eq. 9, without its weight gamma.
+    """
+    x, y = real.detach().tensor_split([num_given], dim=1)
+    y = y.clone().requires_grad_(True)
+    (slopes,) = torch.autograd.grad(netD(torch.cat((x, y), 1)).sum(), y, create_graph=True)
+    return slopes.square().sum(dim=(1, 2, 3)).mean() / 2

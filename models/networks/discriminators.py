@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from util.errors import UserError, unknown_choice
@@ -131,3 +132,11 @@ def judge(layers: nn.Sequential, x: torch.Tensor) -> tuple[torch.Tensor, list[to
         if isinstance(layer, nn.LeakyReLU):
             features.append(x)
     return x, features
+
+
+def halved(x: torch.Tensor) -> torch.Tensor:
+    """Pictures (N, C, H, W) at half the size, odd sides rounded up: means of 3x3 pixels.
+
+    Source: arXiv:1711.11585, section 3.2; what lies beyond the border does not count.
+    """
+    return F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)

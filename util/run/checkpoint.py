@@ -21,7 +21,7 @@ import pickle
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,6 +76,7 @@ class Checkpoints:
         keep_states: how many of them, besides the newest, keep their state as well as weights.
         per_process: parts by name that differ between processes.
         averages: further networks, which may be missing in a checkpoint to resume from.
+        may_be_new: those of `networks` that may be missing too; `load_networks` of `resume` knows.
     """
 
     def __init__(
@@ -89,10 +90,12 @@ class Checkpoints:
         keep_states: int = 0,
         per_process: Mapping[str, Stateful] | None = None,
         averages: Mapping[str, nn.Module] | None = None,
+        may_be_new: Collection[str] = (),
     ):
         self.folder, self.networks, self.averages = folder, networks, averages or {}
         self.shared, self.per_process = shared, per_process or {}
         self.options, self.keep, self.keep_states = dict(options), keep, keep_states
+        self.may_be_new = frozenset(may_be_new)
         self._saved_s = time.monotonic()
 
     def save(self, *labels: str) -> None:
@@ -196,7 +199,8 @@ class Checkpoints:
                 if name in state or not is_older:
                     part.load_state_dict(state[name])
             for name, part in self.per_process.items():
-                if name in processes[0] or not is_older:
+                may_be_new = is_older or getattr(part, "may_be_new", False)
+                if name in processes[0] or not may_be_new:
                     self._load_own(part, [process[name] for process in processes])
         except WRONG_CONTENT as error:
             raise UserError(
@@ -262,7 +266,7 @@ class Checkpoints:
         digests = state.get("digests")
         if not isinstance(digests, dict):
             return None
-        whole = set(digests) >= set(self.networks)
+        whole = set(digests) >= self.networks.keys() - self.may_be_new
         for name, digest in digests.items():
             weights = weights_path(self.folder, label, name)
             if digest_of(weights) != digest:

@@ -40,9 +40,10 @@ def prepare(
         for each optimizer, the GradScaler of its gradients with --precision fp16, or None.
     """
     dtype = resolve_precision(opt.precision, device)
-    if dtype is torch.float16 and optimizers and opt.gan_mode == "wgangp":
+    penalised_by = gradient_penalty_of(opt) if optimizers else ""
+    if dtype is torch.float16 and penalised_by:
         raise UserError(
-            "--precision fp16 with --gan_mode wgangp: the gradients of the gradient penalty exceed "
+            f"--precision fp16 with {penalised_by}: the gradients of the gradient penalty exceed "
             "the range of fp16; pass --precision bf16 or fp32"
         )
     if opt.compile:
@@ -58,9 +59,11 @@ def prepare(
             replace_reflection_padding(net)
         norm_without_view(net)
         compiles = opt.compile
-        if compiles and optimizers and opt.gan_mode == "wgangp" and name.startswith("D"):
+        if compiles and penalised_by and name.startswith("D"):
             compiles = False
-            print(f"--compile skips network {name}: wgangp differentiates its gradients again")
+            print(
+                f"--compile skips network {name}: {penalised_by} differentiates its gradients again"
+            )
         if wants_channels_last(opt, dtype, device):
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         elif device.type == "cpu" and dtype is torch.float32 and not compiles:
@@ -88,6 +91,14 @@ def called(networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]
             yield from ((name, one) for one in net)
         else:
             yield name, net
+
+
+def gradient_penalty_of(opt: argparse.Namespace) -> str:
+    """The flag by which discriminators have a gradient penalty; '' if they have none."""
+    if opt.gan_mode == "wgangp":
+        return "--gan_mode wgangp"
+    gamma = getattr(opt, "r1", 0.0)  # only some models have the flag
+    return f"--r1 {gamma:g}" if gamma else ""
 
 
 def arrange(copies: Sequence[nn.Module], opt: argparse.Namespace, device: torch.device) -> None:

@@ -120,10 +120,9 @@ class Update:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._begin()
         if 0 < state["taken"] < self.num_batches:  # --grad_accum may have changed
-            self.sums = [
-                None if total is None else torch.empty_like(parameter).copy_(total)
-                for parameter, total in zip(self.parameters, state["sums"], strict=True)
-            ]
+            for number, total in enumerate(state["sums"]):  # new weights, at the end, have none
+                if total is not None:
+                    self.sums[number] = torch.empty_like(self.parameters[number]).copy_(total)
             self.taken = state["taken"]
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])

@@ -12,7 +12,7 @@ const losses = {
   G_B: "How well G_B fools D_B: lower fools it more",
   D_real: "The discriminator's loss on real pictures: lower knows them better",
   D_fake: "The discriminator's loss on generated pictures: lower knows them better",
-  D_GP: "Gradient penalty that keeps the discriminator smooth (WGAN-GP)",
+  D_GP: "Gradient penalty that keeps the discriminator smooth (WGAN-GP, R1)",
   cycle: "Difference between a picture and itself, there and back through both generators",
   idt: "How much the generator changes a picture that is already of its kind",
 };
