@@ -19,7 +19,7 @@ from torch import nn
 from models.base_model import BaseModel
 from models.losses.gan import cal_gradient_penalty, r1_penalty
 from models.networks import d_augment
-from models.networks.discriminators import halved
+from models.networks.discriminators import halved, shortest_side
 from util.distributed import size as num_processes
 from util.errors import UserError
 
@@ -69,7 +69,8 @@ class AdversarialModel(BaseModel):
     @staticmethod
     def size_minimum(opt: argparse.Namespace) -> int:
         """As of all models; half of the side must leave netD_2 a logit too."""
-        return BaseModel.size_minimum(opt) * getattr(opt, "num_D", 1)
+        of_D = shortest_side(opt.netD, opt.n_layers_D) * getattr(opt, "num_D", 1)
+        return max(BaseModel.size_minimum(opt), of_D if opt.isTrain else 1)
 
     def add_seconds(self, **input_nc: int) -> None:
         """With --num_D 2, build netNAME_2 for each discriminator, named with its channels.

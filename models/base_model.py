@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from models import weights
-from models.networks.discriminators import define_D
+from models.networks.discriminators import define_D, shortest_side
 from models.networks.generators import SIZE_MULTIPLE, define_G
 from models.schedules import get_scheduler
 from util.errors import UserError, first_line
@@ -132,8 +132,8 @@ class BaseModel(ABC):
     @staticmethod
     def size_minimum(opt: argparse.Namespace) -> int:
         """The shortest side that the networks accept; it leaves a PatchGAN at least one logit."""
-        patches = opt.isTrain and opt.netD != "pixel"
-        return max(8, SIZE_MULTIPLE.get(opt.netG, 1), 3 * 2**opt.n_layers_D if patches else 1)
+        of_D = shortest_side(opt.netD, opt.n_layers_D) if opt.isTrain else 1
+        return max(8, SIZE_MULTIPLE.get(opt.netG, 1), of_D)
 
     @abstractmethod
     def set_input(self, input: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ ROWS = {
     "plateau": "--lr_policy plateau",
     "accumulation": "--grad_accum 2 --grad_checkpoint",
     "spectral norm": "--spectral_norm",
+    "two sizes": "--num_D 2 --r1 10 --norm instance --netD n_layers --n_layers_D 2",
     "augmented": "--d_augment translation,cutout",
     "features": "--lambda_feat 10 --d_augment color",
     "perceptual": "--lambda_lpips 10",

@@ -45,7 +45,7 @@ class Stopped(Exception):
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """' (did you mean X?)' for the candidate nearest in spelling, or '' if none is near.
 
-    Near are up to two wrong, missing or additional letters, one in words of up to three letters,
+    Near are up to two wrong, missing or additional letters, one in words of up to four letters,
     none in a single letter, and a beginning that only one candidate has. Letter case does not
     count, nor do leading dashes.
     """
@@ -54,7 +54,7 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     nearest = min(edits, key=edits.__getitem__, default="")
     longer = [candidate for candidate, to in folded.items() if to.startswith(fold(word))]
     shorter = min(len(fold(word)), len(folded.get(nearest, "")))
-    if nearest and edits[nearest] <= (0 if shorter <= 1 else 1 if len(fold(word)) <= 3 else 2):
+    if nearest and edits[nearest] <= (0 if shorter <= 1 else 1 if len(fold(word)) <= 4 else 2):
         return f" (did you mean {nearest}?)"
     return f" (did you mean {longer[0]}?)" if len(longer) == 1 and len(fold(word)) > 2 else ""
 

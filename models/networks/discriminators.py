@@ -134,6 +134,14 @@ def judge(layers: nn.Sequential, x: torch.Tensor) -> tuple[torch.Tensor, list[to
     return x, features
 
 
+def shortest_side(netD: str, n_layers_D: int) -> int:
+    """The shortest side of a picture that leaves a discriminator of `define_D` a logit, in pixels.
+
+    With netD basic, n_layers_D is 3.
+    """
+    return 1 if netD == "pixel" else 3 * 2**n_layers_D
+
+
 def halved(x: torch.Tensor) -> torch.Tensor:
     """Pictures (N, C, H, W) at half the size, odd sides rounded up: means of 3x3 pixels.
 

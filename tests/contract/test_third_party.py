@@ -683,7 +683,8 @@ class OwnCUT(CUTModel):
 class Unchanged(Pix2PixWithPerceptualModel):
     pass
 """
-ALL = {"trainW", "--d_augment", "--lambda_feat", "--lambda_lpips"}
+OF_D = {"--d_augment", "--num_D", "--r1"}
+ALL = {"trainW", *OF_D, "--lambda_feat", "--lambda_lpips"}
 
 
 def test_what_a_model_built_on_ours_heeds(checkout):
@@ -701,14 +702,14 @@ def test_what_a_model_built_on_ours_heeds(checkout):
         "Pix2PixModel": ALL,
         "Pix2PixWithPerceptualModel": ALL,
         "Unchanged": ALL,
-        "CycleGANModel": {"--d_augment"},
-        "CUTModel": {"--d_augment"},
+        "CycleGANModel": OF_D,
+        "CUTModel": OF_D,
         "OwnCUT": set(),
-        "OwnStepModel": set(),
+        "OwnStepModel": {"--r1"},
         "OwnInput": ALL - {"trainW"},
-        "OwnD": ALL - {"--d_augment"},
-        "StatedD": ALL,
-        "OwnAgain": ALL - {"--d_augment"},
+        "OwnD": ALL - OF_D,
+        "StatedD": ALL - {"--num_D", "--r1"},
+        "OwnAgain": ALL - OF_D,
         "OwnCycle": set(),
     }
 
@@ -718,7 +719,7 @@ def test_a_flag_that_a_model_built_on_ours_does_not_heed_is_refused(checkout):
     line = f"train.py {SMALL} --name own_step --model own_step --ndf 2 --netG resnet_6blocks"
     line += " --n_epochs 1 --n_epochs_decay 0 --overwrite"
     assert "finished after epoch 1" in run_all(checkout, line).stdout  # without such flags
-    for flag in ("--d_augment cutout", "--lambda_feat 10"):
+    for flag in ("--d_augment cutout", "--lambda_feat 10", "--num_D 2"):
         done = run(checkout, *line.split(), *flag.split())
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert f"{flag}" in done.stderr and "OwnStepModel" in done.stderr
@@ -744,6 +745,10 @@ def test_a_discriminator_of_their_own_has_no_features_to_match(checkout):
     done = run(checkout, *line.split(), "--lambda_feat", "10")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "--lambda_feat 10: netD of OwnNetModel, a Conv2d," in done.stderr
+    done = run(checkout, *line.split(), *"--num_D 2 --netD n_layers --n_layers_D 2".split())
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--num_D 2: OwnNetModel has its own discriminators" in done.stderr
+    run_all(checkout, f"{line} --r1 1 --lr_D 0.001")  # which ask for no network of ours
 
 
 def test_a_generator_of_their_own_is_not_residual(checkout):

@@ -167,8 +167,9 @@ def folder_of(tmp_path: Path, name: str) -> Path:
         (PIX2PIX + "--gan_mode lsgan --lr_policy plateau --grad_accum 2 --augment auto", 2, 2, 7),
         (TINY + "--model pix2pix --norm syncbatch --no_dropout --init_gain 0.1", 2, 1, 4),
         (TINY + "--model cycle_gan --pool_size 0 --no_dropout --ema 0.5", 3, 1, 5),
+        (PIX2PIX + "--num_D 2 --netD n_layers --n_layers_D 2 --r1 10 --lr_D 2e-8", 2, 1, 3),
     ],
-    ids=["pix2pix", "syncbatch", "cycle_gan"],
+    ids=["pix2pix", "syncbatch", "cycle_gan", "discriminators"],
 )
 def test_the_same_as_one_process_with_the_whole_batch(
     flags, size, batch_size, num_pictures, trainer, pictures, tmp_path
@@ -290,7 +291,7 @@ def test_every_feature_at_once_leaves_all_processes_equal(trainer, pictures, tmp
     flags = TINY + f"--model cycle_gan --dataroot {root} --norm batch --gan_mode wgangp "
     flags += "--no_dropout off --pool_size 2 --grad_accum 2 --ema 0.9 --grad_checkpoint "
     flags += "--lr_policy plateau --n_epochs 2 --n_epochs_decay 0 --spectral_norm "
-    flags += "--d_augment translation,cutout,color"
+    flags += "--d_augment translation,cutout,color --num_D 2 --netD n_layers --n_layers_D 2"
     run(trainer, tmp_path, flags, 2)
     assert_equal_on_all_ranks(tmp_path, 2)
     saved = weights(tmp_path)

@@ -98,12 +98,13 @@ RUNS = [
     f"{PIX2PIX} --num_threads 2 --batch_size 2 --lr_policy step --lr_decay_iters 1"
     " --d_augment cutout --lambda_feat 10 --augment auto",
     f"{PIX2PIX} --num_threads 2 --batch_size 1 --lr_policy cosine --grad_accum 2 --ema 0.9"
-    " --residual --identity_pairs 0.3",
+    " --residual --identity_pairs 0.3 --r1 10",
     f"{PIX2PIX} --num_threads 0 --batch_size 2 --lr_policy plateau --pool_size 2 --gan_mode wgangp"
     " --d_augment color",
     f"{CYCLE_GAN} --num_threads 2 --batch_size 1 --lr_policy linear --augment auto",
     f"{CYCLE_GAN} --num_threads 0 --batch_size 2 --lr_policy step --lr_decay_iters 1",
-    f"{CYCLE_GAN} --num_threads 0 --batch_size 1 --lr_policy cosine --serial_batches",
+    f"{CYCLE_GAN} --num_threads 0 --batch_size 1 --lr_policy cosine --serial_batches"
+    " --num_D 2 --netD n_layers --n_layers_D 2 --r1 10 --lr_D 0.001",
     f"{CYCLE_GAN} --num_threads 2 --batch_size 2 --lr_policy plateau --grad_checkpoint"
     " --d_augment translation,cutout,color",
     f"{CUT} --num_threads 0 --batch_size 2 --ema 0.9 --grad_accum 2",
@@ -218,6 +219,36 @@ def test_states_that_are_gone_and_those_that_are_left(tmp_path, dataroots, train
     other = flags.replace("--name run", "--name other").replace("--n_epochs 4", "--n_epochs 1")
     trainer.run(tmp_path, f"{other} --load_pretrain checkpoints/run --epoch 1")
     assert "loaded checkpoints/run/1_net_G.pth" in told(tmp_path)
+
+
+def test_a_second_discriminator_and_r1_can_begin_later(tmp_path, dataroots, trainer):
+    """In a run that resumes, with what it has learnt; after that they resume as all else."""
+    flags = f"{PIX2PIX} --dataroot {dataroots['pix2pix']} --n_epochs_decay 0 --num_threads 0"
+    flags += " --grad_accum 3 --netD n_layers --n_layers_D 2"
+    trainer.run(tmp_path, f"{flags} --n_epochs 1")  # the second update is half done
+    run, out = tmp_path / "checkpoints" / "run", tmp_path / "out.txt"
+    stays = "latest_net_D_2.pth does not exist: that network keeps its initial weights"
+    assert stays not in out.read_text()
+    trainer.run(tmp_path, f"{AGAIN} --n_epochs 2 --num_D 2 --r1 10 --lr_D 0.001")
+    told = out.read_text()
+    assert told.count(stays) == 1 and "loaded checkpoints/run/latest_net_D.pth" in told
+    assert (run / "latest_net_D_2.pth").is_file()
+    trainer.run(tmp_path, f"{AGAIN} --num_D 1 --n_epochs 3", ends=2)
+    assert "--num_D 1 contradicts" in (tmp_path / "err.txt").read_text()
+    trainer.run(tmp_path, f"{AGAIN} --n_epochs 3")
+    assert "loaded checkpoints/run/latest_net_D_2.pth" in out.read_text()
+    counts = torch.load(run / "latest_state.pth", weights_only=True)["processes"][0]
+    assert counts["model.r1_updates"] == {"D": [3, 1]}  # ten batches from where R1 began
+
+    other = flags.replace("--name run", "--name other") + " --n_epochs 1 --num_D 2"
+    trainer.run(tmp_path, f"{other} --load_pretrain checkpoints/run --epoch 1")
+    assert "checkpoints/run/1_net_D_2.pth does not exist: that network keeps" in out.read_text()
+    for file in ("train_options.json", "train_opt.txt", "latest_state.pth"):
+        (run / file).unlink()
+    for state in run.glob("*_state.pth"):
+        state.unlink()
+    trainer.run(tmp_path, f"{flags} --continue_train --n_epochs 1")  # weights tell of it
+    assert out.read_text().count("loaded checkpoints/run/latest_net_D_2.pth") == 2
 
 
 @posix_only

@@ -329,6 +329,9 @@ CHANGES_WEIGHTS = [
     ("--n_epochs_decay 2", ""),
     ("--epoch_count 2", ""),
     ("--lr 0.001", ""),
+    ("--lr_D 0.001", ""),
+    ("--num_D 2", "--netD n_layers --n_layers_D 2"),
+    ("--r1 10", ""),
     ("--beta1 0.9", ""),
     ("--lr_policy step", ""),
     ("--lr_policy cosine", "--n_epochs 2"),
@@ -483,7 +486,10 @@ def test_gan_modes_train(gan_mode, train):
 
 @pytest.mark.parametrize(
     "size, flags",
-    [(24, ""), (8, "--netD pixel"), (96, "--n_layers_D 5"), (12, "--n_layers_D 2")],
+    [
+        *((24, ""), (8, "--netD pixel"), (96, "--n_layers_D 5"), (12, "--n_layers_D 2")),
+        *((48, "--num_D 2"), (8, "--netD pixel --num_D 2")),
+    ],
 )
 def test_smallest_sizes_that_are_not_refused(size, flags, train):
     for norm in ("batch", "instance"):

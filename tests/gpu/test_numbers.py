@@ -65,6 +65,7 @@ def weights(folder: Path, label: str = "latest") -> dict[str, bytes]:
         "--model pix2pix --precision fp16 --batch_size 2",
         "--model cycle_gan --pool_size 2 --d_augment translation,cutout,color",
         "--model cycle_gan --pool_size 2 --gan_mode wgangp",
+        "--model cycle_gan --pool_size 2 --num_D 2 --r1 10 --precision bf16",
         "--model cycle_gan --pool_size 2 --lr_policy plateau --grad_checkpoint",
     ],
 )

@@ -9,7 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tiny import build
-from torch import nn
 
 import data
 import models
@@ -17,7 +16,9 @@ from models.adversarial import EVERY, Updates, mean_of_map
 from models.losses.gan import cal_gradient_penalty, r1_penalty
 from models.networks.discriminators import define_D, halved
 from models.optimizer_state import OptimizerState
+from models.pix2pix_model import Pix2PixModel
 from options.train_options import TrainOptions
+from util.distributed import Share
 from util.errors import UserError
 from util.speed.performance import run_in
 from util.step import Steps
@@ -36,11 +37,16 @@ JUDGED = {
 
 
 def model_of(folder: Path, name: str, *flags: str):
-    more = {
-        "pix2pix_with_perceptual": ["--use_perceptual", "off"],
-        "cut": ["--init_type", "normal"],
-    }
-    return build(folder, name, "--pool_size", "0", *more.get(name, []), *flags)
+    """Without what gets in the way of sums by hand; CUT's features are of single precision."""
+    more = ["--use_perceptual", "off"] if "perceptual" in name else []
+    dtype = torch.float32 if name == "cut" else torch.float64
+    return build(folder, name, "--pool_size", "0", *more, *flags, dtype=dtype)
+
+
+def near(value: torch.Tensor | float):
+    """The same up to rounding, as precise as the value is."""
+    value = torch.as_tensor(value)
+    return pytest.approx(value.item(), rel=1e-4 if value.dtype is torch.float32 else 1e-9)
 
 
 def pictures(model, names: str) -> torch.Tensor:
@@ -82,21 +88,20 @@ def test_losses_are_the_sums_over_both_sizes(name, tmp_path):
         on_real, on_fake = (
             [net(change(pictures(model, shown))) for net, change in first] for shown in (real, fake)
         )
-        real_loss = sum(((x - 1) ** 2).mean() for x in on_real).item()
-        fake_loss = sum((x**2).mean() for x in on_fake).item()
+        real_loss = sum(((x - 1) ** 2).mean() for x in on_real)
+        fake_loss = sum((x**2).mean() for x in on_fake)
         if name == "cycle_gan":
-            assert losses[D] == pytest.approx((real_loss + fake_loss) / 2, rel=1e-9)
+            assert losses[D] == near((real_loss + fake_loss) / 2)
         else:
-            assert losses["D_real"] == pytest.approx(real_loss, rel=1e-9)
-            assert losses["D_fake"] == pytest.approx(fake_loss, rel=1e-9)
+            assert losses["D_real"] == near(real_loss)
+            assert losses["D_fake"] == near(fake_loss)
         # pix2pix and CUT train D first, so that G is judged by what it became.
         judges = before if name == "cycle_gan" else model.networks()
         judges = judges[D], judges[f"{D}_2"]
         judged = pictures(model, fake)
         fooled = [net(x) for net, x in zip(judges, (judged, half(judged)), strict=True)]
-        expected = sum(((x - 1) ** 2).mean() for x in fooled).item()
-        of_G = losses["G_GAN" if D == "D" else D.replace("D", "G")]
-        assert of_G == pytest.approx(expected, rel=1e-9)
+        expected = sum(((x - 1) ** 2).mean() for x in fooled)
+        assert losses["G_GAN" if D == "D" else D.replace("D", "G")] == near(expected)
     for network, net in model.networks().items():
         assert not torch.equal(next(net.parameters()), next(before[network].parameters())), network
 
@@ -176,7 +181,7 @@ def test_r1_in_the_objective_by_hand(name, gan_mode, tmp_path):
     for D, (real, _, num_given) in JUDGED[name].items():
         first, second = before[D], before[f"{D}_2"]
         shown = pictures(model, real)
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=shown.dtype)
         for net, x in ((first, shown), (second, half(shown))):
             for sample in x:
                 y = sample[num_given:].clone().requires_grad_()
@@ -187,7 +192,7 @@ def test_r1_in_the_objective_by_hand(name, gan_mode, tmp_path):
         penalty.backward()
         key = "D_GP" if D == "D" else D.replace("D", "GP")
         assert key not in plain.get_current_losses()
-        assert model.get_current_losses()[key] == pytest.approx(penalty.item(), rel=1e-9)
+        assert model.get_current_losses()[key] == near(penalty)
         for network, net in ((D, first), (f"{D}_2", second)):
             by_hand, ours, theirs = (
                 [p.grad for p in n.parameters()]
@@ -196,7 +201,8 @@ def test_r1_in_the_objective_by_hand(name, gan_mode, tmp_path):
             assert sum(grad is not None and bool(grad.any()) for grad in by_hand) > 2
             for added, with_it, without in zip(by_hand, ours, theirs, strict=True):
                 added = 0 if added is None else added / 2  # the objective of D is halved
-                torch.testing.assert_close(with_it, without + added, rtol=1e-7, atol=1e-10)
+                rtol, atol = (1e-3, 1e-4) if name == "cut" else (1e-7, 1e-10)
+                torch.testing.assert_close(with_it, without + added, rtol=rtol, atol=atol)
     penalties = []
     for _ in range(16):
         model.optimize_parameters()
@@ -252,7 +258,7 @@ def test_accumulated_r1_is_that_of_a_larger_batch(tmp_path):
 
     def weights_after(num_batches: int) -> list[torch.Tensor]:
         flags = ["--r1", "100", "--grad_accum", str(num_batches), *TWO]
-        model = model_of(tmp_path, "pix2pix", *flags)
+        model = model_of(tmp_path, "cycle_gan", *flags)
         scalers = [None for _ in model.optimizers]
         steps = Steps(model, EMA({}, model.optimizers, 0.0), scalers, num_batches=num_batches)
         A, B = model.real_A, model.real_B
@@ -260,11 +266,9 @@ def test_accumulated_r1_is_that_of_a_larger_batch(tmp_path):
             for a, b in zip(A.chunk(num_batches), B.chunk(num_batches), strict=True):
                 names = [str(number) for number in range(len(a))]
                 model.set_input({"A": a, "B": b, "A_paths": names, "B_paths": names})
-                with steps.step(Share(1.0, len(a))):
+                with steps.step(Share(0, len(a), len(a), 1.0)):
                     model.optimize_parameters()
         return [p.detach() for net in model.networks().values() for p in net.parameters()]
-
-    from util.distributed import Share
 
     for small, large in zip(weights_after(2), weights_after(1), strict=True):
         torch.testing.assert_close(small, large, rtol=1e-5, atol=1e-8)
@@ -326,7 +330,7 @@ def test_one_picture_at_a_time_is_normalised_alone(norm, tmp_path):
 
 
 def test_the_smallest_size_leaves_both_a_logit(tmp_path):
-    model = model_of(tmp_path, "cycle_gan", "--num_D", "2", "--crop_size", "48")
+    model = model_of(tmp_path, "cycle_gan", *"--num_D 2 --load_size 48 --crop_size 48".split())
     for size, shape in ((48, (1, 1)), (50, (1, 1)), (64, (2, 2))):
         _, small = model.judge(model.netD_A, torch.zeros(1, 3, size, size, dtype=torch.float64))
         assert small.shape[2:] == shape
@@ -385,45 +389,48 @@ def test_a_second_discriminator_joins_a_run_whose_rate_has_fallen(tmp_path):
         after.optimize_parameters()
         after.update_learning_rate(1.0)
     assert len(after.optimizer_D.state) == 2 * len(theirs)
-    with pytest.raises(ValueError, match="fewer"):  # the other way round would lose a network
-        OptimizerState(before.optimizers, before.schedulers, 0.01).load_state_dict(
-            states[1].state_dict()
-        )
 
 
-class OwnOptimizers(nn.Module):
-    pass
-
-
-def test_optimizers_of_their_own_heed_it_too(tmp_path, monkeypatch):
-    """As in model files of others; but not where a schedule has been made of the rate."""
-    from models.pix2pix_model import Pix2PixModel
-
-    init = Pix2PixModel.__init__
-
-    def with_own(self, opt):
-        init(self, opt)
+class OwnOptimizer(Pix2PixModel):
+    def __init__(self, opt):
+        super().__init__(opt)
         self.optimizer_D = torch.optim.SGD(self.netD.parameters(), lr=0.5)
         self.optimizers = [self.optimizer_G, self.optimizer_D]
 
-    monkeypatch.setattr(Pix2PixModel, "__init__", with_own)
-    assert rates(model_of(tmp_path, "pix2pix", "--lr_D", "0.3")) == [[0.0002], [0.3]]
-    with pytest.raises(UserError, match="--num_D 2: Pix2PixModel has its own"):
-        model_of(tmp_path, "pix2pix", *TWO)
 
-    def with_schedule(self, opt):
-        with_own(self, opt)
+class OwnSchedule(OwnOptimizer):
+    def __init__(self, opt):
+        super().__init__(opt)
         torch.optim.lr_scheduler.StepLR(self.optimizer_D, 1)
 
-    monkeypatch.setattr(Pix2PixModel, "__init__", with_schedule)
-    assert rates(model_of(tmp_path, "pix2pix")) == [[0.0002], [0.5]]
-    with pytest.raises(UserError, match="--lr_D 0.3: Pix2PixModel makes a schedule of its own"):
-        model_of(tmp_path, "pix2pix", "--lr_D", "0.3")
+
+def options(folder: Path, *flags: str):
+    line = ["--dataroot", str(folder), "--checkpoints_dir", str(folder), "--model", "pix2pix"]
+    return TrainOptions(models.registry, data.registry).parse([*line, "--device", "cpu", *flags])
+
+
+def test_optimizers_of_their_own_heed_it_too(tmp_path):
+    """As in model files of others; but not where a schedule has been made of the rate."""
+
+    def made(kind: type[Pix2PixModel], *flags: str):
+        small = "--ngf 2 --ndf 2 --netG resnet_6blocks".split()
+        model = kind(options(tmp_path, *small, *flags))
+        model.setup(model.opt)
+        return model
+
+    assert rates(made(OwnOptimizer)) == rates(made(OwnSchedule)) == [[0.0002], [0.5]]
+    assert rates(made(OwnOptimizer, "--lr_D", "0.3")) == [[0.0002], [0.3]]
+    for kind, flags, told in (
+        (OwnOptimizer, "--num_D 2", "--num_D 2: OwnOptimizer has its own discriminators"),
+        (OwnSchedule, "--lr_D 0.3", "--lr_D 0.3: OwnSchedule makes a schedule of its own"),
+    ):
+        with pytest.raises(UserError) as error:
+            made(kind, *flags.split())
+        assert told in str(error.value) and "\n" not in str(error.value)
 
 
 def test_by_default_nothing_is_there(tmp_path):
-    line = ["--dataroot", str(tmp_path), "--checkpoints_dir", str(tmp_path), "--model", "pix2pix"]
-    opt = TrainOptions(models.registry, data.registry).parse(line)
+    opt = options(tmp_path)
     assert (opt.num_D, opt.r1, opt.lr_D) == (1, 0.0, 0.0)
     model = model_of(tmp_path, "pix2pix")
     assert [*model.networks()] == ["G", "D"] and "D_GP" not in model.loss_names

@@ -94,14 +94,17 @@ TRAIN_DEFAULTS = BASE_DEFAULTS | {
     "n_epochs_decay": 100,
     "beta1": 0.5,
     "lr": 0.0002,
+    "lr_D": 0.0,
     "gan_mode": "lsgan",
     "pool_size": 50,
     "lr_policy": "linear",
     "lr_decay_iters": 50,
-    "lambda_A": 10.0,  # which CycleGAN adds, as the next three
+    "lambda_A": 10.0,  # which CycleGAN adds, as the next five
     "lambda_B": 10.0,
     "lambda_identity": 0.5,
     "d_augment": "none",
+    "num_D": 1,
+    "r1": 0.0,
     "deterministic": False,
     "spectral_norm": False,
     "cache": "auto",
@@ -167,6 +170,8 @@ PIX2PIX_IN_TRAINING = PIX2PIX_DEFAULTS | {
     "lambda_feat": 0.0,
     "lambda_lpips": 0.0,
     "d_augment": "none",
+    "num_D": 1,
+    "r1": 0.0,
 }
 ALIGNED = {"skip_unmatched": False, "identity_pairs": 0.0}
 PLUGIN_DEFAULTS = {  # in training: what differs from TRAIN_DEFAULTS, or is added
@@ -289,7 +294,7 @@ def test_the_tables_of_defaults_are_complete():
 @pytest.mark.parametrize("flags", PLUGIN_DEFAULTS)
 def test_defaults_that_models_and_datasets_change_or_add(flags):
     opt = vars(parse_train(*flags.split()))
-    of_cycle_gan = {"lambda_A", "lambda_B", "lambda_identity", "d_augment"}
+    of_cycle_gan = {"lambda_A", "lambda_B", "lambda_identity", "d_augment", "num_D", "r1"}
     base = {k: v for k, v in TRAIN_DEFAULTS.items() if k not in of_cycle_gan or "cycle" in flags}
     expected = base | PLUGIN_DEFAULTS[flags] | {"model": flags.split()[1]}
     assert {k: v for k, v in opt.items() if k not in NO_DEFAULTS} == expected
@@ -524,6 +529,10 @@ def test_values(flag, text, value):
         ("lambda_feat", "-1"),
         ("lambda_lpips", "inf"),
         ("d_augment", "flips"),
+        ("num_D", "3"),
+        ("r1", "-1"),
+        ("r1", "inf"),
+        ("lr_D", "-0.1"),
         ("channels_last", "maybe"),
         ("device", "gpu"),
         ("device", "cuda:x"),

@@ -221,10 +221,11 @@ def test_small_gradients_survive_fp16():
     assert float(net.weight.grad) == pytest.approx(4e-9 * 2**16, rel=0.01)
 
 
-def test_fp16_with_wgangp_is_refused(pictures, monkeypatch):
+@pytest.mark.parametrize("penalty", ["--gan_mode wgangp", "--r1 10"])
+def test_fp16_with_a_gradient_penalty_is_refused(penalty, pictures, monkeypatch):
     monkeypatch.setattr("util.speed.performance.cpu_has", lambda *_: True)
-    flags = ("--precision", "fp16", "--gan_mode", "wgangp")
-    with pytest.raises(UserError, match="--precision bf16"):
+    flags = ("--precision", "fp16", *penalty.split())
+    with pytest.raises(UserError, match=f"fp16 with {penalty}: .*; pass --precision bf16"):
         losses_of(pictures, "pix2pix", *flags, prepared=True)
 
 
@@ -334,17 +335,19 @@ def test_recomputed_batch_norms_are_not_compiled():
 
 
 @needs_compiler
-def test_a_critic_whose_gradients_are_differentiated_is_not_compiled(capsys):
+@pytest.mark.parametrize("gan_mode, r1", [("wgangp", 0), ("lsgan", 10)])
+def test_a_critic_whose_gradients_are_differentiated_is_not_compiled(gan_mode, r1, capsys):
     """PyTorch's compiler cannot; with other objectives a discriminator is compiled."""
     flags = Namespace(precision="fp32", channels_last="auto", compile=True, grad_checkpoint=False)
-    flags.deterministic, flags.gan_mode, flags.norm = False, "wgangp", "instance"
+    flags.deterministic, flags.gan_mode, flags.norm, flags.r1 = False, gan_mode, "instance", r1
     nets = {name: networks.define_D(3, 4, "pixel", norm="instance") for name in ("G", "D")}
     prepare(nets, [torch.optim.Adam(nets["D"].parameters())], flags, CPU)
     real, fake = torch.randn(2, 1, 3, 8, 8)
     penalty, _ = networks.cal_gradient_penalty(nets["D"], real, fake, CPU)
     penalty.backward()
     assert all(parameter.grad.any() for parameter in nets["D"].parameters() if parameter.ndim > 1)
-    assert "--compile skips network D" in capsys.readouterr().out
+    by = f"--r1 {r1}" if r1 else "--gan_mode wgangp"
+    assert f"--compile skips network D: {by} differentiates" in capsys.readouterr().out
     assert hasattr(nets["G"].forward, "_torchdynamo_orig_callable")
 
 
