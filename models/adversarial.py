@@ -2,7 +2,7 @@
 
 code            paper
 netD, netD_2    D_1 and D_2 of arXiv:1711.11585, section 3.2: D_2 sees pictures of half the size
-gan_loss        sum over k of L_GAN(G, D_k), eq. 2 there
+gan_loss        sum over k of L_GAN(G, D_k), eq. 3 there
 r1_penalty      R_1, eq. 9 of arXiv:1801.04406; as in section 3.1 of arXiv:1912.04958, only in every
                 16th update, with 16 times the weight
 """
@@ -63,7 +63,7 @@ class AdversarialModel(BaseModel):
         self.r1_gamma: float = getattr(opt, "r1", 0.0)
         self.second: dict[nn.Module, nn.Module] = {}
         if self.r1_gamma:
-            self.r1_updates = Updates(opt.grad_accum)
+            self.r1_updates = DueUpdates(opt.grad_accum)
         self.has_penalty = self.isTrain and (opt.gan_mode == "wgangp" or self.r1_gamma > 0)
 
     @staticmethod
@@ -199,7 +199,7 @@ class AdversarialModel(BaseModel):
         return total(penalties) * (EVERY * self.r1_gamma)
 
 
-class Updates:
+class DueUpdates:
     """Counts the updates of discriminators, of which one in EVERY is due, from the first on.
 
     An update takes `num_batches` batches (--grad_accum), which are due together, so that it is as

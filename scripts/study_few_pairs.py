@@ -54,6 +54,7 @@ VARIANTS = {
     "residual + augment": "--residual --augment auto",
     "residual + augment + L1": "--residual --augment auto --lambda_L1 1000",
     "all": FEW,  # the preset retouch_few
+    "all + D": f"{FEW} --num_D 2 --r1 10",
 }
 SIZE = 128
 NUM_HELD_OUT = 30

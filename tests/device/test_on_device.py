@@ -16,8 +16,8 @@ MODELS = [name for name in models.registry.names() if name != "test"]  # it cann
 # Models that share code with pix2pix or cycle_gan have the rows in which they can differ.
 ROWS_OF = {
     "pix2pix": [*ROWS],
-    "cycle_gan": ["plain", "pool", "ema", "wgangp", "accumulation", "augmented"],
-    "cut": ["plain", "ema", "augmented"],
+    "cycle_gan": ["plain", "pool", "ema", "wgangp", "accumulation", "augmented", "two sizes"],
+    "cut": ["plain", "ema", "augmented", "two sizes"],
 }
 
 # How often the host waits in six steps.

@@ -12,7 +12,7 @@ from tiny import build
 
 import data
 import models
-from models.adversarial import EVERY, Updates, mean_of_map
+from models.adversarial import EVERY, DueUpdates, mean_of_map
 from models.losses.gan import cal_gradient_penalty, r1_penalty
 from models.networks.discriminators import define_D, halved
 from models.optimizer_state import OptimizerState
@@ -223,7 +223,7 @@ def test_r1_sees_what_the_discriminator_judges(tmp_path):
 
 @pytest.mark.parametrize("num_batches", [1, 3])
 def test_a_penalty_is_due_in_all_batches_of_an_update(num_batches):
-    updates = Updates(num_batches)
+    updates = DueUpdates(num_batches)
     due = [updates.is_due("D") for _ in range(33 * num_batches)]
     assert EVERY == 16
     expected = [update in (0, 16, 32) for update in range(33) for _ in range(num_batches)]
@@ -233,14 +233,14 @@ def test_a_penalty_is_due_in_all_batches_of_an_update(num_batches):
 
 def test_updates_are_counted_where_they_were(tmp_path):
     """Also with another --grad_accum, or other processes, as half an update begins again."""
-    updates = Updates(4)
+    updates = DueUpdates(4)
     for _ in range(15 * 4 + 2):
         updates.is_due("D")
     torch.save(updates.state_dict(), tmp_path / "state.pth")
     state = torch.load(tmp_path / "state.pth", weights_only=True)
 
     def batches_to_the_next(num_batches: int, *, processes_changed: bool = False) -> int:
-        resumed = Updates(num_batches)
+        resumed = DueUpdates(num_batches)
         if processes_changed:
             resumed.redistribute([state, {}])
         else:

@@ -11,7 +11,10 @@ import pytest
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+import data
+import models
 import study_few_pairs
+from options.train_options import TrainOptions
 
 TINY = "--netG resnet_6blocks --ngf 2 --ndf 2 --load_size 36 --crop_size 32 --device cpu"
 
@@ -51,6 +54,17 @@ def test_results_of_other_networks_or_lengths_stay_apart(tmp_path):
     assert study_few_pairs.read(opt) == [lines[0], lines[3]]
     opt.flags = TINY
     assert study_few_pairs.read(opt) == [lines[1]]
+
+
+@pytest.mark.parametrize("variant", study_few_pairs.VARIANTS)
+def test_every_variant_can_be_trained(variant, tmp_path):
+    """Also the one with two discriminators, R1 and the batch norm of pix2pix."""
+    line = f"{study_few_pairs.NETWORKS} {study_few_pairs.VARIANTS[variant]} --model pix2pix"
+    places = ["--dataroot", str(tmp_path), "--checkpoints_dir", str(tmp_path), "--device", "cpu"]
+    opt = TrainOptions(models.registry, data.registry).parse([*places, *line.split()])
+    model = models.create_model(opt)
+    model.setup(opt)
+    assert ("D_2" in model.networks()) == ("D_GP" in model.loss_names) == (variant == "all + D")
 
 
 def test_every_result_in_the_docs_counts():
