@@ -112,7 +112,7 @@ class AdversarialModel(BaseModel):
             self._check_r1()
         trained = {
             id(weight)
-            for optimizer in self.optimizers
+            for optimizer in self.all_optimizers()
             for group in optimizer.param_groups
             for weight in group["params"]
         }

@@ -385,7 +385,7 @@ def give_rate(model: BaseModel, kind: str, lr: float) -> None:
     own = {id(weight) for net in networks.values() for weight in net.parameters()}
     groups = [
         group
-        for optimizer in model.optimizers
+        for optimizer in model.all_optimizers()
         for group in optimizer.param_groups
         if not own.isdisjoint(map(id, group["params"]))
     ]

@@ -356,7 +356,9 @@ def test_discriminators_learn_at_their_own_rate(name, tmp_path):
     for network, net in model.networks().items():  # Adam's first step is as long as the rate
         moved = (next(net.parameters()) - before[network]).abs().max().item()
         assert moved == pytest.approx(0.04 if network.startswith("D") else 0.01, rel=0.01)
-    assert model.update_learning_rate() == (0.01, pytest.approx(0.0075))
+    assert model.learning_rate == 0.01
+    model.update_learning_rate()
+    assert model.learning_rate == pytest.approx(0.0075)
     assert rates(model) == [[pytest.approx(0.0075)], [pytest.approx(0.03)] * 2]
 
 
@@ -364,8 +366,9 @@ def test_discriminators_learn_at_their_own_rate(name, tmp_path):
 def test_a_rate_that_plateau_has_lowered_follows_another_lr_D(flags, resumed_at, tmp_path):
     line = ["--lr_policy", "plateau", "--lr", "0.01", "--lr_D", "0.04", *TWO]
     before, after = (model_of(tmp_path, "pix2pix", *line, *more) for more in ([], flags.split()))
+    before.metric = 1.0
     for _ in range(7):
-        before.update_learning_rate(1.0)
+        before.update_learning_rate()
     states = [OptimizerState(m.optimizers, m.schedulers, m.opt.lr) for m in (before, after)]
     states[1].load_state_dict(states[0].state_dict())
     assert rates(after) == [[pytest.approx(0.002)], [pytest.approx(resumed_at)] * 2]
@@ -376,8 +379,9 @@ def test_a_second_discriminator_joins_a_run_whose_rate_has_fallen(tmp_path):
     line = ["--lr_policy", "plateau", "--lr", "0.01", "--lr_D", "0.04"]
     before = model_of(tmp_path, "pix2pix", *line, *TWO[2:])
     before.optimize_parameters()
+    before.metric = 1.0
     for _ in range(7):
-        before.update_learning_rate(1.0)
+        before.update_learning_rate()
     after = model_of(tmp_path, "pix2pix", *line, *TWO)
     states = [OptimizerState(m.optimizers, m.schedulers, m.opt.lr) for m in (before, after)]
     states[1].load_state_dict(states[0].state_dict())
@@ -385,9 +389,10 @@ def test_a_second_discriminator_joins_a_run_whose_rate_has_fallen(tmp_path):
     theirs, ours = (list(m.optimizer_D.state.values()) for m in (before, after))
     assert len(ours) == len(theirs) == len(list(after.netD.parameters()))
     assert all(torch.equal(x["exp_avg"], y["exp_avg"]) for x, y in zip(ours, theirs, strict=True))
+    after.metric = 1.0
     for _ in range(7):
         after.optimize_parameters()
-        after.update_learning_rate(1.0)
+        after.update_learning_rate()
     assert len(after.optimizer_D.state) == 2 * len(theirs)
 
 
