@@ -13,6 +13,7 @@ from data.reading.arrays import EIGHT_BITS, ArrayFile, array_file
 from data.reading.picture import BYTES, Picture, Side, from_array, from_pillow, to_image
 from data.reading.pillow import limit_pillow as limit_pillow
 from data.reading.pillow import opened, orientation
+from data.reading.quiet import quiet
 from util.errors import UserError, first_line
 
 __all__ = [
@@ -54,7 +55,7 @@ def decodable(path: str | Path, max_megapixels: float | None) -> Iterator[ArrayF
     with reading(path):
         file = array_file(path)
         if file is not None:
-            check_size(path, file.size, limit)
+            check_size(path, file.size, limit, file.shape[2])
             yield file
             return
         with opened(path) as picture:
@@ -62,12 +63,18 @@ def decodable(path: str | Path, max_megapixels: float | None) -> Iterator[ArrayF
             yield picture
 
 
-def check_size(path: str | Path, size: tuple[int, int], max_megapixels: float) -> None:
-    """Raise UserError if a picture of this (width, height) is too large."""
+def check_size(
+    path: str | Path, size: tuple[int, int], max_megapixels: float, num_channels: int = 1
+) -> None:
+    """Raise UserError if a picture of this (width, height) is too large.
+
+    Its channels count for more pixels where they are more than the four of a usual picture.
+    """
     width, height = size
-    if width * height > max_megapixels * 1e6:
+    if width * height * max(1, num_channels / 4) > max_megapixels * 1e6:
+        many = f" of {num_channels} channels" if num_channels > 4 else ""
         raise UserError(
-            f"{path}: {width}x{height} pixels are more than --max_megapixels "
+            f"{path}: {width}x{height} pixels{many} are more than --max_megapixels "
             f"{max_megapixels:g}; raise it if you trust the file",
             path,
         )
@@ -77,7 +84,8 @@ def check_size(path: str | Path, size: tuple[int, int], max_megapixels: float) -
 def reading(path: str | Path) -> Iterator[None]:
     """Inside, a picture is read; any error becomes a UserError that names its file."""
     try:
-        yield
+        with quiet():
+            yield
     except UserError:
         raise
     except FileNotFoundError:

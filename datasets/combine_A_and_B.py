@@ -31,8 +31,6 @@ from typing import Any
 
 from PIL import Image
 
-from util.show.bars import tqdm
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data.image_folder import make_dataset
 from data.image_io import is_array, open_picture
@@ -41,6 +39,7 @@ from options.parser import OptionParser, count_or_inf
 from util import runtime
 from util.errors import UserError
 from util.files import composed, to_path
+from util.show.bars import tqdm
 
 
 def main(argv: list[str] | None = None) -> None:

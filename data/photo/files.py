@@ -139,7 +139,7 @@ def tif(values: np.ndarray, metadata: Metadata, has_alpha: bool) -> bytes:
     if metadata.iptc:
         tags.append((TIFF_IPTC, 7, len(metadata.iptc), metadata.iptc, True))
     for tag, value in first.items():
-        if tag in DESCRIBING - {305} and isinstance(value, str):
+        if tag in DESCRIBING and isinstance(value, str):
             text = value.encode() + b"\0"
             tags.append((tag, 2, len(text), text, True))
         elif tag in DESCRIBING and isinstance(value, bytes):
@@ -155,7 +155,7 @@ def tif(values: np.ndarray, metadata: Metadata, has_alpha: bool) -> bytes:
         compression="zlib",
         resolution=metadata.dpi,
         resolutionunit="INCH" if metadata.dpi else None,
-        software=str(first[305]) if 305 in first else False,
+        software=False,
         metadata=None,
         extratags=tags,
         byteorder="<",

@@ -7,6 +7,7 @@ NumPy's .npy and .npz.
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import struct
 import zipfile
@@ -17,7 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from data.reading.notes import Range
-from data.reading.pillow import PNG, jp2_profile, opened, orientation, png_chunks
+from data.reading.pillow import (
+    NO_PIXELS,
+    PNG,
+    boxes,
+    jp2_profile,
+    opened,
+    orientation,
+    png_chunks,
+)
 from util.packages import needed
 from util.util import range_of
 
@@ -78,6 +87,9 @@ class ArrayFile(ABC):
         """(H, W, C), upright."""
         values = self.decode()
         values = values if values.ndim == 3 else values[..., None]
+        height, width, *_ = self.shape
+        if values.shape[:2] != (height, width):
+            raise ValueError(f"its values do not fill the {width}x{height} pixels of its header")
         return TURNS.get(self.orientation, lambda a: a)(values)
 
 
@@ -88,6 +100,8 @@ class PngFile(ArrayFile):
         super().__init__(path)
         with open(path, "rb") as file:
             header = file.read(26)
+        if header[12:16] != b"IHDR":  # libpng would find another one further on
+            raise ValueError("its header is damaged")
         width, height, self.bits, colours = struct.unpack(">IIBB", header[16:26])
         self.shape = height, width, {0: 1, 2: 3, 4: 2, 6: 4}.get(colours, 1)
         self.dtype, self.range = np.dtype(np.uint16), (0.0, 65535.0)
@@ -178,7 +192,7 @@ class NumpyFile(ArrayFile):
             reader = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
             self.shape, _, dtype = getattr(np.lib.format, reader)(file)
             self.dtype = dtype.newbyteorder("=")
-        if len(self.shape) not in (2, 3) or 0 in self.shape:
+        if len(self.shape) not in (2, 3):
             raise ValueError(
                 f"its array has the shape {self.shape}, but a picture is (H, W) or (H, W, C)"
             )
@@ -259,8 +273,13 @@ class Jpeg2000File(ArrayFile):
 
     def decode(self) -> np.ndarray:
         content = self.path.read_bytes()
+        pixels = next((body for name, body in boxes(io.BytesIO(content)) if name == b"jp2c"), b"")
+        right, bottom, left, top = struct.unpack(">4I", pixels[8:24])
+        (channels,) = struct.unpack(">H", pixels[40:42])
+        if (bottom - top, right - left, channels) != self.shape:  # a bomb could hide here
+            raise ValueError("its header and its pixels tell different sizes")
         if self.profile:  # imagecodecs would apply it, and less exactly: decode the pixels alone
-            content = content[content.index(b"\xff\x4f\xff\x51", content.index(b"jp2c")) :]
+            content = pixels
         return needed("imagecodecs", "a JPEG 2000 of 16 bits").jpeg2k_decode(content)
 
 
@@ -288,5 +307,7 @@ def array_file(path: str | Path) -> ArrayFile | None:
     for magic, kind in FORMATS.items():
         if start.startswith(magic):
             found = kind(path)
+            if found.serves() and 0 in found.shape:
+                raise ValueError(NO_PIXELS)
             return found if found.serves() else None
     return None

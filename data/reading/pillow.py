@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError, features
 from util.errors import UserError
 
 PNG = b"\x89PNG\r\n\x1a\n"
+NO_PIXELS = "it has no pixels"
 HEIF = re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL)  # how such a file begins
 
 
@@ -48,6 +49,8 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
                 raise needs_heif(path, "it, a HEIC picture,") from None
             picture = Image.open(path)
         with picture:
+            if 0 in picture.size:
+                raise ValueError(NO_PIXELS)
             if picture.format == "JPEG2000" and (profile := jp2_profile(path)):
                 picture.info["icc_profile"] = profile  # which Pillow leaves out
             yield picture
@@ -85,12 +88,14 @@ def jp2_profile(path: str | Path) -> bytes:
 
 
 def boxes(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the names and contents of a JPEG 2000's boxes, up to one whose length is unusual."""
+    """Yield the names and contents of a JPEG 2000's boxes, up to a damaged one (I.4)."""
     while len(start := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", start)
-        if length < 8:
+        if length == 1:
+            length = int.from_bytes(file.read(8), "big") - 8
+        if length < 8 and length != 0:
             return
-        yield name, file.read(length - 8)
+        yield name, file.read(length - 8 if length else -1)  # the last one may have no length
 
 
 def is_heif(path: str | Path) -> bool:
