@@ -30,6 +30,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from data.reading.quiet import quiet
 from options.parser import OptionParser
 from options.restore import saved_options
 from options.settle import GENERATOR, PICTURES
@@ -112,7 +113,8 @@ def require_packages() -> None:
     """Raise UserError if a package for exporting is missing."""
     try:
         for package in ("onnx", "onnxscript", "onnxruntime"):
-            importlib.import_module(package)
+            with quiet():  # onnxruntime warns of a user without a home
+                importlib.import_module(package)
     except ImportError as error:
         raise UserError(
             f"exporting needs {error.name}: pip install -r requirements-export.txt"
@@ -221,6 +223,7 @@ def check(
     """
     import onnxruntime
 
+    onnxruntime.disable_telemetry_events()
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     most = 0.0
     for size in (*sizes, sizes[-1]):

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
+import logging
 import math
 import re
 import statistics
@@ -30,7 +32,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options.parser import OptionParser, whole
 from util.errors import UserError, did_you_mean, exit_status, unknown_choice
-from util.files import to_path
+from util.files import to_path, write_whole, writing
 from util.metrics.scores import gain
 from util.packages import needed
 from util.run.best import VALIDATIONS
@@ -124,8 +126,10 @@ def main(argv: list[str] | None = None) -> None:
         if name not in shown:
             print(f"{name} has no finite values and is skipped")
 
-    opt.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(runs, shown, opt.out, smooth=opt.smooth, log=opt.log)
+    with writing(opt.out):
+        opt.out.parent.mkdir(parents=True, exist_ok=True)
+    kind = opt.out.suffix[1:].lower()
+    write_whole(opt.out, draw(runs, shown, kind, smooth=opt.smooth, log=opt.log))
     print(f"{opt.out} shows {', '.join(shown)}")
 
 
@@ -268,8 +272,9 @@ def plain_log_formatter(**options: Any) -> Any:
     return PlainLogFormatter(**options)
 
 
-def draw(runs: list[Curves], losses: list[str], out: Path, *, smooth: int, log: bool) -> None:
-    """Write a figure with one panel per loss and one colour per run."""
+def draw(runs: list[Curves], losses: list[str], kind: str, *, smooth: int, log: bool) -> bytes:
+    """The file, png or svg, of a figure with one panel per loss and one colour per run."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a user without a home
     matplotlib = needed("matplotlib", "this script")
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
@@ -328,8 +333,10 @@ def draw(runs: list[Curves], losses: list[str], out: Path, *, smooth: int, log: 
         figure.legend(handles, names, loc="outside right upper", frameon=False)
     else:
         figure.suptitle(literal(runs[0].name))
-    figure.savefig(out, dpi=150)
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, dpi=150)
     plt.close(figure)
+    return file.getvalue()
 
 
 if __name__ == "__main__":

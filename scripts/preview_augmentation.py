@@ -10,6 +10,7 @@ Inputs are above their targets, and weight maps (DATAROOT/trainW) below them.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from itertools import chain
 from pathlib import Path
@@ -30,10 +31,11 @@ from options.parser import OptionParser, whole
 from options.train_options import LookingOptions
 from util import runtime
 from util.errors import UserError
-from util.files import to_path
+from util.files import to_path, write_whole, writing
 from util.util import tensor2im
 
 GAP_PX, TEXT_PX = 6, 14
+KINDS = {".png": "PNG", ".jpg": "JPEG"}  # of sheets, by the ending of their file
 
 
 class Row(NamedTuple):
@@ -65,13 +67,16 @@ def main(argv: list[str] | None = None) -> None:
         help="show pictures no larger than this; noise and blur show only in those that are whole",
     )  # fmt: skip
     own, words = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
-    if own.out.suffix.lower() not in (".png", ".jpg"):
+    if own.out.suffix.lower() not in KINDS:
         raise UserError(f"--out {own.out}: the file must end in .png or .jpg")
     opt = PreviewOptions(models.registry, data.registry).parse(words)
     rows = rows_of(opt, own.pairs, own.epochs)
     titles = ["in testing", *(f"epoch {epoch}" for epoch in range(1, own.epochs + 1))]
-    own.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet(rows, titles, own.tile).save(own.out)
+    file = io.BytesIO()
+    sheet(rows, titles, own.tile).save(file, KINDS[own.out.suffix.lower()])
+    with writing(own.out):
+        own.out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(own.out, file.getvalue())
     print(f"{own.out.absolute()} shows --augment {opt.augment}")
 
 

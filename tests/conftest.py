@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills",
         type=int,
-        default=25,
+        default=20,
         metavar="N",
         help="how often fault injection kills training",
     )
@@ -199,6 +200,25 @@ def run_here(
         return Run(*capsys.readouterr(), end.value.code or 0)
 
     return run
+
+
+@pytest.fixture
+def small_files() -> contextlib.AbstractContextManager[None]:
+    """`with small_files:` no file of this process becomes larger than a few bytes, as on a disk
+    that is nearly full.
+    """
+    resource = pytest.importorskip("resource", reason="needs a limit of size for files")
+
+    @contextlib.contextmanager
+    def limited() -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (99, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited()
 
 
 @pytest.fixture

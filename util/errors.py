@@ -117,8 +117,12 @@ def exit_status(program: str, main: Callable[[], int | None]) -> int:
     """Run a script without PyTorch and return its exit status; others use `runtime.run`.
 
     A UserError, or an OSError such as a full disk, ends in status 2 and one line on stderr, which
-    begins with `program`. Ctrl-C ends in status 130.
+    begins with `program`. Ctrl-C ends in status 130. The script keeps running even if its output
+    can no longer be written.
     """
+    from util.streams import make_streams_last  # needs this file
+
+    make_streams_last()
     try:
         return main() or 0
     except (UserError, OSError) as error:

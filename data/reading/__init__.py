@@ -1,5 +1,6 @@
 """How a picture file is read; each file needs only those above it.
 
+quiet       keeps libraries from printing
 notes       what is noticed on the way, to be told in one line
 profiles    colour profiles: from a picture's colours to sRGB
 arrays      files with more than 8 bits or other numbers of channels, as arrays

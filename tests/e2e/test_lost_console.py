@@ -166,3 +166,21 @@ def test_a_terminal_that_closes(hang_up, ends, tmp_path, pictures, log, monkeypa
     assert SWITCHED_OFF in log()
     end = "finished after epoch 2" if ends == 0 else "to resume: python "
     assert end in log().splitlines()[-1]
+
+
+SCRIPTS = [("scripts/preset.py", "--help"), ("scripts/plot_losses.py", "loss_log.txt")]
+
+
+@pytest.mark.parametrize("script, flags", SCRIPTS)
+def test_scripts_last_too(script, flags, tmp_path):
+    """On a full disk, and behind a closed pipe."""
+    (tmp_path / "loss_log.txt").write_text("(epoch: 1, iters: 1, time: 0.1, data: 0.1) , D: 0.5\n")
+    words = command(script, flags)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert "standard output is switched off: [Errno 28]" in done.stderr
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, cwd=tmp_path, **streams) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == ("", 0)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import random
 import runpy
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 from chance import SEED, TooLong
 
 from tests.conftest import Run
+from tests.e2e.test_bad_input import TRAIN
 
 ROOT = Path(__file__).resolve().parents[2]
 TIME_S = 60
@@ -62,6 +64,20 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, list[str]], Run]:
         return Run(output.getvalue(), errors.getvalue(), status)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, pictures_in, run_in) -> Path:
+    """A folder, to be copied, with pairs in photos/ and a run that has files of every kind."""
+    folder = tmp_path_factory.mktemp("trained")
+    for number, phase in ((3, "train"), (2, "val")):
+        pictures_in(folder).side_by_side(number, (24, 24), phase)
+    (folder / "joined").rename(folder / "photos")
+    shutil.copytree(folder / "photos" / "val", folder / "val")
+    flags = TRAIN.replace("--name new", "--name run") + " --n_epochs 2 --save_epoch_freq 1"
+    done = run_in(folder, "train.py", *flags.split(), "--ema", "0.5", "--print_freq", "1")
+    assert (done.status, done.stderr) == (0, "")
+    return folder
 
 
 def too_long(*_: object) -> None:

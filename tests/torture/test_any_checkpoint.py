@@ -12,7 +12,7 @@ import pytest
 import torch
 from chance import TooLong, damaged, spoilt
 
-from tests.e2e.test_bad_input import AGAIN, BARE, TRAIN
+from tests.e2e.test_bad_input import AGAIN, BARE
 
 pytestmark = pytest.mark.slow
 ODD = [
@@ -42,19 +42,6 @@ PROGRAMS = {
     "scripts/compare_checkpoints.py": ("--name run --device cpu", 15),
     "scripts/plot_losses.py": ("checkpoints/run", 15),
 }
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, pictures_in, run_in) -> Path:
-    """The working folder, with pairs and a run that has files of every kind."""
-    folder = tmp_path_factory.mktemp("trained")
-    for number, phase in ((3, "train"), (2, "val")):
-        pictures_in(folder).side_by_side(number, (24, 24), phase)
-    (folder / "joined").rename(folder / "photos")
-    flags = TRAIN.replace("--name new", "--name run") + " --n_epochs 2 --save_epoch_freq 1"
-    done = run_in(folder, "train.py", *flags.split(), "--ema", "0.5", "--print_freq", "1")
-    assert (done.status, done.stderr) == (0, "")
-    return folder
 
 
 def some_file(run: Path, draw) -> Path:

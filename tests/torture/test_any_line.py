@@ -6,6 +6,7 @@ As tests/unit/test_option_properties.py, with more lines, other ones in each run
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 from chance import SEED
@@ -15,6 +16,7 @@ import test as test_program
 import train as train_program
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
+from tests.e2e.test_bad_input import TRAIN
 from tests.unit.test_option_properties import (
     NUMBERS,
     TINY,
@@ -59,21 +61,23 @@ def test_any_line_of_testing(line, world):
 
 # A line that works, to which a random one is added, and how many such lines.
 SCRIPTS = {
-    "scripts/translate.py": ("photos/testA --name run --device cpu", 40),
+    "scripts/translate.py": ("photos/train --name run --device cpu", 100),
     "scripts/export.py": ("--name run", 20),
-    "scripts/try_it.py": ("--name run --device cpu --port 0 --no_browser", 40),
-    "scripts/preview_augmentation.py": (f"{TINY} --pairs 1 --epochs 1", 40),
-    "scripts/compare_checkpoints.py": ("--name run --device cpu", 40),  # has no validation
+    "scripts/try_it.py": ("--name run --device cpu --port 0 --no_browser", 100),
+    "scripts/preview_augmentation.py": (f"{TRAIN} --pairs 1 --epochs 1", 100),
+    "scripts/compare_checkpoints.py": ("--name run --device cpu", 100),
     "scripts/plot_losses.py": ("checkpoints/run", 40),
     "datasets/combine_A_and_B.py": (
-        "--fold_A photos/train --fold_B photos/test --fold_AB joined",
-        40,
+        "--fold_A photos/val --fold_B val --fold_AB joined",
+        100,
     ),
 }
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_any_line_of_a_script(script, world, draw, ended, monkeypatch):
+def test_any_line_of_a_script(script, trained, draw, ended, tmp_path, monkeypatch):
+    shutil.copytree(trained, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
     # As if Ctrl-C came at once; a page that nobody opens would be shown without end.
     monkeypatch.setattr("tornado.httpserver.HTTPServer.add_sockets", interrupted)
     works, number = SCRIPTS[script]

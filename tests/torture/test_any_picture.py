@@ -25,14 +25,11 @@ from tests.e2e.test_bad_input import (
     TRAIN,
     TWO_FRAMES,
     saved,
-    trained,
     wave,
-    world,
 )
 from tests.unit.test_photo import XMP, exif
 from tests.unit.test_profiles import ADOBE_RGB
 
-__all__ = ["trained", "world"]  # fixtures
 pytest.importorskip("resource", reason="needs a limit of memory for a process")
 pytestmark = pytest.mark.slow
 
@@ -44,7 +41,6 @@ WHOLE_PROGRAMS = {
     "test.py": f"{ONE} --full_size scaled --preprocess scale_width",
     "scripts/translate.py": "damaged --name run --out done",
     "scripts/preview_augmentation.py": TRAIN,
-    "datasets/combine_A_and_B.py": "--fold_A damaged --fold_B whole --fold_AB joined",
 }
 
 
@@ -141,8 +137,9 @@ def test_any_picture(tmp_path, draw):
 
 
 @pytest.fixture
-def folders(world, draw) -> Path:
+def folders(trained, draw, tmp_path) -> Path:
     """The working folder, with a damaged picture of each kind for all programs."""
+    world = shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     damage_all(world / "damaged", 1, draw)
     for place in ("one", "photos/train"):
         shutil.copytree(world / "damaged", world / place, dirs_exist_ok=True)
@@ -166,3 +163,12 @@ def test_programs_skip_any_bad_picture(script, folders, run_cli):
     done = run_cli(script, *WHOLE_PROGRAMS[script].split(), *flags.split())
     assert (done.status, done.stderr) == (0, "")
     assert "skipped" in done.stdout
+
+
+def test_pairs_are_made_of_all_others(folders, run_cli):
+    done = run_cli(
+        "datasets/combine_A_and_B.py", *"--fold_A damaged --fold_B whole --fold_AB new".split()
+    )
+    assert done.status == 1, done
+    assert all(line.startswith("error: ") for line in done.stderr.splitlines())
+    assert done.stdout.startswith(f"{len([*(folders / 'new').iterdir()])} pairs in new")

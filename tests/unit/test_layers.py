@@ -66,6 +66,23 @@ def test_inside_util_imports_go_down(file):
     assert (set(imported_from_util(file)) & wings) - allowed == set()
 
 
+@pytest.mark.parametrize(
+    "file",
+    [*(ROOT / "scripts").glob("*.py"), *(ROOT / "datasets").glob("*.py")],
+    ids=lambda file: file.relative_to(ROOT).as_posix(),
+)
+def test_a_program_says_where_our_files_are_before_it_imports_them(file):
+    """Python looks for them beside the program; tests import it with the path of pytest."""
+    found = file.parent
+    text = file.read_text(encoding="utf-8")
+    told = next((n for n, line in enumerate(text.splitlines(), 1) if "sys.path.insert(" in line), 0)
+    if "\nimport environment" in text:  # does it
+        told = told or 1
+    early = [(line, name) for line, name in imported(file) if name in OURS and line < told]
+    assert early == []
+    assert told or not {name for _, name in imported(file)} & OURS, found
+
+
 def test_the_ground_floor_is_small():
     assert len(list((ROOT / "util").glob("*.py"))) <= 13
 

@@ -14,7 +14,8 @@ import torch
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from data.image_io import open_picture
-from data.photo.files import photoshop
+from data.photo.files import photoshop, tif
+from data.photo.metadata import Metadata
 from data.photo.photo import Photo
 from data.photo.translate import NATIVE, SCALED, TRANSFER, FreePaths, Translator
 from tests.unit.test_profiles import ADOBE as PRIMARIES
@@ -393,3 +394,12 @@ def test_black_and_white_comes_out_grey(ending, tmp_path) -> None:
     passed(tmp_path / f"a.{ending}", translator(NATIVE), tmp_path / f"b.{ending}")
     result = Image.open(tmp_path / f"b.{ending}")
     assert result.mode == "L" and np.array_equal(np.asarray(result), np.asarray(picture) * 255)
+
+
+def test_any_text_of_the_camera_goes_into_a_tiff() -> None:
+    told = exif()
+    told[ExifTags.Base.Software], told[ExifTags.Base.Artist] = "Entwickler für Größe", "Žofie"
+    content = tif(np.zeros((4, 4, 3), np.uint8), Metadata(told), False)
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        tags = file.pages[0].tags
+        assert [tags[name].value for name in ("Software", "Artist")] == [told[305], told[315]]

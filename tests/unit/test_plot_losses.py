@@ -312,3 +312,17 @@ def test_the_log_for_programs_tells_the_length_of_an_epoch(tmp_path) -> None:
     ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     np.testing.assert_allclose(curves(tmp_path).epochs, [400 / 450, 1, 1 + 50 / 450])
+
+
+def test_a_full_disk_leaves_the_earlier_plot(tmp_path, small_files) -> None:
+    log(tmp_path / "loss_log.txt", steady(4, 1, [1, 2]))
+    (tmp_path / "losses.png").write_bytes(b"earlier")
+    with small_files, pytest.raises(UserError, match=r"losses\.png cannot be written"):
+        plot_losses.main([str(tmp_path), "--out", str(tmp_path / "losses.png")])
+    assert (tmp_path / "losses.png").read_bytes() == b"earlier"
+
+
+def test_matplotlib_does_not_tell_of_a_user_without_a_home(tmp_path, run_cli) -> None:
+    log(tmp_path / "loss_log.txt", steady(4, 1, [1, 2]))
+    done = run_cli("scripts/plot_losses.py", ".", MPLCONFIGDIR=str(tmp_path / "loss_log.txt"))
+    assert (done.status, done.stderr) == (0, "")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -18,6 +22,7 @@ from data.reading.picture import Side
 from data.transforms import Resize
 from util.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[2]
 RANDOM = np.random.default_rng(3)
 
 
@@ -382,3 +387,64 @@ def test_a_fourth_channel_does_not_darken_colours_in_resizing(tmp_path):
     whole = np.asarray(halved(read_picture(tmp_path / "x.png").ready(Side("A", 4))))
     colours = Image.fromarray(values[..., :3]).resize((8, 8), Image.Resampling.BICUBIC)
     assert np.array_equal(whole[..., :3], np.asarray(colours))
+
+
+def with_height(tif: bytes, height: int) -> bytes:
+    """A TIFF that claims to be so high."""
+    with tifffile.TiffFile(io.BytesIO(tif)) as file:
+        at = file.pages[0].tags["ImageLength"].valueoffset
+    return tif[:at] + struct.pack("<I", height) + tif[at + 4 :]
+
+
+def lying(kind: str, path) -> bytes:
+    """A file whose header is not that of its pixels."""
+    if kind == "late.png":  # libpng would skip this chunk, and find another header
+        return b"\x89PNG\r\n\x1a\n\0\0\0\x0daaaa" + struct.pack(">II", 4, 4) + bytes(9)
+    write(path, sixteen(8, 8, 3))
+    content = path.read_bytes()
+    if kind == "other.jp2":
+        at = content.index(b"ihdr") + 4
+        return content[:at] + struct.pack(">I", 4) + content[at + 4 :]
+    return with_height(content, {"none.tif": 0, "more.tif": 99}[kind])
+
+
+@pytest.mark.parametrize("kind", ["none.tif", "more.tif", "other.jp2", "late.png"])
+def test_a_header_that_lies_about_the_size_is_refused(kind, tmp_path):
+    path = tmp_path / kind
+    path.write_bytes(lying(kind, path))
+    with pytest.raises(UserError, match=f"{kind}: cannot be read as a picture"):
+        read_picture(path)
+
+
+def test_no_size_is_none_of_a_picture(tmp_path):
+    """train.py looks at sizes before it reads any picture."""
+    path = tmp_path / "none.tif"
+    path.write_bytes(lying(path.name, path))
+    with pytest.raises(UserError, match="no pixels"):
+        picture_size(path)
+
+
+def test_many_channels_count_for_more_pixels(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((10, 10, 400), np.uint8))
+    with pytest.raises(UserError, match=r"10x10 pixels of 400 channels .*max_megapixels"):
+        read_picture(tmp_path / "x.npy", 0.005)
+    assert read_picture(tmp_path / "x.npy", 0.01).size == (10, 10)
+
+
+def test_libraries_print_nothing_about_damaged_pictures(tmp_path):
+    """In a process of its own: libtiff writes to its standard error, past Python."""
+    fax, tif = io.BytesIO(), io.BytesIO()
+    Image.fromarray(RANDOM.random((40, 40)) > 0.5).save(fax, "tiff", compression="group4")
+    content = fax.getvalue()
+    (tmp_path / "fax.tif").write_bytes(content[:20] + bytes(20) + content[40:])
+    tifffile.imwrite(tif, sixteen(8, 8), description="x" * 99)
+    with tifffile.TiffFile(io.BytesIO(tif.getvalue())) as file:
+        at = file.pages[0].tags["ImageDescription"].offset + 4
+    content = tif.getvalue()
+    (tmp_path / "tags.tif").write_bytes(content[:at] + b"\xff" * 8 + content[at + 8 :])
+    code = "import sys\nfrom data.image_io import read_picture\nfrom util.errors import UserError\n"
+    code += "for path in sys.argv[1:]:\n    try:\n        read_picture(path)\n"
+    code += "    except UserError:\n        pass\nprint('seen', file=sys.stderr)"
+    words = [sys.executable, "-c", code, *map(str, tmp_path.iterdir())]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "seen\n")
