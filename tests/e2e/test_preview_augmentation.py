@@ -109,26 +109,3 @@ def test_a_bad_picture_is_told_in_one_line(pictures, run_cli, tmp_path):
     done = run_cli(SCRIPT, "--dataroot", root, *FLAGS.split())
     assert done.status == 2
     assert "p1.png" in done.stderr and len(done.stderr.splitlines()) == 1
-
-
-def test_a_full_disk_leaves_the_earlier_sheet(pictures, run_here, small_files, tmp_path):
-    sheet = pictures.save(pictures.draw(1), "sheet.png")
-    before, root = sheet.read_bytes(), pictures.two_folders(1)
-    line = [
-        "--dataroot",
-        root,
-        *FLAGS.split(),
-        "--num_threads",
-        "0",
-        "--pairs",
-        "1",
-        "--epochs",
-        "1",
-        "--out",
-        str(sheet),
-    ]
-    with small_files:
-        done = run_here(SCRIPT, *line)
-    assert (done.status, done.stderr.count("\n")) == (2, 1)
-    assert "sheet.png cannot be written" in done.stderr
-    assert sheet.read_bytes() == before
