@@ -6,6 +6,7 @@ Inside util: ground floor < metrics, speed < run < step, show.
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,14 +74,13 @@ def test_inside_util_imports_go_down(file):
 )
 def test_a_program_says_where_our_files_are_before_it_imports_them(file):
     """Python looks for them beside the program; tests import it with the path of pytest."""
-    found = file.parent
-    text = file.read_text(encoding="utf-8")
-    told = next((n for n, line in enumerate(text.splitlines(), 1) if "sys.path.insert(" in line), 0)
-    if "\nimport environment" in text:  # does it
-        told = told or 1
-    early = [(line, name) for line, name in imported(file) if name in OURS and line < told]
-    assert early == []
-    assert told or not {name for _, name in imported(file)} & OURS, found
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [(node.lineno, getattr(node, "module", None) or node.names[0].name) for node in imports]
+    told = [line for line, name in names if name == "environment"]  # which says it
+    told += [node.lineno for node in body if "sys.path.insert(" in ast.unparse(node)]
+    first = min(told, default=math.inf)
+    assert [name for line, name in names if name.split(".")[0] in OURS and line < first] == []
 
 
 def test_the_ground_floor_is_small():
