@@ -20,25 +20,34 @@ for _name in ("PIL", "tifffile"):
 
 _lock = threading.Lock()
 _num_inside = 0
-_stderr = -1  # a copy of it while it is switched off
+_stderr: int | None = None  # a copy of it while it is switched off
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, the standard error of this process goes nowhere, for all threads."""
+    """Inside, the standard error of this process, if it has one, goes nowhere, for all threads."""
     global _num_inside, _stderr
     with _lock:
         if _num_inside == 0:
-            _stderr = os.dup(STDERR)
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, STDERR)
-            os.close(nowhere)
+            _stderr = switched_off()
         _num_inside += 1
     try:
         yield
     finally:
         with _lock:
             _num_inside -= 1
-            if _num_inside == 0:
+            if _num_inside == 0 and _stderr is not None:
                 os.dup2(_stderr, STDERR)
                 os.close(_stderr)
+
+
+def switched_off() -> int | None:
+    """A copy of the standard error, which then goes nowhere; None if there is none."""
+    try:
+        copy = os.dup(STDERR)
+    except OSError:
+        return None
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, STDERR)
+    os.close(nowhere)
+    return copy

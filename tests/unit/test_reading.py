@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -448,3 +449,17 @@ def test_libraries_print_nothing_about_damaged_pictures(tmp_path):
     words = [sys.executable, "-c", code, *map(str, tmp_path.iterdir())]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "seen\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no such shell")
+def test_pictures_are_read_without_a_standard_error(tmp_path):
+    """As in a window program that calls this one."""
+    Image.new("RGB", (5, 3)).save(tmp_path / "x.png")
+    code = (
+        "import sys; from data.image_io import read_picture; print(read_picture(sys.argv[1]).size)"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "x.png")]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "(5, 3)\n")
