@@ -27,17 +27,52 @@ def flags_of_plugins() -> set[str]:
     return {flag for action in parser._actions for flag in action.option_strings}
 
 
-def summary() -> str:
-    """README's table of flags by group."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.search(r"^\| group \| flags \|\n(?:\|.*\n)+", readme, re.MULTILINE)[0]
+def rows() -> dict[str, str]:
+    """The cell of the default, by flag, from the tables of docs/flags.md."""
+    guide = (ROOT / "docs" / "flags.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\| `(--\w+)` \| ([^|]+) \|", guide, re.MULTILINE)
+    assert len(found) == len(dict(found)), "a flag has two rows"
+    return dict(found)
 
 
-def test_readme_names_every_flag_once():
-    named = re.findall(r"`(--\w+)", summary())
-    assert sorted(named) == sorted(set(named))
-    assert FLAGS.keys() - set(named) == set()
-    assert set(named) - FLAGS.keys() - flags_of_plugins() == {"--version"}
+def shown(default: object) -> str:
+    """A default as the guide prints it."""
+    if default in (None, "", ()):
+        return "–"
+    if isinstance(default, bool):
+        return "`on`" if default else "`off`"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+
+
+def default_in(cell: str, model: type) -> str:
+    """What the cell of a default says about a model: the last name of one that it builds on."""
+    first, *others = cell.split("; ")
+    of = {name: value for name, value in (other.split(": ") for other in others)}
+    for base in model.__mro__:
+        for name, value in of.items():
+            if models.registry.find(name) is base:
+                return value
+    return first
+
+
+def test_the_guide_has_a_row_for_every_flag():
+    assert rows().keys() == FLAGS.keys() | flags_of_plugins()
+
+
+@pytest.mark.parametrize("name", models.registry.names())
+def test_the_guide_has_the_defaults_of_each_model(name):
+    """Those of the program and, where they differ, of this model and its dataset."""
+    model, is_train, parser = models.registry.find(name), name != "test", OptionParser()
+    for section in OF_TRAINING if is_train else OF_TESTING:
+        section.add_to(parser)
+    model.modify_commandline_options(parser, is_train)
+    dataset = data.registry.find(parser.get_default("dataset_mode"))
+    dataset.modify_commandline_options(parser, is_train)
+    said = rows()
+    # --model has its default elsewhere, and that of --phase belongs to the program.
+    for dest in set(parser.dests()) - {"model", "phase"}:
+        default = parser.get_default(dest)
+        assert default_in(said[f"--{dest}"], model) == shown(default), dest
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
