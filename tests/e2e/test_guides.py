@@ -78,7 +78,7 @@ def test_training_commands_work(tmp_path, pictures, run_cli) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not importlib.util.find_spec("mkdocs"), reason="requirements-docs.txt")
+@pytest.mark.skipif(not importlib.util.find_spec("mkdocs"), reason="needs requirements-docs.txt")
 def test_the_site_is_built_without_a_warning(tmp_path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

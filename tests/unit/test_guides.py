@@ -122,3 +122,11 @@ def test_a_translation_has_the_same_commands_places_and_rows(guide):
         assert sorted(set(part(text_of(guide)))) == sorted(set(part(text_of(english))))
     assert set(anchors(english)[1:]) <= set(anchors(guide))
     assert first_cells(guide) == first_cells(english)
+
+
+def test_every_picture_has_a_function_that_makes_it_and_a_guide_that_shows_it():
+    made = re.findall(
+        r"^def picture_of_(\w+)", text_of(ROOT / "scripts/make_guide_pictures.py"), re.MULTILINE
+    )
+    shown = {name for guide in GUIDES for name in re.findall(r"images/(\w+)\.jpg", text_of(guide))}
+    assert shown == set(made) == {file.stem for file in (DOCS / "images").glob("*.jpg")}
