@@ -50,7 +50,8 @@ class Runs:
 
     def test(self, name: str, phase: str) -> Path:
         """Test the latest checkpoint on a phase of the portraits; returns the results' folder."""
-        words = ["--model", "pix2pix", "--phase", phase, "--results_dir", str(self.results)]
+        words = ["--model", "pix2pix", "--phase", phase, "--seed", "1"]
+        words += ["--results_dir", str(self.results)]  # the seed is that of dropout
         python("test.py", "--dataroot", PORTRAITS, *self.of(name), *words)
         return self.results / name / f"{phase}_latest"
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from test_presets import vgg16_of_zeros
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,3 +86,12 @@ def test_the_site_is_built_without_a_warning(tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     for page in ("index.html", "first_hour/index.html", "ko/index.html"):
         assert (tmp_path / page).is_file()
+
+
+@pytest.mark.slow
+def test_a_picture_of_the_guides_is_made_anew(tmp_path) -> None:
+    script = ROOT / "scripts" / "make_guide_pictures.py"
+    command = [sys.executable, script, "collapse", "--out", tmp_path / "images"]
+    subprocess.run([*command, "--work", tmp_path], check=True)
+    with Image.open(tmp_path / "images" / "collapse.jpg") as made:
+        assert made.size == (784, 520)  # two rows of three
