@@ -100,7 +100,7 @@ def test_messages_that_are_named_are_ours():
     program = re.sub(r'"\s+f?"', "", program)
     table = text_of(DOCS / "trouble.md").partition("## Messages")[2]
     rows = re.findall(r"^\| `(.+?)`[^|]*\|", table, re.MULTILINE)
-    assert len(rows) > 20
+    assert len(rows) > 15
     theirs = {"'python' is not recognized ...", "running scripts is disabled on this system"}
     theirs |= {"can't open file ... train.py", "operator torchvision::nms does not exist"}
     for row in set(rows) - theirs:
