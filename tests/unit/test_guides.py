@@ -24,8 +24,6 @@ FOREIGN = set(
     --shm-size --signal --x""".split()
 )
 COMPARED = {"coming_from.md", "compatibility.md"}
-# Merged after these guides; each leaves this list with its branch.
-TO_COME = {"--config", "scripts/check_pairs.py"}
 named = pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
 translated = pytest.mark.parametrize("guide", TRANSLATED, ids=lambda guide: guide.name)
 
@@ -61,7 +59,7 @@ def known_flags() -> set[str]:
     """Those of train.py, test.py and the scripts, and older names that are refused with a line."""
     scripts = {flag for file in SOURCES for flag in re.findall(r'"(--[\w-]+)', text_of(file))}
     older = {f"--{name}" for name in OTHER_NAMES}
-    return {*FLAGS, *flags_of_plugins(), *scripts, *older, *FOREIGN, *TO_COME, "--help"}
+    return {*FLAGS, *flags_of_plugins(), *scripts, *older, *FOREIGN, "--help"}
 
 
 @named
@@ -82,7 +80,7 @@ def test_files_and_folders_that_are_named_exist(guide):
         path = name.replace("\\", "/")
         downloaded = path.startswith("datasets/") and "." not in path
         yours = re.search(r"(^|/)(foo_|val|test|train[ABW]?$)", path) and not path.startswith("te")
-        if not (downloaded or yours or path in TO_COME):
+        if not (downloaded or yours):
             assert (ROOT / path).exists(), path
 
 
