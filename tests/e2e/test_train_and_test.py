@@ -1002,7 +1002,7 @@ def test_results_page_names_every_picture(tested):
 
 def test_results_page_says_what_it_shows(tested):
     page = (tested[0] / "index.html").read_text()
-    assert settings(page) == PAGE_OF_PIX2PIX
+    assert settings(page) == {**PAGE_OF_PIX2PIX, "thing": "result"}
     assert "<h1>run: val, checkpoint latest</h1>" in page
     assert "ngf: 2\t[default: 64]" in page
 

@@ -123,7 +123,7 @@ def test_testing_goes_on_without_wandb(
     done = run_in(here, "test.py", "--dataroot", photos, *TESTED.split(), "--use_wandb", **around)
     assert done.status == 0, done.stderr
     (warning,) = warnings(done.stdout)
-    assert re.match(r"warning: Weights & Biases is switched off: \w+: .", warning)
+    assert re.match(r"warning: Weights & Biases is switched off: .+: .", warning)
     assert "Traceback" not in done.stderr
     results = here / "results" / "run" / "train_latest"
     assert len(list((results / "images").iterdir())) == 2 * 3
