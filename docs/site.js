@@ -1,0 +1,4 @@
+// A dash before a word means "without" to the search; here it belongs to a flag, as in --lambda_L1.
+addEventListener("input", ({ target }) => {
+  if (target.matches(".md-search__input")) target.value = target.value.replace(/(^|\s)-+/g, "$1");
+});
