@@ -79,7 +79,7 @@ class Applied(ABC):
 
     def in_parts(self, x: torch.Tensor) -> torch.Tensor:
         if not self.has_told:
-            self.tell("layers of another kind: in tiles with overlap, approximate")
+            self.tell("not made by one network of known layers: in tiles with overlap, approximate")
             self.has_told = True
         with bar(1) as progress:
             return in_tiles(self.at_once, x, self.multiple, progress)

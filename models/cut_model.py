@@ -260,7 +260,7 @@ def check(opt: argparse.Namespace) -> None:
             f"instead of {opt.netG}"
         )
     if opt.gan_mode == "wgangp":
-        raise UserError("--model cut has no gradient penalty; pass --gan_mode lsgan or vanilla")
+        raise UserError("--model cut has no wgangp; pass --gan_mode lsgan or vanilla")
     if opt.CUT_mode == "CUT" and opt.input_nc != opt.output_nc:
         raise UserError(
             f"--CUT_mode CUT also translates examples of the target, so it needs as many output as "

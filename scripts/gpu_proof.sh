@@ -14,9 +14,19 @@
 # Reports go to FOLDER, by default results/gpu_proof: one log for each part, JSON of all that was measured,
 # with card, driver and versions. The packages of requirements-test.txt must be installed.
 set -u
-cd "$(dirname "$0")/.." || exit 2
 part=${1:-all}
-folder=${2:-results/gpu_proof}
+case $part in
+numbers | waits | memory | ways256 | ways1024 | steps | all) ;;
+*)
+    echo "scripts/gpu_proof.sh: there is no part $part; see the top of the file" >&2
+    exit 2
+    ;;
+esac
+root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
+folder=${2:-$root/results/gpu_proof}
+mkdir -p "$folder" || exit 2
+folder=$(cd "$folder" && pwd)
+cd "$root" || exit 2
 python=.venv/bin/python
 [ -x "$python" ] || python=python3
 if ! "$python" -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then
@@ -58,13 +68,6 @@ all() {
     done
 }
 
-mkdir -p "$folder" || exit 2
 failed=0
-case $part in
-numbers | waits | memory | ways256 | ways1024 | steps | all) "$part" ;;
-*)
-    echo "scripts/gpu_proof.sh: there is no part $part; see the top of the file" >&2
-    exit 2
-    ;;
-esac
+"$part"
 exit "$failed"

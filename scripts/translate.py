@@ -274,7 +274,7 @@ def found_in(own: argparse.Namespace) -> tuple[list[tuple[Path, Path]], int]:
     if left_out:
         print(f"left out {counted(left_out, 'result')} of {own.name}")
     if not found:
-        raise UserError("there is no photograph to translate")
+        raise UserError("there is nothing to translate")
     return found, problems
 
 

@@ -51,7 +51,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"{path} cannot be written: {error.strerror or error}; free some space, fix the "
-            "permissions, or choose another folder (--checkpoints_dir, --results_dir)"
+            "permissions, or choose another folder (--checkpoints_dir, --results_dir, --out)"
         ) from error
 
 

@@ -147,7 +147,7 @@ def test_each_mode_has_the_numbers_of_the_paper(mode, epochs, decay, weight, mod
     "flags, line",
     [
         ("--netG unet_128 --crop_size 128 --load_size 128", "features of a ResNet"),
-        ("--gan_mode wgangp", "no gradient penalty"),
+        ("--gan_mode wgangp", "no wgangp"),
         ("--output_nc 1", "--CUT_mode FastCUT"),
         ("--CUT_mode slow", "CUT_mode"),
     ],

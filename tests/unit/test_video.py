@@ -22,20 +22,34 @@ ROTATIONS = {  # the matrices of a file's track header, and how often np.rot90 m
 }
 
 
-def make(path: Path, codec: str = "libx264", audio: str | None = "aac", *, size=(96, 64), **tells):
-    """Six frames of coloured waves, the third later than usual, and a tone."""
+def make(
+    path: Path,
+    codec: str = "libx264",
+    audio: str | None = "aac",
+    *,
+    size=(96, 64),
+    repeated=1,
+    language="",
+    **tells,
+):
+    """Six frames of coloured waves, the third later than usual, and a tone; all some times."""
     path.parent.mkdir(parents=True, exist_ok=True)
     width, height = size
     with av.open(str(path), "w") as file:
-        pictures = file.add_stream(codec, rate=24, options={"crf": "5"})
+        pictures = file.add_stream(
+            codec, rate=24, options={"crf": "5"} if codec == "libx264" else {}
+        )
         pictures.width, pictures.height = size
         pictures.pix_fmt = tells.pop("pix_fmt", "yuv444p" if width % 2 else "yuv420p")
         pictures.codec_context.time_base = Fraction(1, 24)
         for name, value in tells.items():
             setattr(pictures.codec_context, name, value)
-        sound = file.add_stream(audio, rate=RATE) if audio else None
+        sound = file.add_stream(audio, rate=RATE, layout="mono") if audio else None
+        if language:
+            sound.metadata["language"] = language
         y, x = np.mgrid[0:height, 0:width]
-        for i, time in enumerate([0, 1, 5, 6, 7, 8]):
+        times = [9 * turn + time for turn in range(repeated) for time in (0, 1, 5, 6, 7, 8)]
+        for i, time in enumerate(times):
             waves = np.stack([x / 35 + i, y / 32, x / 50 + y / 60], -1)
             rgb = np.uint8(127 + 100 * np.sin(waves))
             matrix = 1 if tells.get("colorspace") == 1 else 5
@@ -124,6 +138,49 @@ def test_a_video_without_sound(tmp_path):
     source = make(tmp_path / "a.mp4", audio=None)
     assert translate_video(source, tmp_path / "b.mp4", lambda x: x) == []
     assert len(frames(tmp_path / "b.mp4")) == 6
+
+
+def test_the_shape_of_pixels_and_the_order_and_languages_of_streams_stay(tmp_path):
+    source = make(tmp_path / "a.mkv", sample_aspect_ratio=Fraction(16, 11), language="kor")
+    translate_video(source, tmp_path / "b.mkv", lambda x: x)
+    with av.open(str(tmp_path / "b.mkv")) as file:
+        pictures, sound = file.streams
+        assert (pictures.type, sound.type) == ("video", "audio")
+        assert pictures.sample_aspect_ratio == Fraction(16, 11)
+        assert sound.metadata["language"] == "kor"
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv422p", "yuv444p", "gray"])
+def test_the_resolution_of_colours_stays(pix_fmt, tmp_path):
+    source = make(tmp_path / "a.mkv", "ffv1", pix_fmt=pix_fmt)
+    translate_video(source, tmp_path / "b.mkv", lambda x: x)
+    with av.open(str(tmp_path / "b.mkv")) as file:
+        kept = {"gray": "yuv420p"}.get(pix_fmt, pix_fmt)
+        assert file.streams.video[0].format.name == kept
+
+
+def test_what_is_lost_is_told(tmp_path):
+    whole = make(tmp_path / "a.mkv", repeated=9)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    (note,) = translate_video(cut, tmp_path / "b.mkv", lambda x: x)
+    assert note.startswith("it is cut off after ")
+    clear = make(tmp_path / "clear.mkv", "ffv1", pix_fmt="bgra")
+    assert translate_video(clear, tmp_path / "c.mkv", lambda x: x) == ["without its transparency"]
+
+
+def test_sound_that_does_not_fit_and_disks_that_are_full(tmp_path, monkeypatch):
+    source = make(tmp_path / "a.avi", "mpeg4", "pcm_s16le")
+    with pytest.raises(UserError, match=r"a \.mp4 file cannot hold its sound \(pcm_s16le\).*\.mkv"):
+        translate_video(source, tmp_path / "b.mp4", lambda x: x)
+    photo = tmp_path / "a.jpg"
+    photo.write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.jpg is no video .*leave out --video"):
+        translate_video(photo, tmp_path / "b.mp4", lambda x: x)
+    if Path("/dev/full").exists():
+        (tmp_path / "full.mp4.tmp").symlink_to("/dev/full")
+        with pytest.raises(UserError, match=r"full\.mp4 cannot be written"):
+            translate_video(make(tmp_path / "c.mp4"), tmp_path / "full.mp4", lambda x: x)
 
 
 def test_ten_bits_stay(tmp_path):
