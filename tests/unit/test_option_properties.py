@@ -145,6 +145,7 @@ def test_any_words(script, line, world):
     assert status_of(PROGRAMS[script][0].main, script, [*line, "--dry_run"]) in (0, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", PROGRAMS)
 def test_each_flag_with_each_number(script, world):
     program, options = PROGRAMS[script]

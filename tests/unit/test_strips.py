@@ -77,8 +77,15 @@ def trained(netG: str, norm: str) -> nn.Module:
 
 
 @pytest.mark.parametrize("size", [(1536, 2048), (1531, 2045)], ids="{0[1]}x{0[0]}".format)
-@pytest.mark.parametrize("norm", ["instance", "batch"])
-@pytest.mark.parametrize("netG", ["resnet_9blocks", "unet_256"])
+@pytest.mark.parametrize(
+    "netG, norm",
+    [
+        ("unet_256", "instance"),
+        ("unet_256", "batch"),
+        ("resnet_9blocks", "instance"),
+        pytest.param("resnet_9blocks", "batch", marks=pytest.mark.slow),
+    ],
+)
 def test_three_megapixels(netG, norm, size) -> None:
     """Random weights on a size that fits the network, trained ones on a size that does not."""
     fits = size == (1536, 2048)
