@@ -21,6 +21,8 @@ KINDS = (REFUSED, LEAK, PARTNER, ANSWERS, MISALIGNED, SAME, DUPLICATE, OUTLIER, 
 OFF_PX = 0.5  # pairs that are less off each other are aligned
 MEASURED_PX = 0.1  # of what is measured, which is smaller than the picture
 USUALLY = 0.8  # of the pairs are alike: one that is not may have the wrong partner
+MOSTLY = 0.5  # the same, of few pairs
+SURELY, HARDLY = 0.97, 0.9  # the products of `Half.small` with a better partner, and with its own
 RARELY = 0.2  # of the pairs are alike: these are so by chance
 NEARLY = 0.995  # from here on, the product of `Half.small` means the same picture
 FEW = 8  # with fewer pairs, nothing is unusual
@@ -82,6 +84,14 @@ def of_single(pairs: Sequence[Pair]) -> Iterator[tuple[int, Finding]]:
         if not pair.halves:
             continue
         a, b = pair.halves
+        if a.size != b.size and not pair.noticed.misshapen:
+            sizes = "{}x{} and {}x{}".format(*a.size, *b.size)
+            yield (
+                place,
+                Finding(
+                    CHANGED, f"A and B are {sizes}: the larger has detail that is not in the other"
+                ),
+            )
         if pair.move and pair.move.mean >= max(OFF_PX, MEASURED_PX * pair.move.larger):
             yield place, Finding(MISALIGNED, f"B is off A: {pair.move}", pair.move.mean)
         if a.digest == b.digest:
@@ -100,12 +110,20 @@ def of_single(pairs: Sequence[Pair]) -> Iterator[tuple[int, Finding]]:
 
 
 def of_partners(pairs: Sequence[Pair]) -> Iterator[tuple[int, Finding]]:
-    """Pairs that are not alike where nearly all others are."""
+    """Pairs that are not alike where nearly all others are, or whose A looks like another's B."""
     # Those that are stretched are off each other at any rate, and told of.
     read = [i for i, pair in enumerate(pairs) if pair.halves and not pair.noticed.misshapen]
     unlike = [place for place in read if pairs[place].move is None]
-    if len(read) >= FEW and len(unlike) <= (1 - USUALLY) * len(read):
-        for place in unlike:
+    share = USUALLY if len(read) >= FEW else MOSTLY
+    are_unusual = len(read) > 2 and len(unlike) <= (1 - share) * len(read)
+    a, b = (np.array([pairs[place].halves[side].small for place in read]) for side in (0, 1))
+    for place in unlike:
+        alike = b @ a[read.index(place)]
+        best = int(alike.argmax())
+        if alike[best] >= SURELY and alike[read.index(place)] <= HARDLY:
+            text = f"A looks like the B of {Path(pairs[read[best]].files[0]).name}"
+            yield place, Finding(PARTNER, text, 255)
+        elif are_unusual:
             text = "A and B do not show the same thing, unlike the other pairs"
             yield place, Finding(PARTNER, text, pairs[place].difference)
 

@@ -51,7 +51,7 @@ def test_usual_pairs_have_no_findings():
         ({"move": None}, "wrong partner?"),
         ({"difference": 60.0}, "outlier"),
         ({"a": half(900, brightness=190)}, "outlier"),
-        ({"b": half(901, size=(2048, 2048))}, "outlier"),
+        ({"a": half(900), "b": half(901, size=(400, 400))}, "changed"),
         ({"a": half(902, facts=ADOBE)}, "profile"),
         ({"refused": "12.jpg: it has 5 channels"}, "refused"),
         ({"a": half(903), "b": half(903)}, "no change"),
@@ -66,6 +66,27 @@ def test_a_large_picture_may_be_off_as_much_as_its_small_copy_tells():
     large = ALIGNED._replace(mean=0.55, larger=6.0)
     assert kinds([*usual(), pair(12, move=large)]) == {}
     assert kinds([*usual(), pair(12, move=large._replace(mean=0.7))]) == {12: ["misaligned"]}
+
+
+def test_large_pictures_are_unusual_among_small_ones():
+    assert kinds([*usual(), pair(12, half(900, size=(2048, 2048)), half(901, size=(2048, 2048)))])
+
+
+@pytest.mark.parametrize("number", [2, 3, 10])
+def test_targets_that_went_to_the_next_input_are_found(number):
+    """As if one file of an export had been left out."""
+    targets = [half(100 + i, like=i) for i in range(number)]
+    inputs = [half(200 + i, like=i) for i in range(number)]
+    pairs = [pair(i, inputs[i], targets[(i + 1) % number], move=None) for i in range(number)]
+    found = find_all(settled(pairs), [], 0)
+    assert {place: [f.text for f in found[place]] for place in found} == {
+        i: [f"A looks like the B of {(i - 1) % number}.jpg"] for i in range(number)
+    }
+
+
+def test_one_of_three_pairs_may_have_the_wrong_partner():
+    assert kinds([*usual(2), pair(2, move=None)]) == {2: ["wrong partner?"]}
+    assert kinds([*usual(1), pair(1, move=None)]) == {}
 
 
 def test_few_pairs_have_no_outliers():
