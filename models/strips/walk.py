@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import tempfile
@@ -134,9 +135,18 @@ class Walk:
         if not layer.training:
             return x
         shape = (x.channels, x.height, x.width)
-        mask = torch.empty(shape, dtype=torch.uint8, device=self.device).bernoulli_(1 - layer.p)
-        kept = Parked(mask.cpu(), self.device)
-        return Pointwise(lambda values, mask: values * mask / (1 - layer.p), x, kept)
+        if self.device.type == "cuda":  # whose own kernel draws in an order that its type decides
+            mixed = torch.is_autocast_enabled("cuda")
+            dtype = torch.get_autocast_dtype("cuda") if mixed else torch.float32
+            ones = torch.ones((1, *shape), dtype=dtype, device=self.device)
+            mask = F.dropout(ones, layer.p)[0] != 0
+        else:
+            mask = torch.empty(shape, dtype=torch.uint8, device=self.device)
+            mask.bernoulli_(1 - layer.p)
+        kept = self.held.storage(shape, torch.uint8, self.most_bytes, self.device)
+        kept.copy_(mask)
+        drawn = Parked(kept, self.device)
+        return Pointwise(lambda values, mask: values * mask / (1 - layer.p), x, drawn)
 
     def parked(self, x: Map, into: Sequence[Parked] = ()) -> Map:
         """The same map in host memory; in place of another, of which it reads the same rows."""
@@ -203,7 +213,7 @@ class Held:
         Raises UserError if the disk has no room.
         """
         values = torch.empty(0, dtype=dtype)
-        size = int(np.prod(shape)) * values.element_size()
+        size = math.prod(shape) * values.element_size()
         self.now += size
         self.most = max(self.most, self.now)
         if self.now > most_bytes:
