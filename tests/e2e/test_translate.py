@@ -100,7 +100,7 @@ def test_a_problem_is_one_line_and_the_rest_goes_on(translate, portrait, tmp_pat
 @pytest.mark.parametrize(
     "words, line",
     [
-        (["gone.jpg"], "there is no photograph to translate"),
+        (["gone.jpg"], "there is nothing to translate"),
         (["portrait.jpg", "--epoch", "77"], "77"),
         (["portrait.jpg", "--reverse"], "has one generator only"),
         (["portrait.jpg", "--name", "gone"], "there is no such run"),
