@@ -26,7 +26,7 @@ from options.config import NO_CONFIG, Config, read_config
 from options.flags import Section, program_of
 from options.namespace import Options
 from options.other_names import current_names, refusing
-from options.parser import OptionParser
+from options.parser import OptionParser, repeats
 from options.restore import existing_name, refuse_another_model, run_folder, saved_options, typed
 from options.settle import FACTS, PER_START, settle, usable
 from util import __version__, distributed
@@ -143,11 +143,13 @@ class BaseOptions:
     def config_of(self, argv: list[str]) -> Config:
         """The --config of a command line; UserError if its keys have other names here."""
         parser = OptionParser(add_help=False)
-        parser.add_argument("--config", type=path_text)
-        file = parser.parse_known_args(argv)[0].config
-        if file is None:
+        parser.add_argument("--config", type=path_text, action="append", default=[])
+        files = parser.parse_known_args(argv)[0].config
+        if not files:
             return NO_CONFIG
-        config = read_config(Path(file), self.not_from_runs)
+        if len(files) > 1:
+            raise UserError(f"--config is there {len(files)} times; pass one file, with all flags")
+        config = read_config(Path(files[0]), self.not_from_runs)
         if not config.is_saved:
             words = [f"--{name}={value}" for name, value in config.values.items()]
             with config.naming(), refusing(current_names(words, self.owners)[1]):
@@ -176,14 +178,23 @@ class BaseOptions:
         # At the end of the line, the file has the last word.
         said, _ = self.parser.parse_known_args([*argv, *words], Options())
         changed = []
-        for name in dict.fromkeys(action.dest for action in self.parser.configured().values()):
+        for action in dict.fromkeys(self.parser.configured().values()):
+            name = action.dest
             value, used = getattr(said, name), getattr(opt, name)
-            if value != used:
+            if value != used and not repeats(action):  # what is typed is added to its values
                 print(f"using --{name} {typed(used)}, although {file} says {typed(value)}")
-            elif value != self.parser.get_default(name):
-                changed.append(f"{name}={value}")
+            elif used != self.parser.get_default(name):
+                changed.append(f"{name}={used}")
         if changed:
             print(f"from {file}: {', '.join(changed)}")
+        defaults = self.parser.defaults()
+        left_out = [
+            f"{name}={value}"
+            for name, value in self.config.left_out.items()
+            if name in defaults and value != str(typed(defaults[name]))
+        ]
+        if left_out:
+            print(f"{file}: left out, as it belongs to that start alone: {', '.join(left_out)}")
 
     def earlier_options(self, argv: list[str]) -> tuple[dict[str, Any], Path] | None:
         """The saved options of the run to resume, which flags on the line override, and their file.

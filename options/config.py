@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from util.errors import UserError
@@ -18,11 +19,13 @@ class Config(NamedTuple):
     Attributes:
         values: by name of the flag; a list has several.
         is_saved: whether a run has saved them, and with them the defaults that nobody chose.
+        left_out: what a run has saved of its own start, and does not count for others.
     """
 
     file: Path
     values: dict[str, str | list[str]]
     is_saved: bool
+    left_out: Mapping[str, str | list[str]] = MappingProxyType({})
 
     @contextlib.contextmanager
     def naming(self) -> Iterator[None]:
@@ -44,15 +47,17 @@ def read_config(file: Path, not_from_runs: Collection[str]) -> Config:
     """
     config = Config(file, {}, False)
     with config.naming():
-        values = flags_in(read(file))
-        if is_saved := "isTrain" in values:  # no flag, but in all options that a run saves
-            values = {k: v for k, v in values.items() if v is not None and k not in not_from_runs}
-        elif "config" in values:
+        values = flags_in(read(file), EXAMPLES[file.suffix.lower()])
+        if "isTrain" in values:  # no flag, but in all options that a run saves
+            saved = {name: value for name, value in values.items() if value is not None}
+            left_out = {name: saved.pop(name) for name in sorted(saved.keys() & not_from_runs)}
+            return Config(file, saved, True, left_out)
+        if "config" in values:
             raise UserError("a file cannot name another; copy the lines of that one")
         for name, value in values.items():
             if value is None:
                 raise UserError(f"{name} has no value; write one, or remove {name}")
-    return Config(file, values, is_saved)
+    return Config(file, values, False)
 
 
 def read(file: Path) -> Any:
@@ -108,12 +113,14 @@ FORMS: dict[str, Callable[[bytes], Any]] = {
     ".yml": from_yaml,
     ".json": from_json,
 }
+EXAMPLES = {ending: "one a line, as in lr: 0.0002" for ending in FORMS}
+EXAMPLES[".json"] = 'them as in {"lr": 0.0002, "n_epochs": 50}'
 
 
-def flags_in(pairs: Any) -> dict[str, Any]:
+def flags_in(pairs: Any, example: str) -> dict[str, Any]:
     """The values by name of the flag, as texts, lists of texts, or None; UserError for others."""
     if not isinstance(pairs, tuple) or not pairs:
-        raise UserError("the file has no flags; write one a line, as in lr: 0.0002")
+        raise UserError(f"the file has no flags; write {example}")
     values: dict[str, Any] = {}
     for key, value in pairs:
         name = key.lstrip("-") if isinstance(key, str) else ""

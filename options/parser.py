@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from options.config import NO_CONFIG, Config
+from options.config import NO_CONFIG, Config, as_text
 from util import __version__
 from util.errors import UserError, did_you_mean
 
@@ -90,11 +90,8 @@ class OptionParser(argparse.ArgumentParser):
         """The values of `config` as a command line."""
         words = []
         for name, action in self.configured().items():
-            flag, value = action.option_strings[-1], self.config.values[name]
-            if isinstance(value, list) and action.nargs not in (None, "?"):
-                words += [flag, *value]
-            else:
-                words.append(f"{flag}={','.join(value) if isinstance(value, list) else value}")
+            with self.config.naming():
+                words += as_typed(action, self.config.values[name], self.config.is_saved)
         return words
 
     def defaults(self) -> dict[str, Any]:
@@ -137,14 +134,19 @@ class OptionParser(argparse.ArgumentParser):
 
     def _parse_words(self, args: Any, namespace: Any = None) -> tuple[Any, list[str]]:
         opt, unknown = super().parse_known_args(args, namespace)
-        for action in self._actions:  # before Python 3.13, --flag=-- gives a list
-            if action.nargs in (None, "?") and isinstance(getattr(opt, action.dest, None), list):
+        for action in self.actions(self.dests()):
+            # Before Python 3.13, --flag=-- gives a list.
+            if (
+                takes_one(action)
+                and not repeats(action)
+                and type(getattr(opt, action.dest, None)) is list
+            ):
                 self.error(f"--{action.dest} expects one value, not --")
         return opt, unknown
 
     def given(self, argv: list[str]) -> set[str]:
         """The names of the options given on a command line."""
-        untouched = object()
+        untouched = Untouched()
         opt, _ = self.parse_known_args(
             argv, argparse.Namespace(**dict.fromkeys(self.dests(), untouched))
         )
@@ -156,16 +158,20 @@ class OptionParser(argparse.ArgumentParser):
 
     def checked_by(self, action: argparse.Action, value: Any, source: object) -> Any:
         """`checked`, for the definition of an option, which may belong to another parser."""
-        if value is None and action.default is None:
-            return None
+        if (value is None and action.default is None) or action.nargs == 0:
+            return value
+        convert = action.type if callable(action.type) else str
+        has_several = isinstance(value, list) and (repeats(action) or not takes_one(action))
+        values = []
         try:
-            value = action.type(str(value)) if callable(action.type) else str(value)
-            self._check_value(action, value)
+            for each in value if has_several else [value]:
+                values.append(convert(str(each)))
+                self._check_value(action, values[-1])
         except (argparse.ArgumentTypeError, argparse.ArgumentError, ValueError) as error:
             raise UserError(
                 f"{source}: {action.dest}: {getattr(error, 'message', error)}"
             ) from error
-        return value
+        return values if has_several else values[0]
 
     def error(self, message: str) -> NoReturn:
         raise UserError(message.removeprefix("argument ").replace(": expected", " expects", 1))
@@ -177,6 +183,48 @@ class OptionParser(argparse.ArgumentParser):
                 action,
                 f"{value!r} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}",
             )
+
+
+class Untouched(list):
+    """In place of a value that a flag may replace, append to, or count up: a copy is none."""
+
+    def __add__(self, other: Any) -> Any:
+        return other
+
+
+def takes_one(action: argparse.Action) -> bool:
+    """Whether a flag takes one value, or may, rather than several or none."""
+    return action.nargs in (None, "?")
+
+
+def repeats(action: argparse.Action) -> bool:
+    """Whether it matters how often a flag is there."""
+    kinds = argparse._AppendAction | argparse._ExtendAction | argparse._CountAction
+    return isinstance(action, kinds)
+
+
+def as_typed(action: argparse.Action, value: str | list[str], is_saved: bool) -> list[str]:
+    """A flag of --config as words of a command line; UserError if it takes no such value.
+
+    Args:
+        is_saved: whether the value is that of the option, as a run has saved it. It differs where a
+            model file written for other programs has a flag that takes none, such as store_false.
+    """
+    flag, texts = action.option_strings[-1], value if isinstance(value, list) else [value]
+    if action.nargs != 0:
+        if isinstance(value, list) and not takes_one(action):
+            return [flag, *texts]
+        return [f"{flag}={v}" for v in (texts if repeats(action) else [",".join(texts)])]
+    try:
+        if isinstance(action, argparse._CountAction):
+            return [flag] * whole(0)(texts[0])
+        if isinstance(action, argparse.BooleanOptionalAction):
+            is_on = on_off(texts[0])
+            return [next(f for f in action.option_strings if f.startswith("--no-") != is_on)]
+        const = as_text(action.const) or str(action.const)
+        return [flag] * (texts[0] == const if is_saved else on_off(texts[0]))
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"{flag}: {error}") from error
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

@@ -8,6 +8,8 @@ pictures comes from the saved options too, unless a flag says otherwise.
 from __future__ import annotations
 
 import argparse
+import ast
+import contextlib
 import json
 import math
 import re
@@ -60,7 +62,10 @@ def saved_options(folder: Path) -> tuple[dict[str, Any], Path] | None:
 
 
 def plain_value(text: str) -> Any:
-    """The value that was printed as this text: bool, None, int, float or text."""
+    """The value that was printed as this text: bool, None, int, float, list of these, or text."""
+    if text.startswith("["):
+        with contextlib.suppress(ValueError, SyntaxError):
+            return ast.literal_eval(text)
     if text in ("True", "False", "None"):
         return {"True": True, "False": False, "None": None}[text]
     for convert in (int, float):

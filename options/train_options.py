@@ -155,5 +155,10 @@ def refuse_used(opt: argparse.Namespace) -> None:
 
 def plain(opt: argparse.Namespace) -> dict[str, Any]:
     """The options as plain values, for JSON and for checkpoints, which hold no other types."""
-    kinds = (bool, int, float, str, type(None))
-    return {k: v if isinstance(v, kinds) else str(v) for k, v in vars(opt).items()}
+
+    def is_plain(value: Any) -> bool:
+        if isinstance(value, list):
+            return all(map(is_plain, value))
+        return isinstance(value, bool | int | float | str | None)
+
+    return {name: v if is_plain(v) else str(v) for name, v in vars(opt).items()}

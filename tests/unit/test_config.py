@@ -28,6 +28,7 @@ from util.registry import Registry
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "scripts" / "configs").glob("*.yaml"))
 FOREIGN_MODEL = """
+import argparse
 from models.template_model import TemplateModel
 
 class ForeignModel(TemplateModel):
@@ -36,6 +37,12 @@ class ForeignModel(TemplateModel):
         parser.add_argument("--sizes", type=int, nargs="+", default=[1])
         parser.add_argument("--style-weight", type=float, default=1.0)
         parser.add_argument("--must", required=True)
+        parser.add_argument("--layers", type=int, action="append")
+        parser.add_argument("--names", nargs=2)
+        parser.add_argument("--count", action="count", default=0)
+        parser.add_argument("--level", action="store_const", const=5, default=0)
+        parser.add_argument("--no_style", dest="style", action="store_false")
+        parser.add_argument("--fast", action=argparse.BooleanOptionalAction)
         return parser
 """
 
@@ -163,6 +170,52 @@ def test_flags_that_a_model_of_others_defines_in_its_way(typed, foreign, capsys)
     assert "sizes=[3, 4], style_weight=2.0" in capsys.readouterr().out
 
 
+EVERY_KIND = {
+    "sizes": [3, 4],
+    "layers": [1, 2],
+    "names": ["a b", "c"],
+    "count": 2,
+    "level": 5,
+    "style": False,
+    "fast": False,
+}
+
+
+@pytest.mark.parametrize("source", ["typed", "keys", "saved options"])
+def test_flags_of_others_of_every_kind_are_resumed(source, foreign, capsys):
+    line = ["--dataroot", "photos", "--name", "old", "--device", "cpu", "--must", "x"]
+    typed = "--sizes 3 4 --layers 1 --layers 2 --count --count --level --no_style --no-fast".split()
+    if source == "typed":
+        line += [*typed, "--model", "foreign", "--names", "a b", "c"]
+    elif source == "keys":
+        keys = {"model": "foreign", "level": True, "no_style": True}
+        kept = {name: EVERY_KIND[name] for name in ("sizes", "layers", "names", "count", "fast")}
+        line += ["--config", config(json.dumps({**kept, **keys}), "c.json")]
+    else:
+        saved = {"isTrain": True, "model": "foreign", **EVERY_KIND}
+        line += ["--config", config(json.dumps(saved), "c.json")]
+    options = TrainOptions(foreign, data.registry)
+    first = options.parse(line)
+    assert {name: getattr(first, name) for name in EVERY_KIND} == EVERY_KIND
+    assert "although" not in capsys.readouterr().out
+    options.save(first)
+    Path("checkpoints/old/latest_net_G.pth").touch()
+    for file in ("train_options.json", "train_opt.txt"):  # the second as other programs write it
+        again = TrainOptions(foreign, data.registry).parse(
+            [*line[:8], "--model", "foreign", "--continue_train"]
+        )
+        assert {name: getattr(again, name) for name in EVERY_KIND} == EVERY_KIND
+        Path("checkpoints/old", file).unlink()
+
+
+@pytest.mark.parametrize("value", ["maybe", 3])
+def test_a_flag_of_others_that_takes_no_value_is_there_or_not(value, foreign):
+    line = ["--dataroot", "photos", "--model", "foreign", "--must", "x", "--config"]
+    options = TrainOptions(foreign, data.registry)
+    message = refused(options.parse, [*line, config(json.dumps({"level": value}), "c.json")])
+    assert message.startswith(f"--config c.json: --level: '{value}' is neither on nor off")
+
+
 @pytest.mark.parametrize(
     "encode",
     [
@@ -242,8 +295,14 @@ def test_the_options_of_a_run_without_what_belongs_to_its_start(capsys):
     assert (opt.seed, opt.max_dataset_size) == (3, 9)
     assert (opt.name, opt.overwrite, opt.device) == ("new", False, "auto")
     assert "print_freq" not in options.chosen  # though the file has its default
-    (told,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("from")]
+    lines = capsys.readouterr().out.splitlines()
+    (told,) = [line for line in lines if line.startswith("from")]
     assert told.endswith("dataroot=photos, lr=0.5, max_dataset_size=9, model=pix2pix, seed=3")
+    (left_out,) = [line for line in lines if " left out, " in line]
+    assert left_out == (
+        "checkpoints/old/train_options.json: left out, as it belongs to that start alone: "
+        "device=cpu, name=old, overwrite=on"
+    )
 
 
 def test_the_options_of_a_run_beat_those_of_the_run_that_resumes():
@@ -347,7 +406,7 @@ def test_what_is_typed_wrong_is_not_blamed_on_the_file():
         ("c.yaml", b"lr: \x00", "not YAML in UTF-8 ("),
         ("c.json", b"", "not JSON in UTF-8 ("),
         ("c.json", b"{}", "the file has no flags"),
-        ("c.json", b"[1]", "the file has no flags"),
+        ("c.json", b'[{"lr": 1}]', 'the file has no flags; write them as in {"lr": 0.0002, '),
         ("c.json", b"{'lr': 1}", "not JSON in UTF-8 ("),
         ("c.json", b'{"lr": 1, "lr": 2}', "lr is there twice"),
         ("c.json", b'{"lr": NaN}', "--lr: 'NaN' is not a number above 0"),
@@ -359,6 +418,11 @@ def test_what_is_typed_wrong_is_not_blamed_on_the_file():
 def test_a_file_that_cannot_be_read_is_refused_in_a_line(name, content, told):
     message = refused(parse_train, f"--config {config(content, name)}")
     assert message.startswith(f"--config {name}: ") and told in message
+
+
+def test_of_two_files_none_is_chosen_silently():
+    message = refused(parse_train, f"--config {config('lr: 1', 'a.yaml')} --config b.yaml")
+    assert message == "--config is there 2 times; pass one file, with all flags"
 
 
 def test_a_file_that_is_not_there_or_a_folder():
