@@ -22,6 +22,7 @@ from data.reading.picture import Picture, Side
 from data.transforms import Augment, size_of, to_tensor, to_unit
 from data.weight_maps import WEIGHT, check_maps, find_maps, read_map
 from util.errors import UserError
+from util.util import counted
 
 # Two squares side by side are twice as wide as high, and two pictures of 4:3 more. A single picture
 # of 3:2 is below this, and so are two portraits of 3:4.
@@ -302,10 +303,10 @@ def match_by_stem(
         )
         if not skip_unmatched:
             raise UserError(
-                f"{len(unmatched)} pictures in {side_a} and {side_b} have no partner of the same "
-                f"name: {shown}; add their partners, remove them, or pass --skip_unmatched"
+                f"no partner of the same name for {counted(len(unmatched), 'picture')} in {side_a} "
+                f"and {side_b}: {shown}; add partners, remove them, or pass --skip_unmatched"
             )
-        print(f"--skip_unmatched: skipped {len(unmatched)} pictures: {shown}")
+        print(f"--skip_unmatched: skipped {counted(len(unmatched), 'picture')}: {shown}")
     pairs = [(by_stem_a[s], by_stem_b[s]) for s in sorted(by_stem_a.keys() & by_stem_b.keys())]
     if not pairs:
         raise UserError(f"no picture in {side_a} has the same name as one in {side_b}")

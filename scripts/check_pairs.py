@@ -203,7 +203,7 @@ def fill(
         if not {MISALIGNED, PARTNER} & dict(notes).keys():
             unlike = "A and B are not alike, so where B lies on A is not measured"
             notes.append(("", f"aligned: {pair.move}" if pair.move else unlike))
-        off = {"off": round(pair.move.mean, 2)} if pair.move else {}
+        off = {"off (px)": round(pair.move.mean, 2)} if pair.move else {}
         page.add_notes(name, [*notes, *(("", line) for line in pair.facts)])
         page.add_result(
             name=name,

@@ -57,7 +57,7 @@ class Move(NamedTuple):
             for way, names in ((self.right, ("right", "left")), (self.down, ("down", "up")))
             if abs(way) >= 0.05
         ]
-        if abs(self.turn) >= 0.005:
+        if abs(self.turn) >= 0.03:  # less is not measured
             words.append(f"turned {self.turn:+.2f} degrees")
         if abs(self.scale - 1) >= 0.0005:
             words.append(f"scaled {self.scale:.3f}")

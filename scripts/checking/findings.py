@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,7 @@ KINDS = (REFUSED, LEAK, PARTNER, ANSWERS, MISALIGNED, SAME, DUPLICATE, OUTLIER, 
 
 OFF_PX = 0.5  # pairs that are less off each other are aligned
 MEASURED_PX = 0.1  # of what is measured, which is smaller than the picture
-USUALLY = 0.8  # of the pairs are alike: one that is not may have the wrong partner
+USUALLY = 0.8  # of the pairs are alike, or of one form: one that is not may be a mistake
 MOSTLY = 0.5  # the same, of few pairs
 SURELY, HARDLY = 0.97, 0.9  # the products of `Half.small` with a better partner, and with its own
 RARELY = 0.2  # of the pairs are alike: these are so by chance
@@ -129,7 +129,7 @@ def of_partners(pairs: Sequence[Pair]) -> Iterator[tuple[int, Finding]]:
 
 
 def of_outliers(pairs: Sequence[Pair]) -> Iterator[tuple[int, Finding]]:
-    """Pairs far from the others, by medians, which outliers do not move.
+    """Pairs far from the others, by medians, which outliers do not move, or of another form.
 
     Size and difference count by their logarithm: twice as much is as unusual as half.
     """
@@ -143,6 +143,11 @@ def of_outliers(pairs: Sequence[Pair]) -> Iterator[tuple[int, Finding]]:
             (width, height), usual = halves[at].size, np.median(pixels) / 1e6
             text = f"{name} is {width}x{height}; most have about {usual:.2g} megapixels"
             yield read[at], Finding(OUTLIER, text)
+        forms = [f"{half.facts.colours}, {half.facts.bits}" for half in halves]
+        usual_form, often = Counter(forms).most_common(1)[0]
+        if often >= USUALLY * len(read):
+            for at in (at for at, form in enumerate(forms) if form != usual_form):
+                yield read[at], Finding(OUTLIER, f"{name} is {forms[at]}; most are {usual_form}")
         levels = np.array([half.brightness for half in halves])
         for at in unusual(levels, least=5):
             text = f"the brightness of {name} is {levels[at]:.0f} of 255; that of most about "

@@ -89,7 +89,9 @@ def test_what_is_wrong_is_found_and_the_worst_comes_first(pictures, root, run_cl
 
     done = run_cli(SCRIPT, "--dataroot", str(root), "--out", "page")
     assert (done.status, done.stderr) == (1, "")
-    assert "have no partner of the same name" in done.stdout and "alone.png" in done.stdout
+    assert (
+        "no partner of the same name for 1 picture in" in done.stdout and "alone.png" in done.stdout
+    )
     assert "ignored 1 file of other types (.nef)" in done.stdout
     assert "16 pairs; in 14 of them, A and B show the same thing" in done.stdout
     worst = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
@@ -141,8 +143,10 @@ def test_what_files_say_stands_beside_them(pictures, root, run_here, tmp_path):
     deep = np.asarray(picture.convert("L")).astype(np.uint16) * 257
     Image.fromarray(deep).save(root / "trainB" / "odd.png")
     done = run_here(SCRIPT, "--dataroot", str(root), "--out", "page")
-    assert (done.status, done.stderr) == (0, "")
+    assert (done.status, done.stderr) == (1, "")
     assert notes_of(tmp_path / "page")["odd"] == [
+        ("outlier", "A is CMYK, 8 bits; most are RGB, 8 bits"),
+        ("outlier", "B is grey, 16 bits; most are RGB, 8 bits"),
         ("", "aligned: 0.0 px"),
         ("", "A, odd.jpg: 256x256, CMYK, 8 bits, no profile, turned by EXIF (6)"),
         ("", "B, odd.png: 256x256, grey, 16 bits, no profile"),
