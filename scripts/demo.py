@@ -83,7 +83,7 @@ my_data/trainA, and its target, under the same name, in my_data/trainB:
     python scripts/try_it.py --name {RUN.name}
     python scripts/check_pairs.py --dataroot my_data
     python train.py --dataroot my_data --name my_run --model pix2pix
-README.md, "Your own data", says more."""
+docs/first_hour.md explains each step."""
 
 
 def summary(
