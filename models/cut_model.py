@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -118,8 +119,16 @@ class CUTModel(AdversarialModel):
         of_B = ("real_B", "idt_B")
         return {n: self.target_paths if n in of_B else self.image_paths for n in self.visual_names}
 
+    def get_current_visuals(self) -> OrderedDict[str, Any]:
+        """The pictures to show: fake_B as real_A is, not mirrored."""
+        visuals = super().get_current_visuals()
+        if self.flipped:
+            visuals["fake_B"] = visuals["fake_B"].flip(3)
+        return visuals
+
     def forward(self) -> None:
         """fake_B and, in the training of CUT, idt_B, with the features of what they come from."""
+        self.flipped = False
         if not self.isTrain:
             self.fake_B = self.netG(self.real_A)
             return

@@ -126,6 +126,8 @@ def test_flips_are_undone_in_the_features(flipped, model, monkeypatch) -> None:
     first = queries[0].flip(3) if flipped else queries[0]
     assert torch.equal(first, cut.keys[0])
     assert len(cut.netF(cut.keys, places)) == len(LAYERS)
+    shown = cut.get_current_visuals()["fake_B"]
+    assert torch.equal(shown, cut.fake_B.flip(3) if flipped else cut.fake_B)
 
 
 @pytest.mark.parametrize(
