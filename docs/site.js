@@ -2,3 +2,8 @@
 addEventListener("input", ({ target }) => {
   if (target.matches(".md-search__input")) target.value = target.value.replace(/(^|\s)-+/g, "$1");
 });
+
+// Lines break after dashes, but the name of a flag stays in one piece.
+for (const code of document.querySelectorAll(":not(pre) > code")) {
+  code.innerHTML = code.innerHTML.replace(/--?\w+/g, '<span class="flag">$&</span>');
+}
