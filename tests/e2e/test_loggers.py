@@ -610,7 +610,7 @@ def test_a_server_that_falls_silent_costs_one_time_limit(server, monkeypatch) ->
         started = time.perf_counter()
         with pytest.raises(OSError, match="timed out"):
             client.line([1.0], [3.0], win="1", update="append")
-        assert 0.4 < time.perf_counter() - started < 0.9
+        assert 0.4 < time.perf_counter() - started < LONG_S  # it would wait for ever
     finally:
         server.process.send_signal(signal.SIGCONT)
 

@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -76,9 +75,7 @@ def test_an_attempt_cut_short_is_repaired(project):
 
 
 def test_a_second_run_reuses_what_is_there(project, capsys):
-    start_s = time.monotonic()
     python = environment.ensure(project, ["requirements.txt"])
-    assert time.monotonic() - start_s < 1
     assert imports(python, "demo_package")
     assert capsys.readouterr().out == ""  # neither venv nor pip was run
 
