@@ -21,11 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main(arguments: list[str]) -> int:
+    slow = "--slow" in arguments
     start_s = time.monotonic()
-    python = environment.ensure(ROOT, ["requirements-test.txt"])
+    requirements = ["requirements-test.txt", *["requirements-docs.txt"] * slow]
+    python = environment.ensure(ROOT, requirements)
     summary = [f"environment  ok          {time.monotonic() - start_s:6.1f} s"]
 
-    slow = "--slow" in arguments
     linters = {
         "ruff check": ["ruff", "check"],
         "ruff format": ["ruff", "format", "--check"],
