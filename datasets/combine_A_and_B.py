@@ -29,9 +29,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+if __name__ == "__main__":
+    from util.startup import require_environment
+
+    require_environment()
+
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data.image_folder import make_dataset
 from data.image_io import is_array, open_picture
 from options.flags import MAX_MEGAPIXELS

@@ -21,10 +21,16 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+if __name__ == "__main__":
+    from util.startup import require_environment
+
+    require_environment()
+
 from combine_A_and_B import add_common_flags, process, side_by_side, write_picture
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data.image_io import open_picture
 from options.parser import OptionParser
 from util import runtime

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+if __name__ == "__main__":
+    from util.startup import require_environment
+
+    require_environment()
+
 import data
 import models
 from data.aligned_dataset import AlignedDataset

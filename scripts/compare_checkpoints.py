@@ -19,9 +19,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+if __name__ == "__main__":
+    from util.startup import require_environment
+
+    require_environment()
+
+import numpy as np
 
 import data
 import models

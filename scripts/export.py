@@ -25,6 +25,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+if __name__ == "__main__":
+    from util.startup import require_environment
+
+    require_environment()
+
 import numpy as np
 import torch
 from torch import nn

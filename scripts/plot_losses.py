@@ -27,9 +27,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+if __name__ == "__main__":
+    from util.startup import require_environment
+
+    require_environment("numpy")
+
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options.parser import OptionParser, whole
 from util.errors import UserError, did_you_mean, exit_status, unknown_choice
 from util.files import to_path, write_whole, writing

@@ -16,10 +16,15 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+if __name__ == "__main__":
+    from util.startup import require_environment
+
+    require_environment()
+
 import torch
 from PIL import Image, ImageDraw, ImageFont
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import data
 import models

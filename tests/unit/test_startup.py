@@ -1,13 +1,16 @@
-"""A quick start gives the same training, bit for bit."""
+"""A quick start gives the same training, bit for bit; without packages there is a line."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
+from util import startup
 from util.speed.dynamo import inside_dynamo_wrapper
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +62,42 @@ def test_training_does_not_import_dynamo(pictures, run_cli):
     assert run.status == 0, run.stderr[-2000:]
     assert "torch.optim.adam" in run.stderr
     assert "torch._dynamo" not in run.stderr
+
+
+IN_THE_ENVIRONMENT = [
+    *("train.py", "test.py", "scripts/translate.py", "scripts/try_it.py", "scripts/check_pairs.py"),
+    *("scripts/compare_checkpoints.py", "scripts/export.py", "scripts/plot_losses.py"),
+    *("scripts/preview_augmentation.py", "datasets/combine_A_and_B.py"),
+    "datasets/prepare_cityscapes_dataset.py",
+]
+
+
+@pytest.mark.parametrize("script", IN_THE_ENVIRONMENT)
+def test_without_the_environment_a_line_says_so(script, tmp_path):
+    command = [sys.executable, "-S", ROOT / script, "--help"]  # -S: without site-packages
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{Path(script).name}: error: {sys.executable} does not have ")
+    assert "NumPy" in line and ".venv" in line
+
+
+def test_the_line_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(startup, "find_spec", lambda name: None if name == "torch" else name)
+    monkeypatch.setattr(startup, "ROOT", tmp_path / "my program")
+    ways = []
+    for prefix in ("elsewhere", "my program/.venv"):
+        monkeypatch.setattr(sys, "prefix", str(tmp_path / prefix))
+        for _ in range(2):
+            with pytest.raises(SystemExit, match="2"):
+                startup.require_environment()
+            ways.append(capsys.readouterr().err)
+            (tmp_path / "my program" / ".venv").mkdir(parents=True, exist_ok=True)
+    assert all(way.count("\n") == 1 and "does not have PyTorch; " in way for way in ways)
+    assert "scripts/demo.py makes an environment" in ways[0]
+    assert "switch the program's environment on" in ways[1]
+    assert f"'{tmp_path}/my program/.venv/bin/activate'" in ways[1] or os.name == "nt"
+    assert "pip install -r requirements.txt" in ways[2]
 
 
 def test_garbage_is_collected_again_after_the_imports():
