@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -48,14 +49,11 @@ def main() -> int:
         shutil.rmtree(old, ignore_errors=True)
     start_s = time.monotonic()
     print("\n1/3 Training: the input is a retouched portrait, the target the original.", flush=True)
-    if run(python, ["train.py", *MODEL, *TRAINING]):
-        return 1
+    run(python, ["train.py", *MODEL, *TRAINING])
     print("\n2/3 Testing: the pictures it was trained on.", flush=True)
-    if run(python, ["test.py", *MODEL, "--phase", "train"]):
-        return 1
+    run(python, ["test.py", *MODEL, "--phase", "train"])
     print("\n3/3 Testing: a face it has never seen.", flush=True)
-    if run(python, ["test.py", *MODEL, "--phase", "test"]):
-        return 1
+    run(python, ["test.py", *MODEL, "--phase", "test"])
 
     print(f"\nDone in {time.monotonic() - start_s:.0f} s.")
     print(summary(l1_of_training(), l1_of_results("train"), l1_of_results("test")))
@@ -109,10 +107,16 @@ def summary(
     return text
 
 
-def run(python: Path, command: list[str]) -> int:
-    """Print and run a command in the environment; returns its exit status."""
+def run(python: Path, command: list[str]) -> None:
+    """Print and run a command in the environment; ends with it if it fails or is stopped."""
     print("    python " + " ".join(command), flush=True)
-    return subprocess.run([python, *command], cwd=ROOT).returncode
+    # The command handles Ctrl-C, which the terminal sends to both; we wait until it has saved.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    status = subprocess.run([python, *command], cwd=ROOT).returncode
+    signal.signal(signal.SIGINT, before)
+    if status:
+        print("The demo has ended early; the same command begins it anew.", flush=True)
+        sys.exit(status)
 
 
 def l1_of_training() -> tuple[float, float]:

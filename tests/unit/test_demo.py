@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,7 +54,7 @@ def test_it_opens_its_page_where_there_is_a_display(flags, display, opens, monke
     monkeypatch.setattr("webbrowser.open", shown.append)
     # The training takes minutes; here are its end, and what is said then.
     monkeypatch.setattr(demo.environment, "ensure", lambda *_: Path(sys.executable))
-    monkeypatch.setattr(demo, "run", lambda *_: 0)
+    monkeypatch.setattr(demo, "run", lambda *_: None)
     monkeypatch.setattr(demo.shutil, "rmtree", lambda *_, **__: None)
     monkeypatch.setattr(demo, "l1_of_training", lambda: (20.0, 0.8))
     monkeypatch.setattr(demo, "l1_of_results", lambda phase: (0.9, 3.7))
@@ -62,3 +65,28 @@ def test_it_opens_its_page_where_there_is_a_display(flags, display, opens, monke
     assert ("The first opens now" in said) == opens
     assert "python scripts/check_pairs.py --dataroot my_data" in said
     assert f"python scripts/try_it.py --name {demo.RUN.name}" in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send this signal")
+def test_ctrl_c_lets_the_training_save_and_ends_the_demo():
+    training = """
+import time
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    print("saved", flush=True)
+    raise SystemExit(130)
+"""
+    program = f"import sys, demo; demo.run(sys.executable, ['-c', {training!r}])"
+    command = [sys.executable, "-c", program]
+    folder = Path(demo.__file__).parent
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert any(line == "ready\n" for line in process.stdout)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        rest = process.stdout.read().splitlines()
+    assert rest == ["saved", "The demo has ended early; the same command begins it anew."]
+    assert process.returncode == 130
