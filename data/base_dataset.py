@@ -36,6 +36,8 @@ from util.files import folders_in
 from util.registry import defines, speaks_for
 from util.run.command import test_command
 
+PHASES = ("train", "val", "test")  # what folders of pictures are called, as in trainA
+
 
 class BaseDataset(data.Dataset, ABC):
     """A dataset chosen by --dataset_mode.

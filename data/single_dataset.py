@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from data.augment import GEOMETRY, TONES
-from data.base_dataset import BaseDataset, input_name
+from data.base_dataset import PHASES, BaseDataset, input_name
 from data.image_folder import kind_in, make_dataset
 from data.reading.picture import Side
 
@@ -25,6 +25,12 @@ class SingleDataset(BaseDataset):
     def facts(opt: argparse.Namespace) -> dict[str, Any]:
         kind = kind_in(opt.dataroot)  # unless the run knows what it was trained on
         return {"files_A": kind, "files_B": kind}
+
+    @staticmethod
+    def looks_paired(opt: argparse.Namespace) -> bool:
+        """Whether the folder is that of a data set with two sides."""
+        both = [[Path(opt.dataroot, f"{phase}{side}") for side in "AB"] for phase in PHASES]
+        return any(a.is_dir() and b.is_dir() for a, b in both)
 
     def __init__(self, opt: argparse.Namespace):
         super().__init__(opt)

@@ -12,6 +12,7 @@ from options.config import NO_CONFIG, Config, as_text
 from util import __version__
 from util.errors import UserError, did_you_mean
 
+LONG_DASHES = "\u2012\u2013\u2014\u2015\u2212"
 ON, OFF = ("true", "on", "yes", "1"), ("false", "off", "no", "0")
 
 
@@ -104,8 +105,7 @@ class OptionParser(argparse.ArgumentParser):
         opt, unknown = self.parse_known_args(argv, into)
         self.refuse_unknown([w.partition("=")[0] for w in unknown if re.match(r"-(?!\d)", w)])
         if unknown:
-            word = unknown[0]
-            self.error(f"{word!r} belongs to no flag; values follow flags, as in --name {word}")
+            self.error(f"{unknown[0]!r} {misplaced(unknown[0], argv)}")
         return opt, self.given(argv)
 
     def refuse_unknown(self, flags: Sequence[str]) -> None:
@@ -238,6 +238,17 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 class RawHelpFormatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
     """The same, and the description keeps its lines."""
+
+
+def misplaced(word: str, line: Sequence[str]) -> str:
+    """Why a word of a command line is not taken, and what to type."""
+    if word[:1] in LONG_DASHES:  # as word processors and messengers write them
+        return f"begins with a long dash: type --{word.lstrip(LONG_DASHES + '-')}"
+    before = line[line.index(word) - 1] if word in line[1:] else "--"
+    value = before.partition("=")[2] if before.startswith("-") else before
+    if value:
+        return f'belongs to no flag; a value with spaces needs quotes, as in "{value} {word}"'
+    return f"belongs to no flag; values follow flags, as in --name {word}"
 
 
 def on_off(text: str) -> bool:

@@ -61,6 +61,12 @@ class TestOptions(BaseOptions):
             if opt.model_suffix:
                 given = given - {"direction"}  # it has chosen the generator
         saved, source = self.find_run(opt, model)
+        if "model" not in given and "model" in saved and dataset.looks_paired(opt):
+            print(
+                f"{opt.dataroot} has folders of inputs and of targets: --model {opt.model} makes a "
+                f"result of every picture in them; --model {saved['model']} tests as the run was "
+                "trained"
+            )
         restore(opt, given, GENERATOR + PICTURES, saved, source, self.parser)
         if "load_size" not in self.given:
             opt.load_size = opt.crop_size

@@ -36,6 +36,7 @@ class TrainOptions(BaseOptions):
         if opt.suffix:
             opt.name = suffixed_name(opt)
         opt.name = existing_name(opt)
+        require_run(opt)
         found = saved_options(run_folder(opt)) if opt.continue_train else None
         self.saved_name = opt.name if found else ""
         return found
@@ -43,15 +44,8 @@ class TrainOptions(BaseOptions):
     def resolve(self, opt: argparse.Namespace, model: Any, dataset: Any) -> None:
         super().resolve(opt, model, dataset)
         folder = run_folder(opt)
-        found = sorted(folder.glob("*_net_*.pth"))
+        found = has_checkpoints(folder)
         if opt.continue_train and not found:
-            if opt.continue_train != "auto" and not opt.load_pretrain:
-                runs = ", ".join(runs_in(folder.parent)) or "no runs"
-                raise UserError(
-                    f"--continue_train: {folder} has no checkpoint to resume from; "
-                    f"{opt.checkpoints_dir} has {runs}; to start a run, leave the flag out or "
-                    "pass --continue_train auto"
-                )
             print(f"{folder} has no checkpoint yet: starting from {opt.load_pretrain or 'scratch'}")
         if opt.continue_train and found:
             saved, source = self.find_run(opt, model)
@@ -151,6 +145,26 @@ def refuse_used(opt: argparse.Namespace) -> None:
             "--continue_train to resume, --overwrite to delete them and start over, or another "
             "--name"
         )
+
+
+def has_checkpoints(folder: Path) -> bool:
+    return any(folder.glob("*_net_*.pth"))
+
+
+def require_run(opt: argparse.Namespace) -> None:
+    """Refuse to resume what is not there, before anything else is asked for."""
+    may_start = opt.continue_train in (False, "auto") or opt.load_pretrain
+    if may_start or has_checkpoints(run_folder(opt)):
+        return
+    runs = runs_in(Path(opt.checkpoints_dir))
+    has = f"has {', '.join(runs) or 'no runs'}"
+    if not Path(opt.checkpoints_dir).is_dir():
+        has = f"is not in {Path.cwd()}, where the command was typed"
+    raise UserError(
+        f"--continue_train: {run_folder(opt)} has no checkpoint to resume from; "
+        f"{opt.checkpoints_dir} {has}; to start a run, leave the flag out or pass "
+        "--continue_train auto"
+    )
 
 
 def plain(opt: argparse.Namespace) -> dict[str, Any]:

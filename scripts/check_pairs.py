@@ -36,7 +36,7 @@ if __name__ == "__main__":
 import data
 import models
 from data.aligned_dataset import AlignedDataset
-from data.base_dataset import input_name
+from data.base_dataset import PHASES, input_name
 from data.reading.notes import Notes
 from options.checks import PORTRAITS
 from options.parser import OptionParser
@@ -51,7 +51,6 @@ from util.show.bars import tqdm
 from util.show.names import UniqueNames
 from util.util import counted, mkdirs
 
-PHASES = ("train", "val", "test")
 LABELS = ("A", "B")
 TITLE = "Pairs of "
 SOME = 5  # findings on the console

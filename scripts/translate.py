@@ -254,6 +254,9 @@ def found_in(own: argparse.Namespace) -> tuple[list[tuple[Path, Path]], int]:
     """
     tail, found, left_out, problems = f"_{Path(own.name).name}", [], 0, 0
     result = re.compile(rf"{re.escape(tail)}(_\d+)?$")
+    together = Path(" ".join(map(str, own.photos)))
+    if not any(given.exists() for given in own.photos) and together.exists():
+        raise UserError(f'a path that contains spaces needs quotes: "{together}"')
     for given in own.photos:
         try:
             if not given.exists():

@@ -81,7 +81,10 @@ def nothing(folder: Path) -> None:
 
 FLAGS = [
     ("unknown flag", "--nepochs 3", ["--nepochs", "did you mean --n_epochs"]),
-    ("value without a flag", "photos", ["'photos' belongs to no flag"]),
+    ("value without a flag", "photos", ["'photos' belongs to no flag; values follow flags"]),
+    ("space in a value", "--name my run", ["'run' belongs to no flag", '"my run"']),
+    ("space after =", "--name=my run", ["'run' belongs to no flag", '"my run"']),
+    ("long dash", "--name run –lr 1", ["'–lr' begins with a long dash: type --lr"]),
     ("flag without a value", "--lr", ["--lr", "expects one argument"]),
     ("abbreviated flag", "--batch 2", ["--batch 2 is --batch_size 2"]),
     ("unknown model", "--model pix2pixel", ["--model pix2pixel", "pix2pix", "available"]),

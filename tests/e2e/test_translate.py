@@ -97,6 +97,14 @@ def test_a_problem_is_one_line_and_the_rest_goes_on(translate, portrait, tmp_pat
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_a_path_that_was_typed_without_its_quotes(translate, portrait):
+    portrait.rename(portrait.with_name("my own portrait.jpg"))
+    done = translate("my", "own", "portrait.jpg")
+    assert done.status == 2
+    told = 'translate.py: error: a path that contains spaces needs quotes: "my own portrait.jpg"\n'
+    assert done.stderr == told
+
+
 @pytest.mark.parametrize(
     "words, line",
     [

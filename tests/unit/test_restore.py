@@ -747,3 +747,24 @@ def test_networks_are_printed_as_files_for_the_well_known_program_ask_for(work, 
     assert capsys.readouterr().out.count("million parameters") == 2
     model.print_networks(True)
     assert "Conv2d" in capsys.readouterr().out
+
+
+# --- Hints ----------------------------------------------------------------------------------------
+
+
+def test_a_generator_alone_on_folders_of_pairs_is_told(work, capsys):
+    work.run("--model pix2pix")
+    for side in "AB":
+        Path("photos", f"test{side}").mkdir()
+    told = "--model test makes a result of every picture in them; --model pix2pix tests as the run"
+    for flags, is_told in (("", True), ("--model test", False), ("--model pix2pix", False)):
+        capsys.readouterr()
+        work.test(f"--name run {flags}")
+        assert (told in capsys.readouterr().out) == is_told
+
+
+def test_a_size_that_is_too_small_names_another_generator(work):
+    line = "--model pix2pix --load_size 128 --crop_size 128"
+    message = refused(work.train, line)
+    assert message.endswith("need at least 256; --netG unet_128 takes smaller ones")
+    assert work.train(f"{line} --netG unet_128")[1].crop_size == 128
