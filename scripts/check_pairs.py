@@ -67,7 +67,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--out", type=to_path, metavar="DIR",
-        help="folder of the page (default: results/pairs_of_DATA, by the name of --dataroot)",
+        help="folder of the page (default: results/pairs_of_DATA, by the name of --dataroot, or "
+        "pairs_of_DATA_PHASE with a --phase other than train)",
     )  # fmt: skip
     argv = sys.argv[1:] if argv is None else argv
     own, words = parser.parse_known_args(argv)
@@ -108,7 +109,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def data_name(opt: argparse.Namespace) -> str:
-    return Path(opt.dataroot).resolve().name
+    name = Path(opt.dataroot).resolve().name
+    return name if opt.phase == "train" else f"{name}_{opt.phase}"
 
 
 def find_pairs(opt: argparse.Namespace) -> tuple[AlignedDataset, list[str]]:

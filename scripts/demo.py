@@ -81,7 +81,7 @@ my_data/trainA, and its target, under the same name, in my_data/trainB:
     python scripts/try_it.py --name {RUN.name}
     python scripts/check_pairs.py --dataroot my_data
     python train.py --dataroot my_data --name my_run --model pix2pix
-docs/first_hour.md explains each step."""
+docs/first_hour.md explains each step (in Korean: docs/first_hour.ko.md)."""
 
 
 def summary(
