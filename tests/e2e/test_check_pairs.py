@@ -72,6 +72,9 @@ def test_good_pairs_are_found_good(run_cli, tmp_path):
         ("", "A and B, hopper.jpg: 512x512, RGB, 8 bits, no profile"),
     ]
     assert not (tmp_path / "checkpoints").exists()
+    done = run_cli(SCRIPT, "--dataroot", str(PORTRAITS), "--phase", "test")
+    other = tmp_path / "results" / "pairs_of_portrait_retouch_test" / "index.html"
+    assert f"page: {other.as_uri()}" in done.stdout and (page / "index.html").is_file()
 
 
 def test_what_is_wrong_is_found_and_the_worst_comes_first(pictures, root, run_cli, tmp_path):
