@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from browsing import (
     training_page,
     until,
     webdriver,
+    window,
 )
 
 from util.metrics.scores import Scores
@@ -222,6 +224,68 @@ def test_dragging_zooms_all_charts_and_a_double_click_shows_the_whole_run(page, 
     assert not whole_run.is_displayed()
     mouse.move_to_element(page.find_element("css selector", "#losses h2")).perform()
     assert seen() == whole
+
+
+def marks(page) -> list[tuple[str, float, float]]:
+    """Each number below the losses when they are drawn again, with its middle and width."""
+    script = """
+      const draw = CanvasRenderingContext2D.prototype.fillText;
+      const drawn = [];
+      CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+        if (this.textAlign === "center") drawn.push([text, x, this.measureText(text).width]);
+      };
+      document.querySelector("#losses [type=checkbox]").dispatchEvent(new Event("input"));
+      CanvasRenderingContext2D.prototype.fillText = draw;
+      return drawn;"""
+    return page.execute_script(script)
+
+
+@pytest.mark.parametrize("width", [1300, 390])
+@pytest.mark.parametrize(
+    "sizes, last, ended",
+    [
+        ([9] * 12, 100, 11),  # --print_freq 100 gives a point soon after the end of an epoch
+        ([9] * 12, 108, 12),
+        ([9] * 10 + [400] * 8, 3290, 18),  # more pictures from an epoch on
+        ([400] * 40 + [9] * 60, 16540, 100),  # fewer
+    ],
+)
+def test_epochs_stand_below_curves_where_they_end(sizes, last, ended, width, page, tmp_path):
+    run = training_page(tmp_path, images_per_epoch=sizes[-1])
+    ends = list(itertools.accumulate(sizes))
+    for epoch, (start, end) in enumerate(itertools.pairwise([0, *ends]), 1):
+        for images in range(start + 1, min(end, last) + 1):
+            if images % 100 == 0 or images == end:
+                run.add_losses(epoch=epoch, total_images=images, losses={"G": 1.0}, lr=None)
+    window(page, width, 900)
+    open_page(page, tmp_path)
+    found = marks(page)
+    plot = page.find_element("css selector", "#losses .plot").size["width"]
+    first = min(sizes[0], 100)
+
+    def place(images: int) -> float:
+        return 48 + (images - first) / (last - first) * (plot - 60)
+
+    assert found and all(int(mark) <= ended for mark, _, _ in found)
+    places = [place(ends[int(mark) - 1]) for mark, _, _ in found]
+    assert [at for _, at, _ in found] == pytest.approx(places, abs=4)
+    for (_, left, its), (_, right, other) in itertools.pairwise(found):
+        assert right - other / 2 > left + its / 2 + 4
+
+
+def test_in_a_stretch_no_epoch_stands_that_ends_outside(page, tmp_path):
+    run = training_page(tmp_path)
+    for epoch in range(1, 11):
+        run.add_losses(epoch=epoch, total_images=epoch * 400, losses={"G": 1.0}, lr=None)
+    open_page(page, tmp_path)
+    plot = page.find_element("css selector", "#losses .plot")
+    page.execute_script("arguments[0].scrollIntoView({ block: 'center' })", plot)
+    width = plot.size["width"]
+    step = (width - 60) / 9  # from the end of an epoch to that of the next
+    mouse = webdriver.ActionChains(page)
+    mouse.move_to_element_with_offset(plot, round(48 + 2.5 * step - width / 2), 0).click_and_hold()
+    mouse.move_by_offset(round(4 * step), 0).release().perform()  # from the middle of epoch 4
+    assert [mark for mark, _, _ in marks(page)] == ["4", "5", "6", "7"]
 
 
 def test_each_metric_has_a_chart_with_doing_nothing_and_the_best(page, tmp_path):

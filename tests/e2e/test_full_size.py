@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,19 @@ def test_the_next_test_replaces_the_photographs_and_leaves_other_files(test, pho
     (photos / "one.png").unlink()
     test("--full_size native --output_name {stem}_{name}_{epoch}")
     assert written(tmp_path) == {"mine.txt", "one_still_latest.jpg", "sea/two_still_latest.jpeg"}
+
+
+def test_folders_that_the_last_test_made_go_with_its_photographs(test, photos, tmp_path):
+    for name in ("sea/far/off/deep.png", "kept/with.png", "own/as.png"):
+        (photos / name).parent.mkdir(parents=True)
+        shutil.copy(photos / "one.png", photos / name)
+    test("--full_size native")
+    full = tmp_path / "results/still/test_latest/full"
+    (full / "kept/mine.txt").write_text("stays")
+    (full / "empty").mkdir()  # by somebody else
+    test("--full_size native", dataroot=photos / "own")
+    found = {path.relative_to(full).as_posix() for path in full.rglob("*")}
+    assert found == {"as.png", "kept", "kept/mine.txt", "empty"}
 
 
 def test_pairs_side_by_side_are_taken_apart(test, pictures, tmp_path):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import sys
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import torch
@@ -14,14 +17,21 @@ import torch
 from util.metrics.scores import Scores
 from util.run.clock import Clock
 from util.show.loggers import page
-from util.show.loggers.base import Example, Outcome
+from util.show.loggers.base import Example, Losses, Outcome
 from util.show.loggers.page import PageLogger
 
 
-def page_logger(folder: Path) -> PageLogger:
+def page_logger(folder: Path, images: int = 0) -> PageLogger:
+    """That of a run of four images an epoch that starts after so many."""
     opt = argparse.Namespace(name="run", display_winsize=256, checkpoints_dir="./checkpoints")
     texts = {"captions": {}, "compare": [], "options": ""}
-    return PageLogger(opt, folder, Clock(1, 10, 4), 0, **texts)
+    return PageLogger(opt, folder, clock_at(images), 0, **texts)
+
+
+def clock_at(images: int) -> Clock:
+    clock = Clock(images // 4 + 1, 10, 4)
+    clock.epoch_images, clock.total_images = images % 4, images
+    return clock
 
 
 @pytest.fixture
@@ -42,13 +52,27 @@ def alive_s(folder: Path) -> int:
     return int(re.fullmatch(r"page\.alive\((\d+)\);\n", text)[1])
 
 
-def show(logger: PageLogger, *names: str) -> None:
-    clock = Clock(2, 10, 4)
+def show(logger: PageLogger, *names: str, images: int = 4) -> None:
     pictures = {label: torch.zeros(1, 3, 8, 8) for label in ("real_A", "fake_B")}
     examples = [
         Example((f"trainA/{n}", f"trainB/{n}"), pictures, frozenset({"real_A"})) for n in names
     ]
-    logger.images(clock, examples, None)
+    logger.images(clock_at(images), examples, None)
+
+
+def summary(folder: Path) -> dict:
+    """What the page of all runs is told."""
+    text = (folder / "web" / "summary.js").read_text()
+    return json.loads(re.fullmatch(r"runs\.add\((.*)\);\n", text)[1])
+
+
+def shown_files(folder: Path) -> list[tuple[str, str]]:
+    """Name and generated file of each picture in the summary; the files are there."""
+    pictures = summary(folder)["pictures"]
+    for each in pictures:
+        for file in each["files"].values():
+            assert (folder / "web/images" / unquote(file, errors="surrogateescape")).is_file()
+    return [(each["name"], each["files"]["fake_B"]) for each in pictures]
 
 
 def test_signs_of_life_come_without_steps_and_end_with_the_run(tmp_path, monkeypatch):
@@ -98,3 +122,51 @@ def test_pictures_that_are_not_validated_have_no_metrics(logger, tmp_path):
     show(logger, "1.png")
     logger.validation(Scores(2, 8, {"last": {"SSIM": 0.2}}, {}, {"valA/1.png": {"SSIM": 0.2}}))
     assert told(tmp_path, "judged") == []
+
+
+STOPPED = Outcome("stopped", "")
+
+
+def test_the_summary_of_a_stopped_run_has_the_epoch_that_was_reached(tmp_path):
+    logger = page_logger(tmp_path)
+    show(logger, "1.png", images=5)
+    logger.losses(Losses(4, 4, 16, 0.1, 0.0, 0.0002, {"G": 1.0}))
+    logger.close(STOPPED)
+    assert (summary(tmp_path)["state"], summary(tmp_path)["epoch"]) == ("stopped", 4)
+    page_logger(tmp_path, 18).close(STOPPED)
+    assert summary(tmp_path)["epoch"] == 5
+
+
+def test_a_resumed_run_keeps_its_newest_pictures_in_the_summary(tmp_path):
+    logger = page_logger(tmp_path)
+    for images in (4, 8, 12):  # in epochs 2, 3 and 4
+        show(logger, "1.png", "한 %2.png", images=images)
+    logger.close(STOPPED)
+    newest = [("1.png", "epoch004_fake_B.png"), ("한 %2.png", "epoch004_2_fake_B.png")]
+    assert shown_files(tmp_path) == newest
+    page_logger(tmp_path, 13)  # and killed
+    assert shown_files(tmp_path) == newest
+    page_logger(tmp_path, 11).close(STOPPED)  # resumed at an earlier checkpoint
+    older = [("1.png", "epoch003_fake_B.jpg"), ("한 %2.png", "epoch003_2_fake_B.jpg")]
+    assert shown_files(tmp_path) == older
+    logger = page_logger(tmp_path, 8)
+    show(logger, "other.png", images=9)  # in epoch 3 again
+    logger.close(STOPPED)
+    assert shown_files(tmp_path) == [("other.png", "epoch003_fake_B.png")]
+    page_logger(tmp_path).close(STOPPED)  # from the start
+    assert summary(tmp_path)["pictures"] == []
+
+
+def test_a_damaged_page_is_told_in_the_summary(tmp_path):
+    show(page_logger(tmp_path), "1.png")
+    data = tmp_path / "web" / "data" / "0001.js"
+    data.write_text(data.read_text().replace("page.pictures(", "page.pictures"))
+    page_logger(tmp_path, 5).close(STOPPED)
+    assert summary(tmp_path)["troubles"] == ["web/data is damaged"]
+    assert summary(tmp_path)["pictures"] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode")
+def test_a_name_that_is_not_unicode_is_in_the_summary(logger, tmp_path):
+    show(logger, os.fsdecode(b"caf\xe9.png"))
+    assert len(shown_files(tmp_path)) == 1

@@ -25,7 +25,8 @@ class Photograph(Protocol):
 class Photographs:
     """Writes each photograph as soon as it is made.
 
-    The first replaces those that the last test left in the same folder; other files stay.
+    The first replaces those that the last test left in the same folder, with folders that this
+    leaves empty; other files stay.
 
     Args:
         folder: results/NAME/PHASE_EPOCH.
@@ -91,8 +92,19 @@ class Photographs:
             return
         for path in old:
             path.unlink(missing_ok=True)
+            remove_empty(path.parent, full)
         file.unlink()
 
     def line(self) -> str:
         """How many were written, and where."""
         return f"{counted(self.num_written, 'full-size result')} in {self.folder / 'full'}"
+
+
+def remove_empty(folder: Path, root: Path) -> None:
+    """Remove a folder below the root if it is empty, and so on upwards."""
+    while folder != root:
+        try:
+            folder.rmdir()
+        except OSError:  # it holds other files, or is not ours to remove
+            return
+        folder = folder.parent

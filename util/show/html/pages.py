@@ -15,7 +15,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -280,21 +280,61 @@ def listed_pictures(folder: Path) -> list[Path]:
     Raises ValueError if the page's data is damaged, or names anything but files in images/.
     """
     urls: list[str] = []
-    for data in sorted((folder / "data").glob("*.js")):
-        for line in data.read_text(encoding="ascii").splitlines():
-            call = re.fullmatch(r"page\.(\w+)\((.*)\);", line)
-            if call is None:
-                raise ValueError(f"{data} has a line that is no call")
-            match call[1], json.loads(f"[{call[2]}]"):
-                case "result", [_, str(), str(), dict(of_result), _, *others]:
-                    urls += map(str, [*of_result.values(), *others])
-                case "result", _:
-                    raise ValueError(f"{data} has a result of another form")
+    for function, values in _calls(folder):
+        match function, json.loads(values):
+            case "result", [_, str(), str(), dict(of_result), _, *others]:
+                urls += map(str, [*of_result.values(), *others])
+            case "result", _:
+                raise ValueError(f"{folder / 'data'} has a result of another form")
     files = [unquote(url, errors="surrogateescape") for url in dict.fromkeys(urls)]
     for file in files:
         if file != os.path.basename(file) or file in ("", ".", "..") or "\0" in file:
             raise ValueError(f"{folder / 'data'} names {file!r}, which is no file of a result")
     return [folder / "images" / file for file in files]
+
+
+def newest_pictures(folder: Path) -> list[tuple[str, dict[str, str]]]:
+    """The newest pictures that the training page in a folder shows; none if there is no page.
+
+    Returns the name of each, and its files by label, as addresses inside images/. Raises ValueError
+    if the page's data is damaged.
+    """
+    shown: dict[tuple[int, int], tuple[int, str, dict[str, str]]] = {}  # by epoch and number
+    shrunk: set[str] = set()
+    for function, values in _calls(folder):
+        if function not in ("pictures", "shrunk", "rewind"):  # most are losses
+            continue
+        match function, json.loads(values):
+            case "pictures", [_, int(epoch), int(images), dict(files), int(number), str(name)]:
+                shown[epoch, number] = images, name, files
+                shrunk.difference_update(files.values())
+            case "shrunk", [list(files)]:
+                shrunk.update(files)
+            case "rewind", [int(most)]:
+                shown = {at: each for at, each in shown.items() if each[0] <= most}
+    newest = max((images for images, *_ in shown.values()), default=0)
+
+    def address(file: str) -> str:
+        return f"{file.removesuffix('png')}jpg" if file in shrunk else file
+
+    return [
+        (name, {label: address(file) for label, file in files.items()})
+        for _, (images, name, files) in sorted(shown.items())
+        if images == newest
+    ]
+
+
+def _calls(folder: Path) -> Iterator[tuple[str, str]]:
+    """The calls in a page's data: the function, and its arguments as a list in JSON.
+
+    Raises ValueError for a line that is no call.
+    """
+    for data in sorted((folder / "data").glob("[0-9]*.js")):  # without alive.js
+        for line in data.read_text(encoding="ascii").splitlines():
+            call = re.fullmatch(r"page\.(\w+)\((.*)\);", line)
+            if call is None:
+                raise ValueError(f"{data} has a line that is no call")
+            yield call[1], f"[{call[2]}]"
 
 
 class _Data:

@@ -26,6 +26,7 @@ from util.run.best import VALIDATIONS
 from util.run.clock import Clock
 from util.run.labels import with_weights
 from util.show.html.layout import page_text
+from util.show.html.pages import newest_pictures
 
 SUMMARY = Path("web") / "summary.js"
 OPTIONS, METRICS = "train_options.json", "metrics.jsonl"
@@ -36,11 +37,14 @@ MOST_POINTS = 300  # of a curve
 class Summary:
     """Keeps web/summary.js of a run, which says what the index shows of it.
 
-    Losses and metrics come from the run's own log files.
+    Losses and metrics come from the run's own log files, and pictures from its page.
 
     Args:
         folder: checkpoints_dir/name.
         options: by name.
+
+    Attributes:
+        epoch: the one that the run has reached.
     """
 
     def __init__(self, folder: Path, options: Mapping[str, Any], clock: Clock):
@@ -48,30 +52,25 @@ class Summary:
         self.options = {name: str(value) for name, value in options.items()}
         self.runs = Path(options["checkpoints_dir"])
         self.epoch, self.last_epoch = clock.epoch, clock.last_epoch
-        self.pictures: dict[int, dict[str, Any]] = {}
-        self.write(clock.epoch)
+        self.write()
         write_index(self.runs)
-
-    def show(self, number: int, name: str, files: Mapping[str, str]) -> None:
-        """The newest files, inside web/images by label, of one of the pictures always shown."""
-        self.pictures[number] = {"name": name, "files": {k: quote(f) for k, f in files.items()}}
 
     def end(self, state: str) -> None:
         """The run is over, in a few words."""
-        self.write(self.epoch, state)
+        self.write(state)
         write_index(self.runs)
 
-    def write(self, epoch: int, state: str = "running") -> None:
-        """Write the file anew, as of this epoch."""
-        self.epoch = epoch
+    def write(self, state: str = "running") -> None:
+        """Write the file anew."""
+        files = _Files(self.folder)
         content = {
             "state": state,
             "now": int(time.time()),
-            "epoch": epoch,
+            "epoch": self.epoch,
             "epochs": self.last_epoch,
             "options": self.options,
-            "pictures": [self.pictures[number] for number in sorted(self.pictures)],
-            **_Files(self.folder).measured(),
+            "pictures": files.pictures(),
+            **files.measured(),
         }
         write_whole(self.folder / SUMMARY, f"runs.add({json.dumps(content)});\n")
 
@@ -159,6 +158,15 @@ class _Files:
             "pictures": [],
             **measured,
         }
+
+    def pictures(self) -> list[dict[str, Any]]:
+        """Name and files, by label, of the newest pictures on the run's page."""
+        try:
+            newest = newest_pictures(self.folder / "web")
+        except ValueError:
+            self.troubles.append("web/data is damaged")
+            return []
+        return [{"name": name, "files": files} for name, files in newest]
 
     def measured(self) -> dict[str, Any]:
         """The curves of losses and metrics, the metrics of doing nothing, and the best ones."""

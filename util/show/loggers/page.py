@@ -79,6 +79,7 @@ class PageLogger(Logger):
             losses=dict(losses.values),
             lr=losses.learning_rate,
         )
+        self._summary.epoch = losses.epoch
 
     def images(self, clock: Clock, examples: list[Example], batch: Example | None) -> None:
         for number, example in enumerate(examples, 1):
@@ -103,7 +104,6 @@ class PageLogger(Logger):
                 name=example.name,
                 files=files,
             )
-            self._summary.show(number, example.name, files)
         self._shown = {number: each.files for number, each in enumerate(examples, 1) if each.files}
         self._judge_pictures()
         if batch and examples[0].path:
@@ -112,7 +112,8 @@ class PageLogger(Logger):
                 save_image(tensor2im(batch.pictures[label]), self.images_folder / file)
             self.page.show_batch(files)
         self._shrink_others(clock.epoch)
-        self._summary.write(clock.epoch)
+        self._summary.epoch = clock.epoch
+        self._summary.write()
 
     def _file_of(self, source: str, label: str, picture: np.ndarray) -> str:
         """The file of an input or target: a new one if there is another picture of this name.

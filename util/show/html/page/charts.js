@@ -10,6 +10,16 @@ function setStretch(range) {
   for (const chart of charts) chart.draw();
 }
 
+// Where the epochs of the run end: at the last point of each, but the newest may still go on.
+function epochEnds() {
+  const { images, epochs } = curve;
+  const newest = epochs.length - 1;
+  const ends = [...epochs.keys()].filter((i) => i < newest && epochs[i + 1] > epochs[i]);
+  const since = (column) => column[newest] - (column[ends.at(-1)] ?? 0);
+  if (since(images) >= since(epochs) * settings.imagesPerEpoch) ends.push(newest);
+  return { images: ends.map((i) => images[i]), epochs: ends.map((i) => epochs[i]) };
+}
+
 // `data()` returns {points, columns, bases, best}: columns `images` and `epochs`; [name, values] for
 // each curve; values for dashed lines, by name; and the index of a point to mark, or -1.
 class Chart {
@@ -108,12 +118,12 @@ class Chart {
 
   // The part in the stretch, with one point more at each end, to which the lines lead.
   inStretch() {
-    const { images, epochs } = this.points;
+    const { images } = this.points;
     const [from, to] = stretch ?? [images[0], images.at(-1)];
     const first = Math.max(0, reach(images, from) - 1);
     const end = reach(images, to + 1) + 1;
     const part = (column) => column.slice(first, end);
-    const points = { images: part(images), epochs: part(epochs), range: [from, to] };
+    const points = { images: part(images), range: [from, to] };
     const series = this.visible.map((one) => ({
       ...one,
       values: part(one.values),
@@ -147,7 +157,7 @@ class Chart {
       this.line.hidden = this.tip.hidden = true; // they would stand elsewhere now
     }
     drawLevels(pen, this.axes);
-    drawMarks(pen, this.axes);
+    drawMarks(pen, this.axes, epochEnds());
 
     const { left, top } = MARGIN;
     const { right, bottom } = this.axes;

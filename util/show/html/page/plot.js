@@ -39,8 +39,8 @@ function reach(column, value) {
 const MARGIN = { left: 48, right: 12, top: 8, bottom: 26 }; // around a plot, for its labels
 
 // Maps images and values to positions in a plot of this size, and says which values can be drawn.
-// `points` has the columns `images` and `epochs`, and `series` those of values; `bases` are further
-// values to make room for.
+// `points` has the column `images`, and `series` those of values; `bases` are further values to make
+// room for.
 function axesOf(points, series, bases, { width, height, isLog, fromZero }) {
   const level = isLog ? Math.log10 : (value) => value;
   const isDrawn = (value) => value !== null && (!isLog || value > 0);
@@ -91,22 +91,25 @@ function drawLevels(pen, { height, right, low, high, isLog, y }) {
   }
 }
 
-// Draws round epoch numbers below the plot, or image counts while there are few epochs.
-function drawMarks(pen, { images, epochs, width, height, from, to, x }) {
+// Draws round epoch numbers below the plot, where these epochs end, or image counts while there are
+// few epochs. `ends` has the columns `images` and `epochs`.
+function drawMarks(pen, { width, height, from, to, x }, ends) {
   pen.textBaseline = "alphabetic";
   pen.textAlign = "left";
-  const [firstEpoch, lastEpoch] = [epochs[0], epochs.at(-1)];
+  const shown = ends.epochs.filter((_, i) => from <= ends.images[i] && ends.images[i] <= to);
+  const [firstEpoch, lastEpoch] = [shown[0], shown.at(-1)];
   const byEpoch = lastEpoch - firstEpoch > 2;
   const words = byEpoch ? "epoch" : "images";
-  // Where an epoch without a point would be: between those that have one.
+  // An epoch whose end is not known is between those around it.
   const placeOf = (epoch) => {
+    const { images, epochs } = ends;
     const i = reach(epochs, epoch);
-    if (epochs[i] === epoch || i === 0) return images[i];
+    if (epochs[i] === epoch) return images[i];
     const part = (epoch - epochs[i - 1]) / (epochs[i] - epochs[i - 1]);
     return images[i - 1] + part * (images[i] - images[i - 1]);
   };
   pen.fillText(words, MARGIN.left, height - 4);
-  const free = MARGIN.left + pen.measureText(words).width + 20;
+  let free = MARGIN.left + pen.measureText(words).width + 20; // up to here there are words
   pen.textAlign = "center";
   const marks = byEpoch
     ? ticks(firstEpoch, lastEpoch, width / 90, 1).map((epoch) => [placeOf(epoch), epoch])
@@ -116,7 +119,9 @@ function drawMarks(pen, { images, epochs, width, height, from, to, x }) {
   for (const [place, mark] of marks) {
     const half = pen.measureText(count(mark)).width / 2;
     const at = Math.min(x(place), width - half);
-    if (at - half > free) pen.fillText(count(mark), at, height - 4);
+    if (at - half <= free) continue; // epochs need not be equally long
+    pen.fillText(count(mark), at, height - 4);
+    free = at + half + 8;
   }
 }
 
