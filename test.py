@@ -23,6 +23,7 @@ import models
 from data.base_dataset import input_name
 from data.loader import Loader
 from data.photo.translate import FreePaths, Translator, chosen_way
+from data.validation import files_of
 from models.applied import directions_of
 from models.base_model import BaseModel
 from models.weights import label_to_load
@@ -142,10 +143,14 @@ class FullSize:
         several = len(self.directions) > 1
         pattern = opt.output_name or ("{stem}_{label}" if several else "{stem}")
         fields = {"name": opt.name, "epoch": label_to_load(opt)}
+        entries = [entry for entries in dataset.dataset.lists() for entry in entries]
+        # They may be results of the last test.
+        inputs = {Path(file).resolve() for entry in entries for file in files_of(entry)}
         self.files = Photographs(
             folder,
             Path(opt.dataroot),
-            free_path=FreePaths(),
+            inputs,
+            free_path=FreePaths(lambda path: path.resolve() in inputs),
             kind={"auto": "keep"}.get(opt.output_format, opt.output_format),
             name=lambda stem, label: filled_name(pattern, stem=stem, label=label, **fields),
             quality=opt.jpeg_quality,

@@ -95,6 +95,15 @@ def test_the_next_test_replaces_the_photographs_and_leaves_other_files(test, pho
     assert written(tmp_path) == {"mine.txt", "one_still_latest.jpg", "sea/two_still_latest.jpeg"}
 
 
+@pytest.mark.parametrize("inside, told", [("", ""), ("full", "3 full"), ("full/sea", "1 full")])
+def test_results_of_the_last_test_may_be_inputs(inside, told, test, photos, tmp_path):
+    test("--full_size native")
+    folder = tmp_path / "results/still/test_latest"
+    inputs = {file: file.read_bytes() for file in (folder / inside).rglob("*.*g")}
+    assert f"\n{told}" in test("--full_size native", dataroot=folder / inside).stdout
+    assert inputs and all(file.read_bytes() == content for file, content in inputs.items())
+
+
 def test_folders_that_the_last_test_made_go_with_its_photographs(test, photos, tmp_path):
     for name in ("sea/far/off/deep.png", "kept/with.png", "own/as.png"):
         (photos / name).parent.mkdir(parents=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -26,11 +26,12 @@ class Photographs:
     """Writes each photograph as soon as it is made.
 
     The first replaces those that the last test left in the same folder, with folders that this
-    leaves empty; other files stay.
+    leaves empty; other files stay, and so do those that are inputs of this one.
 
     Args:
         folder: results/NAME/PHASE_EPOCH.
         root: the folder that those of the inputs are told from.
+        inputs: their files, resolved.
         free_path: a path that no other result has, from one without ending, the kind of the file,
             and the input.
         kind: see --output_format.
@@ -42,13 +43,14 @@ class Photographs:
         self,
         folder: Path,
         root: Path,
+        inputs: Collection[Path],
         *,
         free_path: Callable[[Path, str, Path], Path],
         kind: str,
         name: Callable[[str, str], str],
         quality: int,
     ):
-        self.folder, self.root = folder, root.absolute()
+        self.folder, self.root, self.inputs = folder, root.absolute(), inputs
         self.free_path, self.kind, self.name, self.quality = free_path, kind, name, quality
         self.num_written = 0
         self.told: set[str] = set()
@@ -90,7 +92,7 @@ class Photographs:
         except (ValueError, TypeError) as error:
             tqdm.write(f"the photographs of the last test stay: {file} is damaged: {error}")
             return
-        for path in old:
+        for path in (path for path in old if path not in self.inputs):
             path.unlink(missing_ok=True)
             remove_empty(path.parent, full)
         file.unlink()
