@@ -12,7 +12,7 @@ if __name__ == "__main__":
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +74,16 @@ def main(*, fast: bool = True) -> None:
     if label in ("best", "latest") and (line := best_and_latest(model.save_dir)):
         print(f"{line}{'; to test it: --epoch best' if label == 'latest' else ''}")
     folder = Path(opt.results_dir) / opt.name / f"{opt.phase}_{label}"
-    photographs = FullSize(opt, model, dataset, folder) if opt.full_size != "off" else None
+    entries = [entry for entries in dataset.dataset.lists() for entry in entries]
+    inputs = {Path(file).resolve() for entry in entries for file in files_of(entry)}
+    photographs = None
+    if opt.full_size != "off":
+        photographs = FullSize(opt, model, dataset, folder, inputs)
     results = Results(
         folder,
         measure=(task.result, task.target) if task else None,
         untouched=task.input if task else "",
-        inputs=Path(opt.dataroot),
+        inputs=inputs,
         why_not_finite=lambda: why_not_finite(model.networks(), opt.precision),
         beside=fast and model.device.type != "cpu",
         num_threads=THREADS if fast else 1,
@@ -129,7 +133,14 @@ def tell_of_others(dataset: Loader) -> None:
 class FullSize:
     """The full-size results of a test, one for each picture and direction of its model."""
 
-    def __init__(self, opt: argparse.Namespace, model: BaseModel, dataset: Loader, folder: Path):
+    def __init__(
+        self,
+        opt: argparse.Namespace,
+        model: BaseModel,
+        dataset: Loader,
+        folder: Path,
+        inputs: Collection[Path],
+    ):
         way, why = chosen_way(
             opt.full_size, model.save_dir, same_channels=opt.input_nc == opt.output_nc
         )
@@ -143,9 +154,6 @@ class FullSize:
         several = len(self.directions) > 1
         pattern = opt.output_name or ("{stem}_{label}" if several else "{stem}")
         fields = {"name": opt.name, "epoch": label_to_load(opt)}
-        entries = [entry for entries in dataset.dataset.lists() for entry in entries]
-        # They may be results of the last test.
-        inputs = {Path(file).resolve() for entry in entries for file in files_of(entry)}
         self.files = Photographs(
             folder,
             Path(opt.dataroot),

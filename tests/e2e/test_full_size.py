@@ -96,11 +96,18 @@ def test_the_next_test_replaces_the_photographs_and_leaves_other_files(test, pho
 
 
 @pytest.mark.parametrize("inside, told", [("", ""), ("full", "3 full"), ("full/sea", "1 full")])
-def test_results_of_the_last_test_may_be_inputs(inside, told, test, photos, tmp_path):
+def test_results_of_the_last_test_may_be_inputs(
+    inside, told, test, checkpoints, run_here, tmp_path
+):
     test("--full_size native")
     folder = tmp_path / "results/still/test_latest"
     inputs = {file: file.read_bytes() for file in (folder / inside).rglob("*.*g")}
-    assert f"\n{told}" in test("--full_size native", dataroot=folder / inside).stdout
+    if inside:
+        assert f"\n{told}" in test("--full_size native", dataroot=folder / inside).stdout
+    else:  # one_real.png, which is there, would be that of full/one.jpg
+        line = f"--checkpoints_dir {checkpoints} --name still --num_threads 0 --full_size native"
+        done = run_here("test.py", "--dataroot", str(folder), *line.split())
+        assert done.status == 2 and "its result would replace" in done.stderr
     assert inputs and all(file.read_bytes() == content for file, content in inputs.items())
 
 

@@ -83,7 +83,8 @@ class Results:
             pictures; None, or an input without these labels, has no metrics.
         untouched: the label of the picture that the result is made from; where it can be compared
             with the target, its metrics stand beside those of the result.
-        inputs: the folder or file that the pictures come from; nothing in it is removed.
+        inputs: the files that the pictures come from, resolved, which are never removed or
+            replaced: they may be results of the last test.
         why_not_finite: returns what may be wrong if values are not finite, and what to do.
         beside: whether `add` returns before its results are written.
         num_threads: the number of threads that write and measure.
@@ -102,7 +103,7 @@ class Results:
         *,
         measure: tuple[str, str] | None,
         untouched: str = "",
-        inputs: Path | None = None,
+        inputs: Collection[Path] = (),
         why_not_finite: Callable[[], str] = lambda: "look at the picture",
         beside: bool = True,
         num_threads: int = THREADS,
@@ -192,6 +193,12 @@ class Results:
                 "files": files,
                 "others": [*in_full.values()],
             }
+            for file in (*files.values(), *in_full.values()):
+                if (path := self.folder / "images" / file).resolve() in self.inputs:
+                    raise UserError(
+                        f"{source}: its result would replace {path}, an input; pass another "
+                        "--results_dir or --output_name"
+                    )
             given = self._given({la: cut(of[i], kept[la]) for la, of in batches.items()})
             started = self._begin(pictures, deep, files, in_full, given)
             self._unfinished.append(Unfinished(result, pictures, *started))
@@ -210,9 +217,7 @@ class Results:
         with self._errors_told():
             try:
                 old = [file for file in self._pages.listed_pictures(self.folder) if file.is_file()]
-                if self.inputs is not None:  # results of the last test, to be processed again
-                    inputs = self.inputs.resolve()
-                    old = [file for file in old if not file.resolve().is_relative_to(inputs)]
+                old = [file for file in old if file.resolve() not in self.inputs]
             except ValueError as error:
                 tqdm.write(
                     f"the pictures of the last test stay, since their list is damaged: {error}"
