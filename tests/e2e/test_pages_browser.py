@@ -279,10 +279,11 @@ def test_rewound_run_shows_what_is_new(page, tmp_path: Path) -> None:
     run.end("Stopped")
     run = training_page(tmp_path)
     run.rewind(800)
-    add_epoch(run, tmp_path, 3, points=0)
-
     open_page(page, tmp_path)
-    assert texts(page, "#rows .strip .icon") == ["1", "3"]
+    assert texts(page, "#status")[0].startswith("Live · epoch 2 of 1,000 · 800 images")
+    add_epoch(run, tmp_path, 3, points=0)
+    look_again(page)
+    until(lambda: texts(page, "#rows .strip .icon") == ["1", "3"])
     assert texts(page, "#status")[0].startswith("Live · epoch 3 of 1,000 · 1,200 images")
     assert "epoch 2" in texts(page, "#scores tr")[0]
     page.execute_script("document.querySelector('#losses canvas').focus()")

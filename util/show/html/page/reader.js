@@ -126,6 +126,7 @@ const calls = {
     for (const [epoch, at] of validations) if (at.images > images) validations.delete(epoch);
     const end = curve.images.findIndex((at) => at > images);
     if (end >= 0) keepPoints(end);
+    if (run.images > images) Object.assign(run, { epoch: curve.epochs.at(-1) ?? 0, images });
   },
   end(time_s, message) {
     told(time_s);
