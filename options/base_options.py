@@ -26,7 +26,7 @@ from options.config import NO_CONFIG, Config, read_config
 from options.flags import Section, program_of
 from options.namespace import Options
 from options.other_names import current_names, refusing
-from options.parser import OptionParser, repeats
+from options.parser import OptionParser
 from options.restore import existing_name, refuse_another_model, run_folder, saved_options, typed
 from options.settle import FACTS, PER_START, settle, usable
 from util import __version__, distributed
@@ -173,18 +173,18 @@ class BaseOptions:
     def tell_config(self, opt: argparse.Namespace, argv: list[str]) -> None:
         """Print what --config changes, and what the command line says against it."""
         file, words = self.config.file, self.parser.config_words()
-        if not words:
+        if not self.config.values:
             return
         # At the end of the line, the file has the last word.
         said, _ = self.parser.parse_known_args([*argv, *words], Options())
+        vars(said).update(self.parser.config_values())
         changed = []
-        for action in dict.fromkeys(self.parser.configured().values()):
-            name = action.dest
+        for name in dict.fromkeys(action.dest for action in self.parser.configured().values()):
             value, used = getattr(said, name), getattr(opt, name)
-            if value != used and not repeats(action):  # what is typed is added to its values
+            if value != used:
                 print(f"using --{name} {typed(used)}, although {file} says {typed(value)}")
-            elif used != self.parser.get_default(name):
-                changed.append(f"{name}={used}")
+            elif value != self.parser.get_default(name):
+                changed.append(f"{name}={value}")
         if changed:
             print(f"from {file}: {', '.join(changed)}")
         defaults = self.parser.defaults()

@@ -17,15 +17,15 @@ class Config(NamedTuple):
     """Values of flags, as texts that the flags' own types convert.
 
     Attributes:
-        values: by name of the flag; a list has several.
+        values: by name of the flag; a list has several, which may be lists in what a run has saved.
         is_saved: whether a run has saved them, and with them the defaults that nobody chose.
         left_out: what a run has saved of its own start, and does not count for others.
     """
 
     file: Path
-    values: dict[str, str | list[str]]
+    values: dict[str, Any]
     is_saved: bool
-    left_out: Mapping[str, str | list[str]] = MappingProxyType({})
+    left_out: Mapping[str, Any] = MappingProxyType({})
 
     @contextlib.contextmanager
     def naming(self) -> Iterator[None]:
@@ -121,19 +121,28 @@ def flags_in(pairs: Any, example: str) -> dict[str, Any]:
     """The values by name of the flag, as texts, lists of texts, or None; UserError for others."""
     if not isinstance(pairs, tuple) or not pairs:
         raise UserError(f"the file has no flags; write {example}")
+    is_saved = any(key == "isTrain" for key, _ in pairs)
     values: dict[str, Any] = {}
     for key, value in pairs:
         name = key.lstrip("-") if isinstance(key, str) else ""
-        texts = [as_text(v) for v in (value if isinstance(value, list) else [value])]
-        if not name or (None in texts and value is not None):
+        text = as_texts(value, depth=9 if is_saved else 1)
+        if not name or (text is None and value is not None):
             raise UserError(
                 f"{name or key} is neither a value nor a list of values; write all flags side by "
                 "side, each with its value"
             )
         if name in values:
             raise UserError(f"{name} is there twice; remove one")
-        values[name] = texts if isinstance(value, list) else texts[0]
+        values[name] = text
     return values
+
+
+def as_texts(value: Any, depth: int) -> Any:
+    """A value, or lists of values of so many levels, as texts; None if it is anything else."""
+    if not isinstance(value, list):
+        return as_text(value)
+    texts = [as_texts(each, depth - 1) for each in value]
+    return None if None in texts or not depth else texts
 
 
 def as_text(value: Any) -> str | None:

@@ -78,22 +78,61 @@ class OptionParser(argparse.ArgumentParser):
         return [action for action in self._actions if action.dest in dests]
 
     def configured(self) -> dict[str, argparse.Action]:
-        """The definitions of the options that `config` sets, by their names in it."""
+        """The definitions of the options that `config` sets, by their names in it.
+
+        Those are the names of flags, with or without dashes or with _ for -, or of the options that
+        a run has saved.
+        """
         if not self.config.values:  # as of most command lines, which are parsed several times
             return {}
         named: dict[str, argparse.Action] = {}
         for action in self.actions(self.dests()):
-            for name in (action.dest, *(flag.lstrip("-") for flag in action.option_strings)):
-                named[name] = action
+            flags = [flag.lstrip("-") for flag in action.option_strings]
+            flags += [flag.replace("-", "_") for flag in flags]
+            named |= dict.fromkeys([action.dest] if self.config.is_saved else flags, action)
         return {name: named[name] for name in self.config.values if name in named}
 
     def config_words(self) -> list[str]:
-        """The values of `config` as a command line."""
+        """The values of `config` as a command line, but for those in `config_values`."""
         words = []
         for name, action in self.configured().items():
-            with self.config.naming():
-                words += as_typed(action, self.config.values[name], self.config.is_saved)
+            if not self._is_set(action):
+                flag, value = action.option_strings[-1], self.config.values[name]
+                if isinstance(value, list) and not takes_one(action):
+                    words += [flag, *value]
+                else:
+                    words.append(f"{flag}={','.join(value) if isinstance(value, list) else value}")
         return words
+
+    def config_values(self) -> dict[str, Any]:
+        """By option, the values of `config` that stand for no word, or for several, on a line."""
+        values = {}
+        for name, action in self.configured().items():
+            if self._is_set(action):
+                with self.config.naming():
+                    values[action.dest] = self._config_value(name, action)
+        return values
+
+    def _is_set(self, action: argparse.Action) -> bool:
+        """Whether a value of `config` is set; others are parsed, with all that argparse checks."""
+        several_saved = self.config.is_saved and not takes_one(action)  # may be none at all
+        return action.nargs == 0 or repeats(action) or several_saved
+
+    def _config_value(self, name: str, action: argparse.Action) -> Any:
+        value, flag = self.config.values[name], action.option_strings[0]
+        if action.nargs != 0:
+            return self.checked_by(action, value if isinstance(value, list) else [value], flag)
+        text = str(value)
+        try:
+            if isinstance(action, argparse._CountAction):
+                return whole(0)(text)
+            if isinstance(action, argparse.BooleanOptionalAction):
+                return on_off(text) != (name.startswith(("no-", "no_")) and name != action.dest)
+            const = as_text(action.const) or str(action.const)
+            is_there = text == const if self.config.is_saved else on_off(text)
+        except argparse.ArgumentTypeError as error:
+            raise UserError(f"{flag}: {error}") from error
+        return action.const if is_there else action.default
 
     def defaults(self) -> dict[str, Any]:
         return {dest: self.get_default(dest) for dest in self.dests()}
@@ -122,15 +161,19 @@ class OptionParser(argparse.ArgumentParser):
             # For models that ask what was typed; --help would end the program before all flags
             # are added.
             args = [word for word in self.line if word not in ("-h", "--help", "--version")]
-        words = self.config_words()
-        if not words:
-            return self._parse_words(args, namespace)
+        words, values = self.config_words(), self.config_values()
         try:
-            return self._parse_words([*words, *args], namespace)
+            opt, unknown = self._parse_words([*words, *args] if words else args, namespace)
         except UserError:
             with self.config.naming():
                 self._parse_words(words)
             raise
+        if values:
+            typed = {word.partition("=")[0] for word in args}
+            for action in self.actions(values):
+                if typed.isdisjoint(action.option_strings):
+                    setattr(opt, action.dest, values[action.dest])
+        return opt, unknown
 
     def _parse_words(self, args: Any, namespace: Any = None) -> tuple[Any, list[str]]:
         opt, unknown = super().parse_known_args(args, namespace)
@@ -161,17 +204,20 @@ class OptionParser(argparse.ArgumentParser):
         if (value is None and action.default is None) or action.nargs == 0:
             return value
         convert = action.type if callable(action.type) else str
-        has_several = isinstance(value, list) and (repeats(action) or not takes_one(action))
-        values = []
+
+        def converted(value: Any) -> Any:
+            if isinstance(value, list) and (repeats(action) or not takes_one(action)):
+                return [converted(each) for each in value]
+            one = convert(str(value))
+            self._check_value(action, one)
+            return one
+
         try:
-            for each in value if has_several else [value]:
-                values.append(convert(str(each)))
-                self._check_value(action, values[-1])
+            return converted(value)
         except (argparse.ArgumentTypeError, argparse.ArgumentError, ValueError) as error:
             raise UserError(
                 f"{source}: {action.dest}: {getattr(error, 'message', error)}"
             ) from error
-        return values if has_several else values[0]
 
     def error(self, message: str) -> NoReturn:
         raise UserError(message.removeprefix("argument ").replace(": expected", " expects", 1))
@@ -201,30 +247,6 @@ def repeats(action: argparse.Action) -> bool:
     """Whether it matters how often a flag is there."""
     kinds = argparse._AppendAction | argparse._ExtendAction | argparse._CountAction
     return isinstance(action, kinds)
-
-
-def as_typed(action: argparse.Action, value: str | list[str], is_saved: bool) -> list[str]:
-    """A flag of --config as words of a command line; UserError if it takes no such value.
-
-    Args:
-        is_saved: whether the value is that of the option, as a run has saved it. It differs where a
-            model file written for other programs has a flag that takes none, such as store_false.
-    """
-    flag, texts = action.option_strings[-1], value if isinstance(value, list) else [value]
-    if action.nargs != 0:
-        if isinstance(value, list) and not takes_one(action):
-            return [flag, *texts]
-        return [f"{flag}={v}" for v in (texts if repeats(action) else [",".join(texts)])]
-    try:
-        if isinstance(action, argparse._CountAction):
-            return [flag] * whole(0)(texts[0])
-        if isinstance(action, argparse.BooleanOptionalAction):
-            is_on = on_off(texts[0])
-            return [next(f for f in action.option_strings if f.startswith("--no-") != is_on)]
-        const = as_text(action.const) or str(action.const)
-        return [flag] * (texts[0] == const if is_saved else on_off(texts[0]))
-    except argparse.ArgumentTypeError as error:
-        raise UserError(f"{flag}: {error}") from error
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

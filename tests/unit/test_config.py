@@ -43,6 +43,10 @@ class ForeignModel(TemplateModel):
         parser.add_argument("--level", action="store_const", const=5, default=0)
         parser.add_argument("--no_style", dest="style", action="store_false")
         parser.add_argument("--fast", action=argparse.BooleanOptionalAction)
+        parser.add_argument("--none", type=int, nargs="*", default=[])
+        parser.add_argument("--more", type=int, action="append", default=[7])
+        parser.add_argument("--steps", action="count", default=1)
+        parser.add_argument("--couples", type=int, nargs=2, action="append")
         return parser
 """
 
@@ -178,6 +182,10 @@ EVERY_KIND = {
     "level": 5,
     "style": False,
     "fast": False,
+    "none": [],
+    "more": [7, 8],
+    "steps": 2,
+    "couples": [[1, 2], [3, 4]],
 }
 
 
@@ -185,12 +193,14 @@ EVERY_KIND = {
 def test_flags_of_others_of_every_kind_are_resumed(source, foreign, capsys):
     line = ["--dataroot", "photos", "--name", "old", "--device", "cpu", "--must", "x"]
     typed = "--sizes 3 4 --layers 1 --layers 2 --count --count --level --no_style --no-fast".split()
+    typed += "--more 8 --steps --couples 1 2 --couples 3 4".split()
     if source == "typed":
         line += [*typed, "--model", "foreign", "--names", "a b", "c"]
     elif source == "keys":
-        keys = {"model": "foreign", "level": True, "no_style": True}
-        kept = {name: EVERY_KIND[name] for name in ("sizes", "layers", "names", "count", "fast")}
-        line += ["--config", config(json.dumps({**kept, **keys}), "c.json")]
+        keys = {"model": "foreign", "level": True, "no_style": True, "no-fast": True}
+        kept = ("sizes", "layers", "names", "count", "more", "steps")
+        line += "--couples 1 2 --couples 3 4 --config".split()  # lists of lists are not for files
+        line.append(config(json.dumps({**{k: EVERY_KIND[k] for k in kept}, **keys}), "c.json"))
     else:
         saved = {"isTrain": True, "model": "foreign", **EVERY_KIND}
         line += ["--config", config(json.dumps(saved), "c.json")]
@@ -206,6 +216,21 @@ def test_flags_of_others_of_every_kind_are_resumed(source, foreign, capsys):
         )
         assert {name: getattr(again, name) for name in EVERY_KIND} == EVERY_KIND
         Path("checkpoints/old", file).unlink()
+
+
+def test_what_is_typed_replaces_what_a_file_repeats(foreign, capsys):
+    file = config("model: foreign\nmust: x\nlayers: [1, 2]\nsteps: 5\nno-fast: false\n")
+    line = ["--dataroot", "photos", "--config", file, "--layers=3", "--steps", "--no_style"]
+    opt = TrainOptions(foreign, data.registry).parse(line)
+    assert (opt.layers, opt.steps, opt.fast, opt.style) == ([3], 2, True, False)
+    told = capsys.readouterr().out.splitlines()
+    assert "using --layers [3], although c.yaml says [1, 2]" in told
+
+
+def test_a_file_names_flags_and_not_what_they_set(foreign):
+    line = ["--dataroot", "photos", "--model", "foreign", "--must", "x", "--config"]
+    message = refused(TrainOptions(foreign, data.registry).parse, [*line, config("style: false")])
+    assert message.startswith("--config c.yaml: unknown flag --style")
 
 
 @pytest.mark.parametrize("value", ["maybe", 3])
