@@ -187,11 +187,13 @@ def check_sizes(opt: argparse.Namespace) -> None:
     value, multiple = opt.crop_size, opt.size_multiple
     if value < opt.size_minimum:
         at_half = " with --num_D 2" if getattr(opt, "num_D", 1) == 2 else ""
-        smaller = {"unet_256": "unet_128", "unet_128": "resnet_9blocks"}.get(opt.netG)
+        smaller = ""
+        if opt.netG == "unet_256" and opt.netD == "basic" and not at_half and value >= 32:
+            smaller = "unet_128" if value % 128 == 0 else "resnet_9blocks" * (value % 4 == 0)
         raise UserError(
             f"--crop_size {value}: too small for --netG {opt.netG} and --netD {opt.netD}{at_half}, "
             f"which need at least {-(-opt.size_minimum // multiple) * multiple}"
-            f"{f'; --netG {smaller} takes smaller ones' if smaller else ''}"
+            f"{f'; --netG {smaller} takes {value}' if smaller else ''}"
         )
     if value % multiple:
         below, above = value // multiple * multiple, -(-value // multiple) * multiple

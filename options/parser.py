@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -12,6 +13,7 @@ from options.config import NO_CONFIG, Config, as_text
 from util import __version__
 from util.errors import UserError, did_you_mean
 
+# As word processors and messengers write them.
 LONG_DASHES = "\u2012\u2013\u2014\u2015\u2212"
 ON, OFF = ("true", "on", "yes", "1"), ("false", "off", "no", "0")
 
@@ -141,11 +143,21 @@ class OptionParser(argparse.ArgumentParser):
         self, argv: list[str], into: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, set[str]]:
         """The options, set on `into` if given, and the names of those on the command line."""
-        opt, unknown = self.parse_known_args(argv, into)
+        opt = self.parse_args(argv, into)
+        return opt, self.given(argv)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, with errors that say what to type."""
+        argv = sys.argv[1:] if args is None else args
+        for word in argv:  # one that is taken for a value would be missed as a flag
+            flag = f"--{word.lstrip(LONG_DASHES + '-')}"
+            if word[:1] in LONG_DASHES and flag.partition("=")[0] in self._option_string_actions:
+                self.error(f"{word!r} begins with a long dash: type {flag}")
+        opt, unknown = self.parse_known_args(argv, namespace)
         self.refuse_unknown([w.partition("=")[0] for w in unknown if re.match(r"-(?!\d)", w)])
         if unknown:
             self.error(f"{unknown[0]!r} {misplaced(unknown[0], argv)}")
-        return opt, self.given(argv)
+        return opt
 
     def refuse_unknown(self, flags: Sequence[str]) -> None:
         """Say of all unknown flags whose they are, or what may be meant."""
@@ -264,7 +276,7 @@ class RawHelpFormatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
 
 def misplaced(word: str, line: Sequence[str]) -> str:
     """Why a word of a command line is not taken, and what to type."""
-    if word[:1] in LONG_DASHES:  # as word processors and messengers write them
+    if word[:1] in LONG_DASHES:
         return f"begins with a long dash: type --{word.lstrip(LONG_DASHES + '-')}"
     before = line[line.index(word) - 1] if word in line[1:] else "--"
     value = before.partition("=")[2] if before.startswith("-") else before

@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from util import distributed
 from util.errors import UserError
 from util.files import write_whole
 from util.run.checkpoint import remove_run
+from util.run.downloads import ROOT
 
 
 class TrainOptions(BaseOptions):
@@ -36,7 +37,7 @@ class TrainOptions(BaseOptions):
         if opt.suffix:
             opt.name = suffixed_name(opt)
         opt.name = existing_name(opt)
-        require_run(opt)
+        require_run(opt, parser.given(argv))
         found = saved_options(run_folder(opt)) if opt.continue_train else None
         self.saved_name = opt.name if found else ""
         return found
@@ -151,7 +152,7 @@ def has_checkpoints(folder: Path) -> bool:
     return any(folder.glob("*_net_*.pth"))
 
 
-def require_run(opt: argparse.Namespace) -> None:
+def require_run(opt: argparse.Namespace, given: Collection[str]) -> None:
     """Refuse to resume what is not there, before anything else is asked for."""
     may_start = opt.continue_train in (False, "auto") or opt.load_pretrain
     if may_start or has_checkpoints(run_folder(opt)):
@@ -159,9 +160,10 @@ def require_run(opt: argparse.Namespace) -> None:
     runs = runs_in(Path(opt.checkpoints_dir))
     has = f"has {', '.join(runs) or 'no runs'}"
     if not Path(opt.checkpoints_dir).is_dir():
-        has = f"is not in {Path.cwd()}, where the command was typed"
+        has = f"is not in {Path.cwd()}, where the command was typed (the program is in {ROOT})"
+    without_name = "" if "name" in given else " without --name"
     raise UserError(
-        f"--continue_train: {run_folder(opt)} has no checkpoint to resume from; "
+        f"--continue_train{without_name}: {run_folder(opt)} has no checkpoint to resume from; "
         f"{opt.checkpoints_dir} {has}; to start a run, leave the flag out or pass "
         "--continue_train auto"
     )

@@ -224,7 +224,10 @@ def fill(
 def summary(pairs: Sequence[Pair], found: Findings) -> list[str]:
     """What was found, in a few lines."""
     alike = sum(pair.move is not None for pair in pairs)
-    lines = [f"{counted(len(pairs), 'pair')}; in {alike} of them, A and B show the same thing"]
+    which = "all" if alike == len(pairs) else "none" if not alike else str(alike)
+    lines = [f"{counted(len(pairs), 'pair')}; in {which} of them, A and B show the same thing"]
+    if len(pairs) == 1:
+        lines = [f"1 pair; A and B {'show' if alike else 'do not show'} the same thing"]
     if not found:
         return [*lines, "nothing found"]
     kinds = Counter(kind for findings in found.values() for kind in {f.kind for f in findings})

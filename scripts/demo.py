@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "checkpoints" / "demo_portrait_retouch"
 RESULTS = ROOT / "results" / RUN.name
 LAMBDA_L1 = 1000.0
+ACTIVATE = r".venv\Scripts\activate" if os.name == "nt" else "source .venv/bin/activate"
 
 # Half the usual width at 256 px takes two CPU cores two minutes. Of the preset retouch_few this has
 # --residual and --lambda_L1 alone, and no dropout and flips: here the network is to memorise three
@@ -44,7 +45,11 @@ def main() -> int:
     )
     parser.add_argument("--no_browser", action="store_true", help="open no browser")
     own = parser.parse_args()
-    python = environment.ensure(ROOT, ["requirements.txt"])
+    try:
+        python = environment.ensure(ROOT, ["requirements.txt"])
+    except KeyboardInterrupt:
+        early_end()
+        return 130
     for old in (RUN, RESULTS):
         shutil.rmtree(old, ignore_errors=True)
     start_s = time.monotonic()
@@ -74,14 +79,18 @@ def main() -> int:
 
 def next_steps() -> str:
     """What to type after the demo."""
-    activate = r".venv\Scripts\activate" if os.name == "nt" else "source .venv/bin/activate"
     return f"""Next, try this network on a photograph, or train one on your own pairs: each input in
 my_data/trainA, and its target, under the same name, in my_data/trainB:
-    {activate}
+    {ACTIVATE}
     python scripts/try_it.py --name {RUN.name}
     python scripts/check_pairs.py --dataroot my_data
     python train.py --dataroot my_data --name my_run --model pix2pix
 docs/first_hour.md explains each step (in Korean: docs/first_hour.ko.md)."""
+
+
+def early_end() -> None:
+    print("The demo has ended early; the same command begins it anew.", flush=True)
+    print(f"Before commands that begin with python, type {ACTIVATE}", flush=True)
 
 
 def summary(
@@ -115,8 +124,8 @@ def run(python: Path, command: list[str]) -> None:
     status = subprocess.run([python, *command], cwd=ROOT).returncode
     signal.signal(signal.SIGINT, before)
     if status:
-        print("The demo has ended early; the same command begins it anew.", flush=True)
-        sys.exit(status)
+        early_end()
+        sys.exit(status if status > 0 else 128 - status)  # by a signal
 
 
 def l1_of_training() -> tuple[float, float]:

@@ -60,7 +60,7 @@ def test_good_pairs_are_found_good(run_cli, tmp_path):
     assert (done.status, done.stderr) == (0, "")
     page = tmp_path / "results" / "pairs_of_portrait_retouch"
     assert done.stdout.splitlines() == [
-        "3 pairs; in 3 of them, A and B show the same thing",
+        "3 pairs; in all of them, A and B show the same thing",
         "nothing found",
         f"page: {(page / 'index.html').as_uri()}",
     ]
@@ -129,7 +129,7 @@ def test_pairs_that_are_not_alike_get_no_number(pictures, run_here, tmp_path):
     root = tmp_path / "joined"
     done = run_here(SCRIPT, "--dataroot", str(root), "--out", "page")
     assert (done.status, done.stderr) == (0, "")
-    assert "12 pairs; in 0 of them" in done.stdout and "nothing found" in done.stdout
+    assert "12 pairs; in none of them" in done.stdout and "nothing found" in done.stdout
     assert notes_of(tmp_path / "page")["03"] == [
         ("", "A and B are not alike, so where B lies on A is not measured"),
         ("", "A and B, 03.png: 512x256, RGB, 8 bits, no profile"),

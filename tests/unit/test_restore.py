@@ -766,5 +766,8 @@ def test_a_generator_alone_on_folders_of_pairs_is_told(work, capsys):
 def test_a_size_that_is_too_small_names_another_generator(work):
     line = "--model pix2pix --load_size 128 --crop_size 128"
     message = refused(work.train, line)
-    assert message.endswith("need at least 256; --netG unet_128 takes smaller ones")
+    assert message.endswith("need at least 256; --netG unet_128 takes 128")
     assert work.train(f"{line} --netG unet_128")[1].crop_size == 128
+    line = "--model pix2pix --load_size 200 --crop_size 200"
+    assert refused(work.train, line).endswith("; --netG resnet_9blocks takes 200")
+    assert work.train(f"{line} --netG resnet_9blocks")[1].crop_size == 200
