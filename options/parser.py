@@ -174,28 +174,26 @@ class OptionParser(argparse.ArgumentParser):
             # are added.
             args = [word for word in self.line if word not in ("-h", "--help", "--version")]
         words, values = self.config_words(), self.config_values()
+        if not (words or values):
+            return self._parse_words(args, namespace)
         try:
-            opt, unknown = self._parse_words([*words, *args] if words else args, namespace)
+            opt, unknown = self._parse_words([*words, *args], namespace)
         except UserError:
             with self.config.naming():
                 self._parse_words(words)
             raise
-        if values:
-            typed = {word.partition("=")[0] for word in args}
-            for action in self.actions(values):
-                if typed.isdisjoint(action.option_strings):
-                    setattr(opt, action.dest, values[action.dest])
+        typed = {word.partition("=")[0] for word in args}
+        for action in self.actions(values):
+            if typed.isdisjoint(action.option_strings):
+                setattr(opt, action.dest, values[action.dest])
         return opt, unknown
 
     def _parse_words(self, args: Any, namespace: Any = None) -> tuple[Any, list[str]]:
         opt, unknown = super().parse_known_args(args, namespace)
-        for action in self.actions(self.dests()):
-            # Before Python 3.13, --flag=-- gives a list.
-            if (
-                takes_one(action)
-                and not repeats(action)
-                and type(getattr(opt, action.dest, None)) is list
-            ):
+        for action in filter(takes_one, self.actions(self.dests())):
+            value = getattr(opt, action.dest, None)
+            each = value if repeats(action) and value is not None else [value]
+            if any(type(one) is list for one in each):  # before Python 3.13, of --flag=--
                 self.error(f"--{action.dest} expects one value, not --")
         return opt, unknown
 
