@@ -23,7 +23,7 @@ import models
 from data.base_dataset import input_name
 from data.loader import Loader
 from data.photo.translate import FreePaths, Translator, chosen_way
-from data.validation import files_of
+from data.validation import all_files
 from models.applied import directions_of
 from models.base_model import BaseModel
 from models.weights import label_to_load
@@ -74,8 +74,7 @@ def main(*, fast: bool = True) -> None:
     if label in ("best", "latest") and (line := best_and_latest(model.save_dir)):
         print(f"{line}{'; to test it: --epoch best' if label == 'latest' else ''}")
     folder = Path(opt.results_dir) / opt.name / f"{opt.phase}_{label}"
-    entries = [entry for entries in dataset.dataset.lists() for entry in entries]
-    inputs = {Path(file).resolve() for entry in entries for file in files_of(entry)}
+    inputs = inputs_to_spare(dataset, folder)
     photographs = None
     if opt.full_size != "off":
         photographs = FullSize(opt, model, dataset, folder, inputs)
@@ -118,6 +117,12 @@ def main(*, fast: bool = True) -> None:
     if photographs is not None:
         print(photographs.files.line())
     tell_of_others(dataset)
+
+
+def inputs_to_spare(dataset: Loader, folder: Path) -> set[Path]:
+    """The files of the inputs, resolved, if some may be results of the last test in the folder."""
+    files = all_files(dataset.dataset) if folder.is_dir() else []
+    return {Path(file).resolve() for file in files}
 
 
 def tell_of_others(dataset: Loader) -> None:

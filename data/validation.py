@@ -81,6 +81,11 @@ def files_of(entry: Any) -> list[str]:
     return list(dict.fromkeys(os.fspath(x) for x in parts if isinstance(x, str | os.PathLike)))
 
 
+def all_files(dataset: BaseDataset) -> list[str]:
+    """Those of all entries, as far as the dataset lists them."""
+    return [f for entries in dataset.lists() for entry in entries for f in files_of(entry)]
+
+
 def within(dataroot: str, file: str) -> str:
     """A file's path below the data, the same wherever they lie."""
     path = Path(file)
@@ -156,8 +161,7 @@ def key_of(opt: argparse.Namespace, dataset: Any) -> str:
     if isinstance(dataset, Subset):  # of a dataset that does not list its files
         found: list[Any] = list(dataset.indices)
     else:
-        files = [f for entries in dataset.lists() for entry in entries for f in files_of(entry)]
-        found = [(within(opt.dataroot, file), digest(file)) for file in files]
+        found = [(within(opt.dataroot, file), digest(file)) for file in all_files(dataset)]
     size = opt.crop_size if opt.preprocess.endswith("crop") else opt.load_size
     how = opt.preprocess, size, opt.direction, str(opt.range_A), str(opt.range_B)
     return sha256(repr((found, how)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
@@ -267,8 +271,7 @@ def evenly(number: int, wanted: int) -> list[int]:
 def found_in(dataset: BaseDataset) -> str:
     """The folders of DATAROOT with the pictures of a dataset."""
     root = dataset.opt.dataroot
-    entries = (entry for entries in dataset.lists() for entry in entries)
-    files = [within(root, file) for entry in entries for file in files_of(entry)]
+    files = (within(root, file) for file in all_files(dataset))
     folders = dict.fromkeys(Path(root) / file.split("/")[0] for file in files)
     return " and ".join(map(str, folders)) or in_words(dataset.opt)
 

@@ -16,7 +16,8 @@ from options.parser import OptionParser
 from options.restore import run_folder
 from util.errors import UserError, command_line
 from util.files import folders_in
-from util.run.downloads import ROOT, download_command, short
+from util.run.downloads import download_command, short
+from util.startup import ROOT
 from util.util import counted
 
 

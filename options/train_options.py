@@ -18,7 +18,7 @@ from util import distributed
 from util.errors import UserError
 from util.files import write_whole
 from util.run.checkpoint import remove_run
-from util.run.downloads import ROOT
+from util.startup import ROOT
 
 
 class TrainOptions(BaseOptions):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from util.errors import command_line
+from util.startup import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 HOST = "https://efrosgans.eecs.berkeley.edu"
 
 

@@ -193,17 +193,20 @@ class Results:
                 "files": files,
                 "others": [*in_full.values()],
             }
-            for file in (*files.values(), *in_full.values()):
-                if (path := self.folder / "images" / file).resolve() in self.inputs:
-                    raise UserError(
-                        f"{source}: its result would replace {path}, an input; pass another "
-                        "--results_dir or --output_name"
-                    )
+            self._spare_inputs(source, [*files.values(), *in_full.values()])
             given = self._given({la: cut(of[i], kept[la]) for la, of in batches.items()})
             started = self._begin(pictures, deep, files, in_full, given)
             self._unfinished.append(Unfinished(result, pictures, *started))
         while len(self._unfinished) > self.most_unfinished:
             self._finish_first()
+
+    def _spare_inputs(self, source: str, files: Sequence[str]) -> None:
+        for file in files:
+            if (path := self.folder / "images" / file).resolve() in self.inputs:
+                raise UserError(
+                    f"{source}: its result would replace {path}, an input; pass another "
+                    "--results_dir or --output_name"
+                )
 
     def _given(self, pictures: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
         """The untouched input (C, H, W), if it can be compared with the target."""
