@@ -128,7 +128,7 @@ class CUTModel(AdversarialModel):
 
     def forward(self) -> None:
         """fake_B and, in the training of CUT, idt_B, with the features of what they come from."""
-        self.flipped = False
+        self.flipped = False  # a copy that judges or tests has that of the last step
         if not self.isTrain:
             self.fake_B = self.netG(self.real_A)
             return
